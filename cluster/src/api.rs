@@ -1,0 +1,298 @@
+//! The handle a product holds on its cluster, and the plain data it exchanges with it.
+
+use std::{collections::BTreeMap, future::Future, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, watch};
+
+use crate::{GroupId, Incarnation, MachineFactory, NodeId};
+
+/// Fencing token of a leadership: a later leader of the same group always has a greater one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Token {
+    pub term: u64,
+    pub node: NodeId,
+}
+
+/// A node this cluster is told about at its first start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerSpec {
+    pub id: NodeId,
+    pub addr: SocketAddr,
+    /// A witness votes and keeps log and state, but runs no product shell and leads only to hand over.
+    pub witness: bool,
+}
+
+/// Time constants of consensus and failure detection. All in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timing {
+    pub heartbeat_ms: u64,
+    pub election_min_ms: u64,
+    pub election_max_ms: u64,
+    /// A QUIC connection silent this long counts as a hint that the peer is gone.
+    pub loss_after_ms: u64,
+    /// Length of a node lease.
+    pub lease_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { heartbeat_ms: 300, election_min_ms: 1500, election_max_ms: 3000, loss_after_ms: 300, lease_ms: 300 }
+    }
+}
+
+/// How to start a node of the cluster.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub node: NodeId,
+    pub listen: SocketAddr,
+    /// The address the peers dial; `listen` unless behind a translator.
+    pub advertise: SocketAddr,
+    pub data_dir: PathBuf,
+    /// PEM files: the cluster's authority, this node's chain and its key. Re-read when they change.
+    pub ca: PathBuf,
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub witness: bool,
+    /// Number of partitions, fixed at the first start of the cluster.
+    pub groups: u32,
+    pub replication: usize,
+    /// The nodes of the first start; empty for a node that will join a running cluster.
+    pub bootstrap: Vec<PeerSpec>,
+    /// What the peers and clients should know of this node (its SIP and HTTP addresses); opaque here.
+    pub attributes: BTreeMap<String, String>,
+    /// The highest feature level this binary can apply.
+    pub feature_level: u32,
+    pub timing: Timing,
+    /// Size of one log segment in bytes.
+    pub wal_segment_bytes: u64,
+    /// Entries between two snapshots of a group.
+    pub snapshot_every: u64,
+}
+
+/// The result of a committed command.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    pub index: u64,
+    pub reply: Bytes,
+}
+
+/// Why a proposal did not return a commit.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// The command is certainly not, and will not be, in the log.
+    #[error("not committed: {0}")]
+    Definite(String),
+    /// The command may or may not be committed; repeat it only if it is idempotent.
+    #[error("outcome unknown: {0}")]
+    Indefinite(String),
+}
+
+/// Why a request to another node failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error("node {0} is unreachable: {1}")]
+    Unreachable(NodeId, String),
+    #[error("no answer in time")]
+    Deadline,
+    #[error("refused by the peer: {0}")]
+    Refused(String),
+}
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Config(String),
+    #[error("log: {0}")]
+    Log(String),
+    #[error("transport: {0}")]
+    Transport(String),
+    #[error("consensus: {0}")]
+    Raft(String),
+}
+
+/// What the cluster knows of the life of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeState {
+    Up,
+    /// Out of contact from here; no decision follows from it.
+    Suspect,
+    /// A majority withdrew its support of this incarnation, or its death is proven: it can no longer act.
+    Lost,
+    Draining,
+    Left,
+}
+
+/// A row of the node table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub id: NodeId,
+    pub incarnation: Incarnation,
+    pub addr: SocketAddr,
+    pub witness: bool,
+    pub state: NodeState,
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// All known nodes by id, as seen from here.
+pub type NodeTable = BTreeMap<NodeId, NodeStatus>;
+
+/// This node began or ceased to lead a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleChange {
+    pub group: GroupId,
+    pub leading: Option<Token>,
+    /// How long the group had heard no leader before this one, milliseconds: the grace its timers are owed.
+    pub gap_ms: u64,
+}
+
+/// A group as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    pub group: GroupId,
+    pub leader: Option<NodeId>,
+    pub term: u64,
+    pub last_log: u64,
+    pub applied: u64,
+    pub voters: Vec<NodeId>,
+    pub learners: Vec<NodeId>,
+}
+
+/// Boxed future of a service call.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The product's side of node-to-node requests.
+pub trait Service: Send + Sync + 'static {
+    /// Answers a request that `from` sent to `service`. An `Err` reaches the sender as [`RequestError::Refused`].
+    fn handle(&self, from: NodeId, service: u8, body: Bytes) -> BoxFuture<Result<Bytes, String>>;
+}
+
+/// The handle of a running node. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    inner: Arc<dyn std::any::Any + Send + Sync>,
+}
+
+impl Cluster {
+    /// Opens the log, recovers every group this node hosts, and joins its peers.
+    ///
+    /// # Errors
+    /// When the log is corrupt, the certificate is unusable or the socket cannot be bound.
+    pub async fn start(_options: Options, _factory: Arc<dyn MachineFactory>, _service: Arc<dyn Service>) -> Result<Self, StartError> {
+        Ok(Self { inner: Arc::new(()) })
+    }
+
+    pub fn node(&self) -> NodeId {
+        let _ = &self.inner;
+        unimplemented!()
+    }
+
+    pub fn incarnation(&self) -> Incarnation {
+        unimplemented!()
+    }
+
+    /// Commits a command on `group` from any node: locally when this node leads, through the leader otherwise.
+    ///
+    /// # Errors
+    /// [`ProposeError`] says whether the command can still be in the log. Without a quorum it fails at once.
+    pub async fn propose(&self, _group: GroupId, _command: Bytes, _deadline: Duration) -> Result<Committed, ProposeError> {
+        unimplemented!()
+    }
+
+    /// Waits until the local replica of `group` has applied all that was committed when the call began (ReadIndex).
+    ///
+    /// # Errors
+    /// As for [`Cluster::propose`], or when this node holds no replica of the group.
+    pub async fn read_barrier(&self, _group: GroupId, _deadline: Duration) -> Result<u64, ProposeError> {
+        unimplemented!()
+    }
+
+    /// The leader of a group as far as this node knows.
+    pub fn leader(&self, _group: GroupId) -> Option<NodeId> {
+        unimplemented!()
+    }
+
+    /// The fencing token when this node leads `group`.
+    pub fn leads(&self, _group: GroupId) -> Option<Token> {
+        unimplemented!()
+    }
+
+    /// True while the local replica exists.
+    pub fn hosts(&self, _group: GroupId) -> bool {
+        unimplemented!()
+    }
+
+    pub fn roles(&self) -> broadcast::Receiver<RoleChange> {
+        unimplemented!()
+    }
+
+    pub fn groups(&self) -> Vec<GroupStatus> {
+        unimplemented!()
+    }
+
+    pub fn nodes(&self) -> watch::Receiver<Arc<NodeTable>> {
+        unimplemented!()
+    }
+
+    /// True while this node may act for what it owns: a majority answered a ping sent less than a lease ago.
+    pub fn lease_valid(&self) -> bool {
+        unimplemented!()
+    }
+
+    /// Sends a request to the product on another node (or on this one, without the network).
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn request(&self, _node: NodeId, _service: u8, _body: Bytes, _deadline: Duration) -> Result<Bytes, RequestError> {
+        unimplemented!()
+    }
+
+    /// The partition a routing domain lives in, if it was ever assigned.
+    pub fn group_of(&self, _domain: &str) -> Option<GroupId> {
+        unimplemented!()
+    }
+
+    /// Assigns a domain to a partition, for good. Idempotent.
+    ///
+    /// # Errors
+    /// As for [`Cluster::propose`].
+    pub async fn assign_domain(&self, _domain: &str, _deadline: Duration) -> Result<GroupId, ProposeError> {
+        unimplemented!()
+    }
+
+    /// Marks a node as draining or takes the mark back; a draining node gives its leaderships away.
+    ///
+    /// # Errors
+    /// As for [`Cluster::propose`].
+    pub async fn set_draining(&self, _node: NodeId, _draining: bool, _deadline: Duration) -> Result<(), ProposeError> {
+        unimplemented!()
+    }
+
+    /// Admits a new node and lets placement move replicas to it.
+    ///
+    /// # Errors
+    /// As for [`Cluster::propose`].
+    pub async fn join(&self, _peer: PeerSpec, _deadline: Duration) -> Result<(), ProposeError> {
+        unimplemented!()
+    }
+
+    /// Moves every replica off a node and forgets it.
+    ///
+    /// # Errors
+    /// As for [`Cluster::propose`].
+    pub async fn leave(&self, _node: NodeId, _deadline: Duration) -> Result<(), ProposeError> {
+        unimplemented!()
+    }
+
+    /// Reports that a process is gone, seen by its own watcher (proof of death).
+    pub async fn report_death(&self, _node: NodeId, _incarnation: Incarnation) {
+        unimplemented!()
+    }
+
+    /// Transfers every leadership, tells the peers *drained and fenced*, closes. After it returns the process may exit.
+    pub async fn shutdown(&self) {
+        unimplemented!()
+    }
+}

@@ -1,0 +1,21 @@
+//! A replicated-state-machine substrate: many Raft groups over QUIC, one shared log, fast failover.
+//!
+//! It owns consensus, durability, membership, placement and failure detection. It deliberately knows nothing about calls:
+//! a product hands it a [`Machine`] per group and exchanges bytes. No openraft type leaves this crate, so its generics are
+//! compiled once.
+
+mod api;
+mod machine;
+
+pub use api::{
+    BoxFuture, Cluster, Committed, GroupStatus, NodeState, NodeStatus, NodeTable, Options, PeerSpec, ProposeError, RequestError,
+    RoleChange, Service, StartError, Timing, Token,
+};
+pub use machine::{Entry, Machine, MachineFactory};
+
+/// A node of the cluster; chosen by the operator, never reused for a wiped disk.
+pub type NodeId = u64;
+/// A Raft group. Group 0 is the meta group; 1..=N are the partitions.
+pub type GroupId = u32;
+/// Counts the starts of a node's process; (node, incarnation) names one life of it.
+pub type Incarnation = u64;

@@ -1,0 +1,182 @@
+//! Every message that may change the state of a group. What is here is what the log holds.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, QueueId, RequestId, SkillId, TrunkId},
+    party::{Dialog, FlowRef, Headers, Party, Sdp, Transport},
+    policy::Policy,
+    time::WallTime,
+};
+
+/// A command with what every command carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// A client's idempotency key: a repeat returns the first outcome.
+    pub request: Option<RequestId>,
+    pub command: Command,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Replaces the domain's policy; refused when `expect` names another version than the current one.
+    PublishPolicy { domain: DomainId, expect: Option<u64>, policy: Box<Policy> },
+    /// Removes a domain without live calls.
+    RemoveDomain { domain: DomainId },
+    /// A caller's INVITE was taken in by an edge.
+    Arrive(Box<Arrive>),
+    /// An edge saw something on a leg.
+    Leg(Box<LegReport>),
+    /// A person, a supervisor or an API client wants an agent's state changed.
+    AgentIntent { domain: DomainId, agent: AgentId, intent: Intent, by: Actor },
+    /// A phone registered (RFC 3261 §10) or refreshed with a change.
+    Bind { domain: DomainId, agent: AgentId, binding: Binding },
+    /// A phone unregistered, or its connection closed.
+    Unbind { domain: DomainId, agent: AgentId, instance: String },
+    /// Deadlines have passed by the leader's clock; apply fires each at most once and never early in log time.
+    FireTimers { timers: Vec<Timer> },
+    /// A new leader's first command: ring and wrap-up timers get the time nobody led (≤ 2 s).
+    Lead { grace_ms: u64 },
+    /// A majority withdrew its support of this life of a node, or its death is proven.
+    EdgeLost { edge: Edge },
+    /// Outbox rows that nobody need perform again.
+    EffectsDone { effects: Vec<EffectId> },
+    /// An operator ends a call.
+    HangUp { domain: DomainId, call: CallId, by: Actor },
+    /// An operator changes a waiting call: its queue or its priority. Age is kept.
+    Requeue { domain: DomainId, call: CallId, queue: Option<QueueId>, priority: Option<u8>, by: Actor },
+    /// Raises the level of what `apply` does; never lowered.
+    RaiseLevel { level: u32 },
+    /// Drops archived records that ended before this wall time.
+    Retain { domain: DomainId, ended_after: WallTime },
+    /// Forgets the key of a subject, which makes its personal fields unreadable wherever they are kept.
+    Erase { domain: DomainId, subject: String },
+}
+
+/// Who asked. Written into events and records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Actor {
+    System,
+    Agent(AgentId),
+    User(String),
+}
+
+/// A caller's INVITE, as admitted by an edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrive {
+    pub domain: DomainId,
+    pub call: CallId,
+    pub edge: Edge,
+    pub trunk: Option<TrunkId>,
+    /// User part of the request-URI: the key into the domain's routes.
+    pub to_user: String,
+    pub from: Party,
+    pub dialog: Dialog,
+    /// The caller's offer; `None` when the INVITE made none (late offer).
+    pub sdp: Option<Sdp>,
+    /// Header fields to pass on to the agent.
+    pub headers: Headers,
+    /// Priority asked for by the trunk, if it may; lower is more urgent.
+    pub priority: Option<u8>,
+    /// Skills asked for beyond the route's, each with a least level.
+    pub skills: Vec<(SkillId, u8)>,
+    /// The agent the caller should get if possible (affinity).
+    pub prefer: Option<AgentId>,
+}
+
+/// What an edge saw on one of its legs. Reports of a leg are numbered from 1; an old number is a duplicate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegReport {
+    pub domain: DomainId,
+    pub leg: LegId,
+    pub edge: Edge,
+    pub seq: u32,
+    pub event: LegEvent,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LegEvent {
+    /// The agent's phone rings (180/183).
+    Ringing { dialog: Dialog },
+    /// The agent's phone answered; the edge has acknowledged the 200, or will when a late offer is answered.
+    Answered { dialog: Dialog, sdp: Sdp },
+    /// The caller acknowledged our 200. Reported only when something waits for it.
+    Confirmed { dialog: Dialog },
+    /// The leg we called was refused, with the final status (RFC 3261 §21); `contacts` of a 3xx.
+    Refused { status: u16, reason: String, contacts: Vec<String> },
+    /// No final answer came in time or the next hop could not be reached (408, 503 by the transaction layer).
+    Unreachable { status: u16 },
+    /// The party hung up (BYE), or gave up before an answer (CANCEL).
+    HungUp { cause: HangUpCause },
+    /// A leg passed from talking to held or back by re-INVITE or UPDATE; dialog and media as they now stand.
+    Media { dialog: Dialog, sdp: Sdp, held: bool },
+    /// A leg we ended is gone: BYE or CANCEL was answered or timed out.
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum HangUpCause {
+    Bye,
+    Cancel,
+    /// The session timer ran out (RFC 4028), or a request in the dialog was answered 408 or 481.
+    SessionExpired,
+    /// The ACK of our 200 never came (RFC 3261 §13.3.1.4).
+    NoAck,
+    /// No lease: the edge fell silent and lost the leg.
+    EdgeFault,
+}
+
+/// What somebody wants an agent to be. Applied at once when idle, else when the current contact ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Intent {
+    Available,
+    Break {
+        reason: String,
+    },
+    Offline,
+    /// End wrap-up early.
+    FinishWrapUp,
+    /// Lengthen wrap-up.
+    ExtendWrapUp {
+        by_ms: u64,
+    },
+    /// Free a stuck agent: its reservation is rescinded and its calls are ended, with an audit event.
+    ForceRelease,
+}
+
+/// A registered phone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// `+sip.instance` (RFC 5626) or the contact itself.
+    pub instance: String,
+    pub contact: String,
+    pub path: Vec<String>,
+    pub transport: Transport,
+    /// Where the REGISTER came from, `ip:port`.
+    pub received: String,
+    pub flow: Option<FlowRef>,
+    pub expires_s: u32,
+}
+
+/// A replicated deadline. The row in the state decides whether it still stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Timer {
+    pub domain: DomainId,
+    pub deadline: super::time::LogTime,
+    pub what: TimerKind,
+}
+
+/// What is due. Each kind names the row that owns it, and so the actor that proposes it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TimerKind {
+    /// An offer was not answered.
+    Offer { call: CallId, leg: u16 },
+    /// A waiting call's next step: relax a requirement, overflow, give up, answer late.
+    Wait { call: CallId },
+    /// Any other state of a call that must not last.
+    Call { call: CallId },
+    /// Wrap-up ends, a penalty ends, a registration expires.
+    Agent { agent: AgentId },
+    /// A queue opens or closes.
+    Queue { queue: QueueId },
+}

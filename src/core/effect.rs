@@ -1,0 +1,148 @@
+//! What a committed command asks of the world: orders to edges, events for subscribers, records for the archive.
+//!
+//! Orders are rows of a replicated outbox and performed by the leader's live actors, again after a failover; receivers
+//! dedupe by id. Events and records are produced on every replica.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    command::Timer,
+    id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, QueueId, TrunkId},
+    party::{Dialog, Headers, Party, Sdp, Target},
+    time::WallTime,
+};
+
+/// All that one application produced, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Effects {
+    pub orders: Vec<Order>,
+    pub events: Vec<Event>,
+    pub records: Vec<Record>,
+    /// Timers set by this application. A cancelled one is simply no longer in the state when it comes due.
+    pub timers: Vec<Timer>,
+}
+
+/// Something an edge must do on a leg.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    pub id: EffectId,
+    pub domain: DomainId,
+    pub leg: LegId,
+    /// Who must do it. An order for another life of the node is void.
+    pub edge: Edge,
+    pub action: Action,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Caller leg: 182 Queued now and every 60 s until something else is ordered.
+    Queue { position: u32 },
+    /// New leg: send an INVITE. All of its identifiers follow from the leg id, so a repeat is a retransmission.
+    Ring(Box<Ring>),
+    /// Caller leg: 180 Ringing, once.
+    Ringing,
+    /// Caller leg: 200 with the agent's description, and join it with `peer`.
+    Answer { peer: LegId, sdp: Sdp },
+    /// Caller leg, unanswered: a final refusal.
+    Reject { status: u16, reason: String, retry_after_s: Option<u32> },
+    /// Any leg: BYE, CANCEL or a final refusal, as its state wants. With `dialog`, the leg's own edge is dead and this
+    /// edge speaks in its place from replicated state: CSeq + 1000, or CANCEL with the stored Via.
+    HangUp { cause: String, dialog: Option<Box<Dialog>> },
+}
+
+/// What an INVITE to an agent carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ring {
+    pub target: Target,
+    pub caller: Party,
+    /// The queue, for display and for X-headers.
+    pub queue: Option<QueueId>,
+    pub trunk: Option<TrunkId>,
+    /// The caller's offer; `None` passes a late offer on.
+    pub sdp: Option<Sdp>,
+    pub headers: Headers,
+    /// Max-Forwards left after this hop.
+    pub max_forwards: u8,
+}
+
+/// Something that happened, for subscribers; becomes a CloudEvent whose id is (group, index, n).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    pub id: EffectId,
+    pub wall: WallTime,
+    pub domain: DomainId,
+    /// The CloudEvents type, such as `contact.queued`.
+    pub kind: EventKind,
+    pub call: Option<CallId>,
+    pub agent: Option<AgentId>,
+    pub queue: Option<QueueId>,
+    /// Further attributes in a fixed order.
+    pub data: Vec<(String, String)>,
+}
+
+/// The catalogue of event types (stable names; see `name`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EventKind {
+    ContactArrived,
+    ContactQueued,
+    ContactOffered,
+    ContactAccepted,
+    ContactRejected,
+    ContactOfferTimeout,
+    ContactRescinded,
+    ContactConnected,
+    ContactHeld,
+    ContactResumed,
+    ContactTransferred,
+    ContactAbandoned,
+    ContactEnded,
+    ContactWrapped,
+    AgentStateChanged,
+    QueueOpened,
+    QueueClosed,
+    QueueOverflowed,
+    PolicyPublished,
+    NodeFenced,
+    PrivacyErased,
+}
+
+impl EventKind {
+    /// The CloudEvents `type`, without a prefix.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ContactArrived => "contact.arrived",
+            Self::ContactQueued => "contact.queued",
+            Self::ContactOffered => "contact.offered",
+            Self::ContactAccepted => "contact.accepted",
+            Self::ContactRejected => "contact.rejected",
+            Self::ContactOfferTimeout => "contact.offer_timeout",
+            Self::ContactRescinded => "contact.rescinded",
+            Self::ContactConnected => "contact.connected",
+            Self::ContactHeld => "contact.held",
+            Self::ContactResumed => "contact.resumed",
+            Self::ContactTransferred => "contact.transferred",
+            Self::ContactAbandoned => "contact.abandoned",
+            Self::ContactEnded => "contact.ended",
+            Self::ContactWrapped => "contact.wrapped",
+            Self::AgentStateChanged => "agent.state_changed",
+            Self::QueueOpened => "queue.opened",
+            Self::QueueClosed => "queue.closed",
+            Self::QueueOverflowed => "queue.overflowed",
+            Self::PolicyPublished => "policy.published",
+            Self::NodeFenced => "node.fenced",
+            Self::PrivacyErased => "privacy.erased",
+        }
+    }
+}
+
+/// A record on its way to the archive that every replica keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its place in the group's archive, from 0.
+    pub seq: u64,
+    /// Chain hash over the previous record's hash and these bytes (SHA-256).
+    pub hash: [u8; 32],
+    /// A bincode `ClosedCall` (see `core::cdr`).
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+}

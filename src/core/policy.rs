@@ -1,0 +1,202 @@
+//! A domain's configuration as the core uses it: plain, validated, versioned by the state that holds it.
+//!
+//! It does not own the file format; `config::tenant` reads TOML into this and keeps the line numbers for its errors.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{AgentId, QueueId, SkillId, TrunkId};
+
+/// All an operator says about a domain.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Policy {
+    pub queues: BTreeMap<QueueId, Queue>,
+    pub agents: BTreeMap<AgentId, Agent>,
+    /// Request-URI user → where the call goes.
+    pub routes: BTreeMap<String, Route>,
+    pub trunks: BTreeMap<TrunkId, Trunk>,
+    pub hours: BTreeMap<String, Hours>,
+    /// Live calls at once; 0 means the built-in limit.
+    pub calls_max: u32,
+    /// Names of header fields passed on besides the standard ones (`X-…`).
+    pub pass_headers: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    pub strategy: Strategy,
+    pub service_level: Option<ServiceLevel>,
+    pub offer_timeout_ms: u64,
+    /// Longest wait; then `on_max_wait`.
+    pub max_wait_ms: u64,
+    pub on_max_wait: Fallback,
+    pub wrap_up_ms: u64,
+    /// Waiting calls at once; 0 means no limit of its own.
+    pub waiting_max: u32,
+    pub on_full: Fallback,
+    /// Refuse a caller when no configured agent is at least on break.
+    pub require_agents: bool,
+    pub on_no_agents: Fallback,
+    /// Name of an `Hours`; none means always open.
+    pub hours: Option<String>,
+    pub on_closed: Fallback,
+    /// What becomes of callers who wait when the queue closes.
+    pub waiting_on_close: OnClose,
+    /// Default priority of its calls; lower is more urgent.
+    pub priority: u8,
+    /// A call older than this is served before any priority (starvation guard); 0 switches it off.
+    pub promote_after_ms: u64,
+    /// Requirements, relaxed step by step. Empty means the skill named like the queue at level 1 if any agent has it.
+    pub steps: Vec<Step>,
+    /// How long a call waits for its preferred agent before normal routing.
+    pub affinity_ms: u64,
+    /// Ring-no-answer and refusal rules.
+    pub misses: Misses,
+    /// Unanswered at most this long before answering or overflowing, since proxies give up at about 180 s.
+    pub max_unanswered_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Strategy {
+    LongestIdle,
+    RoundRobin,
+    LeastOccupied,
+    FewestCalls,
+    HighestSkill,
+    RingAll,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceLevel {
+    pub answer_within_ms: u64,
+    pub target_percent: u8,
+}
+
+/// Where a call goes that a queue cannot keep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fallback {
+    /// End it with this SIP status.
+    Reject { status: u16 },
+    /// Move it to another queue; its age goes with it.
+    Queue(QueueId),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnClose {
+    /// Those who wait are still served.
+    Finish,
+    Fallback,
+}
+
+/// One step of a routing plan: who may serve the call for this long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Zero for the last step means: for the rest of the wait.
+    pub for_ms: u64,
+    pub require: Requirement,
+}
+
+/// All of these skills at least at these levels. A later step of a plan must be implied by the earlier ones.
+pub type Requirement = BTreeMap<SkillId, u8>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Misses {
+    /// After this many offers in a row without an answer the agent is set to break; 0 never.
+    pub max: u8,
+    pub break_reason: String,
+    /// How long an agent gets no offer after each kind of miss.
+    pub timeout_delay_ms: u64,
+    pub reject_delay_ms: u64,
+    pub busy_delay_ms: u64,
+    pub unreachable_delay_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AgentKind {
+    Human,
+    Ai,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    pub kind: AgentKind,
+    /// A fixed contact; without it the agent's phone registers.
+    pub contact: Option<String>,
+    /// Digest credential: HA1 by algorithm, hex. Never the password.
+    pub ha1: Option<Ha1>,
+    pub skills: BTreeMap<SkillId, u8>,
+    /// Queues it serves; empty means every queue whose requirement it meets.
+    pub queues: Vec<QueueId>,
+    /// Slots per channel.
+    pub capacity: BTreeMap<Channel, u8>,
+    /// Channels that stop offers on all others while used.
+    pub exclusive: Vec<Channel>,
+    /// State on first sight of this agent.
+    pub initial: InitialState,
+}
+
+/// RFC 7616 HA1 values in lower-case hex.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ha1 {
+    pub realm: String,
+    pub md5: String,
+    pub sha256: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Channel {
+    Voice,
+    Chat,
+    Task,
+    Callback,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InitialState {
+    Available,
+    Break(String),
+    Offline,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    pub queue: QueueId,
+    /// Overrides the queue's priority; lower is more urgent.
+    pub priority: Option<u8>,
+    /// Emergency numbers bypass queue limits and hours.
+    pub emergency: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trunk {
+    /// Networks in CIDR form whose requests are this trunk's.
+    pub sources: Vec<String>,
+    pub ha1: Option<Ha1>,
+    /// User name of the digest credential.
+    pub username: Option<String>,
+    /// Request-URIs for outbound calls, in order of preference.
+    pub contacts: Vec<String>,
+    /// Credential for outbound calls that are challenged: user name and password.
+    pub outbound_auth: Option<(String, String)>,
+    /// Caller id shown on outbound calls; none passes the original on.
+    pub caller_id: Option<String>,
+    /// New calls a second and burst; 0 means no limit of its own.
+    pub calls_per_s_max: u32,
+    /// Calls at once; 0 means no limit of its own.
+    pub calls_max: u32,
+    /// Whether a Resource-Priority or Priority header from here is believed.
+    pub trust_priority: bool,
+}
+
+/// Opening hours in a time zone, with exceptions by date.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Hours {
+    /// Offsets from UTC over time, `(from, minutes east)`, expanded by the configuration from a named zone, since the
+    /// core must not read a time zone database that differs between nodes.
+    pub utc_offsets: Vec<(super::time::WallTime, i32)>,
+    /// Per weekday (0 = Monday): spans in minutes of the local day, end exclusive, at most 1440.
+    pub week: [Vec<(u16, u16)>; 7],
+    /// Local dates as days since 1970-01-01: spans of that day; empty means closed.
+    pub exceptions: BTreeMap<i32, Vec<(u16, u16)>>,
+}

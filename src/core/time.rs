@@ -1,0 +1,33 @@
+//! The two times of a command: log time, which drives every timer, and wall time, which only dates records.
+
+use serde::{Deserialize, Serialize};
+
+/// Nanoseconds of the group's own clock: strictly monotonic in the log, advanced by the leader's monotonic clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct LogTime(pub u64);
+
+impl LogTime {
+    #[must_use]
+    pub const fn plus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms.saturating_mul(1_000_000)))
+    }
+
+    /// Milliseconds since `earlier`, zero if it is not earlier.
+    pub const fn ms_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0) / 1_000_000
+    }
+}
+
+/// Milliseconds since the Unix epoch by the proposer's wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct WallTime(pub i64);
+
+/// Where and when a command is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At {
+    pub group: u32,
+    /// Raft log index of the entry.
+    pub index: u64,
+    pub time: LogTime,
+    pub wall: WallTime,
+}

@@ -1,0 +1,3 @@
+//! The `tandem` program: node and client in one binary.
+
+fn main() {}

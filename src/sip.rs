@@ -1,0 +1,6 @@
+//! The SIP edge: framing, transports, transactions and dialogs, registrar, B2BUA legs.
+//!
+//! `stack` is sans-IO: messages, orders and time go in; messages, reports and the next timeout come out. `edge` owns the
+//! sockets and drives it. The edge decides nothing about routing; it performs orders and reports what it sees.
+
+pub mod stack;
