@@ -31,7 +31,8 @@ pub struct Machine {
 impl Machine {
     pub fn read() -> Self {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-        let ticks: Vec<f64> = stat.lines().next().unwrap_or_default().split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+        let ticks: Vec<f64> =
+            stat.lines().next().unwrap_or_default().split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
         let total: f64 = ticks.iter().take(8).sum();
         let idle = ticks.get(3).copied().unwrap_or(0.0) + ticks.get(4).copied().unwrap_or(0.0);
         Self { busy_s: (total - idle) / TICKS_PER_S, total_s: total / TICKS_PER_S }

@@ -85,7 +85,9 @@ impl Lab {
         fs::write(&tenant, &options.tenant)?;
         let mut command = Command::new(program()?);
         command.arg("dev").arg("--data").arg(dir).arg("--tenant").arg(&tenant);
-        for (flag, value) in [("--nodes", options.nodes), ("--sip-base", sip_base), ("--http-base", http_base), ("--cluster-base", cluster_base)] {
+        for (flag, value) in
+            [("--nodes", options.nodes), ("--sip-base", sip_base), ("--http-base", http_base), ("--cluster-base", cluster_base)]
+        {
             command.arg(flag).arg(value.to_string());
         }
         if options.restart {

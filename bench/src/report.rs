@@ -54,7 +54,8 @@ impl Report {
     pub fn print(&self) {
         println!("# {}", self.title);
         for row in &self.rows {
-            let verdict = row.bound.as_ref().map_or(String::new(), |(bound, kept)| format!("  {bound}: {}", if *kept { "ok" } else { "MISSED" }));
+            let verdict =
+                row.bound.as_ref().map_or(String::new(), |(bound, kept)| format!("  {bound}: {}", if *kept { "ok" } else { "MISSED" }));
             println!("{:<52} {:>12.3} {}{verdict}", row.figure, row.value, row.unit);
         }
     }

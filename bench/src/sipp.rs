@@ -236,7 +236,8 @@ fn read_stat(csv: &str) -> Option<Outcome> {
 
 fn read_times(dir: &Path) -> Result<Vec<f64>, Error> {
     let mut times = Vec::new();
-    for path in fs::read_dir(dir)?.flatten().map(|entry| entry.path()).filter(|path: &PathBuf| path.to_string_lossy().ends_with("_rtt.csv")) {
+    for path in fs::read_dir(dir)?.flatten().map(|entry| entry.path()).filter(|path: &PathBuf| path.to_string_lossy().ends_with("_rtt.csv"))
+    {
         for line in fs::read_to_string(path)?.lines().skip(1) {
             if let Some(ms) = line.split(';').nth(1).and_then(|ms| ms.trim().parse::<f64>().ok()) {
                 times.push(ms);
