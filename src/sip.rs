@@ -8,3 +8,4 @@ pub mod auth;
 pub mod framer;
 pub mod limits;
 pub mod stack;
+pub mod transport;
