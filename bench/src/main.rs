@@ -1,5 +1,6 @@
 //! `tandem-bench`: figures and proofs under load, with real processes, real SIP and CPU seconds from the kernel.
 
+mod calls;
 mod cpu;
 mod error;
 mod lab;
