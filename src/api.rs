@@ -11,6 +11,7 @@ pub mod forward;
 pub mod gate;
 pub mod limits;
 pub mod listen;
+pub mod meter;
 pub mod page;
 pub mod problem;
 pub mod routes;

@@ -5,6 +5,7 @@
 
 pub mod files;
 pub mod node;
+pub mod tenant;
 
 use std::{fmt, ops::Range, path::Path};
 

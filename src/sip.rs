@@ -3,4 +3,9 @@
 //! `stack` is sans-IO: messages, orders and time go in; messages, reports and the next timeout come out. `edge` owns the
 //! sockets and drives it. The edge decides nothing about routing; it performs orders and reports what it sees.
 
+pub mod admission;
+pub mod auth;
+pub mod framer;
+pub mod limits;
 pub mod stack;
+pub mod transport;

@@ -4,7 +4,6 @@
 //! module counts its own work under a name of the catalogue.
 
 pub mod catalogue;
-pub mod contacts;
 pub mod logs;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};

@@ -6,6 +6,7 @@
 
 mod api;
 mod machine;
+mod raft;
 
 pub use api::{
     BoxFuture, Cluster, Committed, GroupStatus, NodeState, NodeStatus, NodeTable, Options, PeerSpec, ProposeError, RequestError,

@@ -13,7 +13,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tandem_cluster::{Cluster, GroupId, NodeId, NodeState, RequestError};
 use tower::ServiceExt as _;
 
@@ -69,25 +69,40 @@ pub fn peers(cluster: &Cluster) -> Vec<NodeId> {
 ///
 /// # Errors
 /// The other node's problem, or 503 when it does not answer.
-pub async fn get<T: serde::de::DeserializeOwned>(
+pub async fn get<T: DeserializeOwned>(
     cluster: &Cluster,
     node: NodeId,
-    principal: &Principal,
+    who: &Principal,
     uri: &str,
     deadline: Duration,
 ) -> Result<T, Problem> {
-    let ask = Ask {
-        method: "GET".into(),
-        uri: uri.into(),
-        headers: BTreeMap::new(),
-        principal: principal.clone(),
-        body: String::new(),
-    };
-    let answer = exchange(cluster, node, &ask, deadline).await?;
+    let ask = Ask { method: "GET".into(), uri: uri.into(), headers: BTreeMap::new(), principal: who.clone(), body: String::new() };
+    read(node, &exchange(cluster, node, &ask, deadline).await?)
+}
+
+/// `PUT`s JSON to another node on behalf of `principal` and reads its JSON.
+///
+/// # Errors
+/// As for [`get`].
+pub async fn put<B: Serialize + Sync, T: DeserializeOwned>(
+    cluster: &Cluster,
+    node: NodeId,
+    who: &Principal,
+    uri: &str,
+    body: &B,
+    deadline: Duration,
+) -> Result<T, Problem> {
+    let headers = BTreeMap::from([(header::CONTENT_TYPE.to_string(), "application/json".to_owned())]);
+    let body = serde_json::to_string(body).map_err(|e| Problem::internal(e.to_string()))?;
+    let ask = Ask { method: "PUT".into(), uri: uri.into(), headers, principal: who.clone(), body };
+    read(node, &exchange(cluster, node, &ask, deadline).await?)
+}
+
+fn read<T: DeserializeOwned>(node: NodeId, answer: &Answer) -> Result<T, Problem> {
     if answer.status != 200 {
         return Err(Problem { status: answer.status, ..Problem::unavailable(format!("node {node}: {}", detail(&answer.body))) });
     }
-    serde_json::from_str(&answer.body).map_err(|e| Problem::internal(format!("node {node} answered what is no page: {e}")))
+    serde_json::from_str(&answer.body).map_err(|e| Problem::internal(format!("node {node} answered what is not expected: {e}")))
 }
 
 /// Hands a whole request to another node and returns its answer.
@@ -100,8 +115,13 @@ pub async fn send(cluster: &Cluster, node: NodeId, principal: &Principal, reques
         .await
         .map_err(|_| Problem::too_large(format!("at most {} bytes", limits::BODY_BYTES_MAX)))?;
     let body = String::from_utf8(body.into()).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
-    let ask =
-        Ask { method: parts.method.to_string(), uri: parts.uri.to_string(), headers: keep(&parts.headers), principal: principal.clone(), body };
+    let ask = Ask {
+        method: parts.method.to_string(),
+        uri: parts.uri.to_string(),
+        headers: keep(&parts.headers),
+        principal: principal.clone(),
+        body,
+    };
     let answer = exchange(cluster, node, &ask, limits::FORWARD_DEADLINE).await?;
     let mut response = Response::builder().status(answer.status);
     for (name, value) in &answer.headers {
@@ -142,11 +162,7 @@ pub async fn answer(router: Router, body: Bytes) -> Result<Bytes, String> {
 
 fn keep(headers: &axum::http::HeaderMap<HeaderValue>) -> BTreeMap<String, String> {
     let idempotency = HeaderName::from_static("idempotency-key");
-    HEADERS
-        .iter()
-        .chain([&idempotency])
-        .filter_map(|name| Some((name.to_string(), headers.get(name)?.to_str().ok()?.to_owned())))
-        .collect()
+    HEADERS.iter().chain([&idempotency]).filter_map(|name| Some((name.to_string(), headers.get(name)?.to_str().ok()?.to_owned()))).collect()
 }
 
 fn detail(body: &str) -> String {

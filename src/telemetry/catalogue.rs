@@ -14,11 +14,7 @@ pub const LATENCY_S: Buckets =
 const HUMAN_S: Buckets = &[1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0];
 
 /// Histograms whose buckets are not [`LATENCY_S`].
-pub const BUCKETS: &[(&str, Buckets)] = &[
-    (QUEUE_WAIT_SECONDS, HUMAN_S),
-    (OFFER_TO_ACCEPT_SECONDS, HUMAN_S),
-    (HANDLE_SECONDS, HUMAN_S),
-];
+pub const BUCKETS: &[(&str, Buckets)] = &[(QUEUE_WAIT_SECONDS, HUMAN_S), (OFFER_TO_ACCEPT_SECONDS, HUMAN_S), (HANDLE_SECONDS, HUMAN_S)];
 
 pub const CONTACTS_TOTAL: &str = "tandem_contacts_total";
 pub const QUEUE_DEPTH: &str = "tandem_queue_depth";

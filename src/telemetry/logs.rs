@@ -2,7 +2,12 @@
 
 use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
 
-use crate::config::node::{Log, LogFormat};
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Pretty,
+}
 
 /// The environment variable whose directives win over the file's level.
 pub const ENV: &str = "TANDEM_LOG";
@@ -16,12 +21,12 @@ pub struct Error(String, String);
 ///
 /// # Errors
 /// When the level is no filter, or a subscriber is installed already.
-pub fn install(log: &Log) -> Result<(), Error> {
-    let directives = std::env::var(ENV).unwrap_or_else(|_| log.level.clone());
+pub fn install(format: Format, level: &str) -> Result<(), Error> {
+    let directives = std::env::var(ENV).unwrap_or_else(|_| level.to_owned());
     let filter = EnvFilter::try_new(&directives).map_err(|e| Error(directives.clone(), e.to_string()))?;
-    let installed = match log.format {
-        LogFormat::Json => fmt().json().flatten_event(true).with_writer(std::io::stderr).with_env_filter(filter).finish().try_init(),
-        LogFormat::Pretty => fmt().compact().with_writer(std::io::stderr).with_env_filter(filter).finish().try_init(),
+    let installed = match format {
+        Format::Json => fmt().json().flatten_event(true).with_writer(std::io::stderr).with_env_filter(filter).finish().try_init(),
+        Format::Pretty => fmt().compact().with_writer(std::io::stderr).with_env_filter(filter).finish().try_init(),
     };
     installed.map_err(|e| Error(directives, e.to_string()))
 }
@@ -32,7 +37,7 @@ mod tests {
 
     #[test]
     fn a_level_that_is_no_filter_is_named() {
-        let error = install(&Log { format: LogFormat::Json, level: "loud=very=much".into() }).unwrap_err().to_string();
+        let error = install(Format::Json, "loud=very=much").unwrap_err().to_string();
         assert!(error.contains("loud=very=much"), "{error}");
     }
 }

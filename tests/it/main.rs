@@ -1,1 +1,3 @@
-fn main() {}
+//! The one integration-test binary of the product. Each module is an area; each test a behaviour.
+
+mod tidy;

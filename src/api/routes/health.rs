@@ -11,8 +11,8 @@ use serde_json::json;
 use tandem_cluster::NodeState;
 
 use crate::{
-    api::app::App,
-    telemetry::{catalogue, contacts},
+    api::{app::App, meter},
+    telemetry::catalogue,
 };
 
 /// The process runs and answers.
@@ -58,7 +58,7 @@ pub fn not_ready(app: &App) -> Vec<String> {
 /// Prometheus text exposition.
 pub async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     gauge_node(&app);
-    contacts::gauge(&app.live).await;
+    meter::gauge(&app.live).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render())
 }
 

@@ -36,7 +36,11 @@ pub struct Node {
 }
 
 /// `GET /api/v1/nodes`
-pub async fn list(State(app): State<Arc<App>>, Caller(who): Caller, Params(query): Params<Query>) -> Result<axum::Json<Page<Node>>, Problem> {
+pub async fn list(
+    State(app): State<Arc<App>>,
+    Caller(who): Caller,
+    Params(query): Params<Query>,
+) -> Result<axum::Json<Page<Node>>, Problem> {
     who.check(Operation::ReadCluster)?;
     let after = query.cursor()?.and_then(|cursor| cursor.key.parse::<u64>().ok()).unwrap_or(0);
     let known: Vec<NodeStatus> = app.live.cluster().nodes().borrow().values().filter(|node| node.id > after).cloned().collect();

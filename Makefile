@@ -1,0 +1,51 @@
+# Two commands matter to a newcomer: `make run` runs the main job, `make test` passes the tests. Both do their own set-up.
+# `verify` never writes to the tree; `fix` does.
+
+CARGO ?= cargo
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: run build test deps verify fix bench chaos sim doc deny show
+
+## run: build, then three real nodes with demo callers and agents on this machine
+run:
+	$(CARGO) run --release --bin tandem -- dev --demo
+
+build:
+	$(CARGO) build --release --workspace
+
+## test: everything that must pass before a change lands (≤ 20 minutes cold on 2 cores)
+test: deps
+	$(CARGO) check --no-default-features
+	$(CARGO) test --workspace --no-fail-fast
+
+## deps: what the tests need beyond Rust; says in one line what is missing when it cannot install it
+deps:
+	@command -v sipp >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    apt-get update -qq && apt-get install -y -qq sip-tester >/dev/null; fi; \
+	  command -v sipp >/dev/null 2>&1 || echo "missing: sipp (Debian: apt-get install sip-tester); the SIPp scenarios will be skipped"; }
+
+## verify: formatting, lints, the pure core alone, documentation; never writes
+verify:
+	$(CARGO) fmt --all --check
+	$(CARGO) check --no-default-features
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test --test it tidy
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+
+fix:
+	$(CARGO) fmt --all
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty
+
+## deny: licences, bans and sources of every dependency (needs cargo-deny)
+deny:
+	@command -v cargo-deny >/dev/null 2>&1 || { echo "missing: cargo-deny (cargo install cargo-deny)"; exit 1; }
+	$(CARGO) deny check bans licenses sources
+
+## bench: the figures of docs/BENCHMARKS.md on this machine
+bench:
+	$(CARGO) build --release --workspace
+	./target/release/tandem-bench all
+
+doc:
+	$(CARGO) doc --workspace --no-deps

@@ -1,0 +1,3 @@
+//! Consensus: the only module that names openraft, together with the log storage it stands on.
+
+pub(crate) mod type_config;

@@ -1,0 +1,129 @@
+//! Bounds of the SIP edge and its stack. Every queue, buffer, loop and wait of `sip` has its bound here, unit in its name.
+
+use std::time::Duration;
+
+// Framing.
+
+/// Start line and header fields of one message.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Body of one message on a stream. A datagram carries at most 64 KB in all.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// A datagram is never longer (RFC 768).
+pub const DATAGRAM_BYTES_MAX: usize = 65_535;
+/// Bytes read from a stream at once.
+pub const STREAM_READ_BYTES: usize = 4 * 1024;
+
+// Connections.
+
+/// Open stream connections of a node, incoming and outgoing.
+pub const CONNECTIONS_MAX: usize = 20_000;
+/// Incoming connections of one source address. A carrier needs a handful, a site behind a translator some hundreds.
+pub const CONNECTIONS_PER_SOURCE_MAX: usize = 1_000;
+/// TLS handshakes under way at once; further ones are closed, since a handshake costs a millisecond of processor.
+pub const HANDSHAKES_MAX: usize = 256;
+/// Longest TLS handshake, incoming or outgoing.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A new connection must bring its first whole message this soon.
+pub const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(15);
+/// A message once begun must be complete this soon; a peer that sends a byte a second is cut here.
+pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection on which nothing arrived for so long is closed. RFC 5626 clients ping every 120 s or less.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Messages waiting to be written to one connection; a peer slower than this is cut.
+pub const WRITE_QUEUE_MAX: usize = 256;
+/// One write to a connection may take this long.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Opening a connection to a next hop.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Name look-ups under way at once; a message that finds no place is reported as undeliverable.
+pub const RESOLVES_MAX: usize = 256;
+/// One name look-up.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a look-up's answer is used again.
+pub const RESOLVE_TTL: Duration = Duration::from_secs(30);
+/// Names remembered.
+pub const RESOLVE_CACHE_MAX: usize = 1_024;
+
+// Sockets.
+
+/// Receive and send buffer asked of the kernel for a UDP socket: a burst of some thousand INVITEs.
+pub const UDP_BUFFER_BYTES: usize = 8 * 1024 * 1024;
+/// Datagrams taken from a socket per wake-up before other work gets its turn.
+pub const UDP_BATCH_MAX: usize = 64;
+/// Connections waiting to be accepted by us.
+pub const LISTEN_BACKLOG: u32 = 1_024;
+/// How often the certificate files are looked at for a change.
+pub const CERTIFICATE_CHECK_EVERY: Duration = Duration::from_secs(10);
+
+// Admission.
+
+/// Messages of calls already admitted (and all answers) waiting for the stack.
+pub const ESTABLISHED_QUEUE_MAX: usize = 16_384;
+/// Requests outside a dialog waiting for admission. Refusing one costs microseconds, so the queue is short.
+pub const FRESH_QUEUE_MAX: usize = 2_048;
+/// Requests outside a dialog taken per turn of the loop, so that a flood of them cannot hold up a BYE.
+pub const FRESH_BATCH_MAX: usize = 32;
+/// A request that waited longer than this before the stack saw it is refused: the node is behind.
+pub const ARRIVAL_AGE_MAX: Duration = Duration::from_millis(250);
+/// Arrivals awaiting their commit: the bound moves between these.
+pub const ARRIVALS_MIN: usize = 16;
+pub const ARRIVALS_MAX: usize = 1_024;
+/// Commit latency the controller of that bound aims at.
+pub const ARRIVAL_TARGET: Duration = Duration::from_millis(250);
+/// An arrival not committed by now is answered 503. Below the 5 s in which every caller is answered.
+pub const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(3_500);
+/// Retry-After of a refusal is drawn from this range, so that the refused do not return together.
+pub const RETRY_AFTER_S: std::ops::RangeInclusive<u32> = 2..=8;
+/// Admission verdicts remembered per half minute, to treat a retransmission as its original.
+pub const VERDICTS_MAX: usize = 65_536;
+/// How long a verdict is remembered at least: 64 × T1, the life of an INVITE transaction (RFC 3261 §17).
+pub const VERDICT_AGE_MIN: Duration = Duration::from_secs(32);
+/// Answers a second to sources that are no trunk and bring no credential, and the burst. The rest is silence.
+pub const STRANGER_ANSWERS_PER_S: u32 = 200;
+/// Requests other than INVITE outside a dialog, per second (REGISTER, OPTIONS, …).
+pub const OUT_OF_DIALOG_PER_S: u32 = 5_000;
+
+// Authentication.
+
+/// A nonce is accepted for this long; then the client is told `stale=true`.
+pub const NONCE_AGE_MAX: Duration = Duration::from_secs(300);
+/// Nonces whose counts a node keeps; the oldest are forgotten, which a client notices as one more challenge.
+pub const NONCES_MAX: usize = 65_536;
+/// How far a nonce count may lag behind the highest seen (several requests on their way at once).
+pub const NONCE_COUNT_WINDOW: u32 = 64;
+/// Bytes of an Authorization value that are looked at.
+pub const AUTHORIZATION_BYTES_MAX: usize = 2_048;
+
+// Registrar.
+
+/// Shortest registration granted over UDP or a connection; a shorter wish is answered 423 (RFC 3261 §10.3).
+pub const EXPIRES_MIN_S: u32 = 60;
+pub const EXPIRES_MAX_S: u32 = 3_600;
+pub const EXPIRES_DEFAULT_S: u32 = 600;
+/// Contacts of one REGISTER.
+pub const REGISTER_CONTACTS_MAX: usize = 8;
+/// Bindings whose refreshes stay on this node.
+pub const BINDINGS_MAX: usize = 200_000;
+/// Longest commit of a binding; then 503.
+pub const BIND_TIMEOUT: Duration = Duration::from_secs(4);
+/// REGISTERs whose commit is awaited.
+pub const REGISTERS_IN_FLIGHT_MAX: usize = 1_024;
+
+// Edge.
+
+/// Orders waiting for the stack's task: an order or two per live call of a full node.
+pub const ORDERS_MAX: usize = 1_000_000;
+/// Results of asynchronous work (commits, look-ups) waiting for the stack's task.
+pub const FINDINGS_MAX: usize = 8_192;
+/// Messages withheld while the node has no lease.
+pub const WITHHELD_MAX: usize = 16_384;
+/// Reports of one call held back until its arrival is committed.
+pub const REPORTS_HELD_MAX: usize = 16;
+/// Messages on their way to other nodes at once.
+pub const TUNNEL_IN_FLIGHT_MAX: usize = 4_096;
+/// Bytes of one tunnelled frame: a message and its flow.
+pub const TUNNEL_FRAME_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX + 256;
+/// Targets tried for one leg: contacts of a trunk and of 3xx answers together.
+pub const TARGETS_MAX: usize = 8;
+/// Longest sleep of the stack's task when nothing is due.
+pub const TICK: Duration = Duration::from_millis(500);
