@@ -5,6 +5,8 @@
 //! compiled once.
 
 mod api;
+pub mod codec;
+pub mod limits;
 mod machine;
 mod raft;
 
