@@ -6,7 +6,7 @@
 
 mod api;
 pub mod codec;
-mod limits;
+pub mod limits;
 mod liveness;
 mod log;
 mod machine;
