@@ -322,6 +322,22 @@ impl Cluster {
         self.there(async move { node.propose_meta(&command, deadline).await }).await
     }
 
+    /// Admits a new node. This release has a fixed set of voters and says so.
+    ///
+    /// # Errors
+    /// Always: membership changes are not supported yet.
+    pub async fn join(&self, peer: PeerSpec, _deadline: Duration) -> Result<(), ProposeError> {
+        Err(ProposeError::Definite(format!("node {} cannot join: this release has a fixed set of nodes", peer.id)))
+    }
+
+    /// Moves every replica off a node and forgets it. This release has a fixed set of voters and says so.
+    ///
+    /// # Errors
+    /// Always: membership changes are not supported yet.
+    pub async fn leave(&self, node: NodeId, _deadline: Duration) -> Result<(), ProposeError> {
+        Err(ProposeError::Definite(format!("node {node} cannot leave: this release has a fixed set of nodes")))
+    }
+
     /// Transfers every leadership, tells the peers *drained and fenced*, closes. After it returns the process may exit.
     pub async fn shutdown(&self) {
         let node = Arc::clone(&self.node);
