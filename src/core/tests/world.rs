@@ -117,6 +117,8 @@ impl World {
     /// What holds after every step, whatever happened.
     fn check(&self) {
         for domain in self.state.domains().values() {
+            domain.assert_indexes();
+            domain.assert_matched();
             for (id, agent) in domain.agents() {
                 assert!(agent.contacts.len() <= 1, "A1: {id} is booked twice");
                 for (call, leg) in &agent.contacts {
