@@ -9,3 +9,5 @@ pub mod framer;
 pub mod limits;
 pub mod stack;
 pub mod transport;
+pub mod trunk;
+pub mod tunnel;
