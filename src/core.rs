@@ -3,15 +3,29 @@
 //! No clock, no randomness, no floats, no async, no I/O, no iteration over an unordered map. `State::apply` is the only
 //! way in; equal states and equal commands give equal bytes on every replica.
 
+pub mod agent;
+pub mod call;
+pub mod cdr;
+pub mod codec;
 pub mod command;
+pub mod domain;
 pub mod effect;
+pub mod explain;
+pub mod hours;
 pub mod id;
 pub mod limits;
 pub mod outcome;
+mod parting;
 pub mod party;
 pub mod policy;
+mod pool;
+pub mod privacy;
+pub mod queue;
 pub mod state;
 pub mod time;
+
+#[cfg(test)]
+mod tests;
 
 pub use command::Command;
 pub use effect::Effects;

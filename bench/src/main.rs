@@ -1,1 +1,53 @@
-fn main() {}
+//! `tandem-bench`: figures and proofs under load, with real processes, real SIP and CPU seconds from the kernel.
+
+mod calls;
+mod cpu;
+mod error;
+mod lab;
+mod report;
+mod sipp;
+mod tenant;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{error::Error, report::Report};
+
+#[derive(Parser)]
+#[command(about = "Figures and proofs of a Tandem cluster on this machine")]
+struct Arguments {
+    /// Also write the figures as JSON.
+    #[arg(long, global = true)]
+    json: Option<PathBuf>,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// INVITE → queue → agent → BYE: answered, failed, CDRs, CPU seconds per 1000 calls.
+    Calls(calls::Options),
+}
+
+fn run(what: &What) -> Result<Report, Error> {
+    match what {
+        What::Calls(options) => calls::run(options),
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let written = run(&arguments.what).and_then(|report| {
+        report.print();
+        arguments.json.as_deref().map_or(Ok(()), |path| report.write(path)).map(|()| report.passed())
+    });
+    match written {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -6,7 +6,6 @@ use super::{
     id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, QueueId, RequestId, SkillId, TrunkId},
     party::{Dialog, FlowRef, Headers, Party, Sdp, Transport},
     policy::Policy,
-    time::WallTime,
 };
 
 /// A command with what every command carries.
@@ -19,8 +18,9 @@ pub struct Envelope {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Replaces the domain's policy; refused when `expect` names another version than the current one.
-    PublishPolicy { domain: DomainId, expect: Option<u64>, policy: Box<Policy> },
+    /// Replaces the domain's policy; refused when `expect` names another version than the current one. `entropy` is
+    /// random and becomes the secret of a domain seen for the first time (see `core::privacy`); otherwise it is unused.
+    PublishPolicy { domain: DomainId, expect: Option<u64>, policy: Box<Policy>, entropy: [u8; 32] },
     /// Removes a domain without live calls.
     RemoveDomain { domain: DomainId },
     /// A caller's INVITE was taken in by an edge.
@@ -38,18 +38,17 @@ pub enum Command {
     /// A new leader's first command: ring and wrap-up timers get the time nobody led (≤ 2 s).
     Lead { grace_ms: u64 },
     /// A majority withdrew its support of this life of a node, or its death is proven.
-    EdgeLost { edge: Edge },
+    /// `heir` is a live edge that speaks for the dead one's legs.
+    EdgeLost { edge: Edge, heir: Option<Edge> },
     /// Outbox rows that nobody need perform again.
-    EffectsDone { effects: Vec<EffectId> },
+    EffectsDone { domain: DomainId, effects: Vec<EffectId> },
     /// An operator ends a call.
     HangUp { domain: DomainId, call: CallId, by: Actor },
     /// An operator changes a waiting call: its queue or its priority. Age is kept.
     Requeue { domain: DomainId, call: CallId, queue: Option<QueueId>, priority: Option<u8>, by: Actor },
     /// Raises the level of what `apply` does; never lowered.
     RaiseLevel { level: u32 },
-    /// Drops archived records that ended before this wall time.
-    Retain { domain: DomainId, ended_after: WallTime },
-    /// Forgets the key of a subject, which makes its personal fields unreadable wherever they are kept.
+    /// Forgets the key of a subject, which makes its personal fields unreadable wherever they are archived.
     Erase { domain: DomainId, subject: String },
 }
 
@@ -59,6 +58,17 @@ pub enum Actor {
     System,
     Agent(AgentId),
     User(String),
+}
+
+/// As events and audit rows say it.
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::System => f.write_str("system"),
+            Self::Agent(agent) => write!(f, "agent:{agent}"),
+            Self::User(user) => write!(f, "user:{user}"),
+        }
+    }
 }
 
 /// A caller's INVITE, as admitted by an edge.
@@ -142,6 +152,20 @@ pub enum Intent {
     },
     /// Free a stuck agent: its reservation is rescinded and its calls are ended, with an audit event.
     ForceRelease,
+}
+
+/// As events and audit rows say it.
+impl std::fmt::Display for Intent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Available => f.write_str("available"),
+            Self::Break { reason } => write!(f, "break:{reason}"),
+            Self::Offline => f.write_str("offline"),
+            Self::FinishWrapUp => f.write_str("finish_wrap_up"),
+            Self::ExtendWrapUp { by_ms } => write!(f, "extend_wrap_up:{by_ms}"),
+            Self::ForceRelease => f.write_str("force_release"),
+        }
+    }
 }
 
 /// A registered phone.

@@ -1,14 +1,261 @@
 //! The state of one partition and the only way to change it.
+//!
+//! It dispatches commands to their families, remembers idempotency keys and holds what all domains share: timers, the
+//! archive's head and the effect numbering. What a command does is in the file of its family.
 
-use super::{Effects, Outcome, command::Envelope, time::At};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Effects, Outcome, Reason,
+    cdr::Archive,
+    command::{Command, Envelope, Timer, TimerKind},
+    domain::Domain,
+    effect::{Action, Event, EventKind, Order},
+    explain::Trigger,
+    id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, NodeId, QueueId, RequestId},
+    limits::{GRACE_MS_MAX, REQUEST_IDS_MAX, TIMERS_PER_COMMAND_MAX},
+    queue::Place,
+    time::{At, LogTime},
+};
+
+/// The level of what this code's `apply` does.
+pub const FEATURE_LEVEL: u32 = 1;
 
 /// All that one partition knows.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct State {}
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    level: u32,
+    /// Log time of the last application.
+    now: LogTime,
+    pub(super) domains: BTreeMap<DomainId, Domain>,
+    shared: Shared,
+    /// The latest life of each node that is known to be over: nothing is taken from it any more.
+    lost: BTreeMap<NodeId, u64>,
+    requests: BTreeMap<RequestId, Outcome>,
+    request_order: VecDeque<RequestId>,
+}
+
+/// What the domains of a partition share.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Shared {
+    pub(super) timers: BTreeSet<(LogTime, DomainId, TimerKind)>,
+    pub(super) archive: Archive,
+    pub(super) offers: u64,
+    /// Index of the entry being applied and the effects it has named so far.
+    numbering: (u64, u32),
+}
+
+/// What every command family works with: the place, the outputs, the shared rows, and the work left for the end.
+pub(super) struct Ctx<'a> {
+    pub(super) at: At,
+    pub(super) domain: &'a DomainId,
+    pub(super) shared: &'a mut Shared,
+    pub(super) out: &'a mut Effects,
+    /// Agents that became ready, longest idle first: they look for a call when the command is done.
+    pub(super) freed: BTreeSet<(LogTime, AgentId)>,
+    /// Calls that began to wait, most urgent first, and why: they look for an agent when the command is done.
+    pub(super) unmatched: BTreeMap<Place, Trigger>,
+    /// The command changed the rules, so that is why agents and calls look anew.
+    pub(super) changed: bool,
+}
+
+impl Ctx<'_> {
+    fn effect_id(&mut self) -> EffectId {
+        let (index, n) = &mut self.shared.numbering;
+        assert!(self.at.index >= *index, "entries are applied in order");
+        if *index != self.at.index {
+            (*index, *n) = (self.at.index, 0);
+        }
+        let id = EffectId { group: self.at.group, index: *index, n: *n };
+        *n += 1;
+        id
+    }
+
+    pub(super) fn order(&mut self, leg: LegId, edge: Edge, action: Action) -> Order {
+        let order = Order { id: self.effect_id(), domain: self.domain.clone(), leg, edge, action };
+        self.out.orders.push(order.clone());
+        order
+    }
+
+    pub(super) fn event(
+        &mut self,
+        kind: EventKind,
+        call: Option<CallId>,
+        agent: Option<&AgentId>,
+        queue: Option<&QueueId>,
+        data: &[(&str, String)],
+    ) {
+        let id = self.effect_id();
+        let data = data.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let (agent, queue) = (agent.cloned(), queue.cloned());
+        self.out.events.push(Event { id, wall: self.at.wall, domain: self.domain.clone(), kind, call, agent, queue, data });
+    }
+
+    pub(super) fn set_timer(&mut self, deadline: LogTime, what: TimerKind) {
+        self.out.timers.push(Timer { domain: self.domain.clone(), deadline, what: what.clone() });
+        self.shared.timers.insert((deadline, self.domain.clone(), what));
+    }
+
+    pub(super) fn cancel_timer(&mut self, deadline: LogTime, what: TimerKind) {
+        self.shared.timers.remove(&(deadline, self.domain.clone(), what));
+    }
+}
 
 impl State {
     /// Applies a committed command. Pure: the same state, place and command give the same state, outcome and effects.
-    pub fn apply(&mut self, _at: At, _envelope: &Envelope, _out: &mut Effects) -> Outcome {
-        Outcome::Accepted
+    pub fn apply(&mut self, at: At, envelope: &Envelope, out: &mut Effects) -> Outcome {
+        assert!(at.time >= self.now, "log time never goes back");
+        self.now = at.time;
+        if let Some(first) = envelope.request.and_then(|request| self.requests.get(&request)) {
+            return first.clone();
+        }
+        let outcome = self.dispatch(at, &envelope.command, out);
+        if let Some(request) = envelope.request {
+            self.remember(request, outcome.clone());
+        }
+        outcome
+    }
+
+    fn remember(&mut self, request: RequestId, outcome: Outcome) {
+        self.requests.insert(request, outcome);
+        self.request_order.push_back(request);
+        if self.request_order.len() > REQUEST_IDS_MAX
+            && let Some(oldest) = self.request_order.pop_front()
+        {
+            self.requests.remove(&oldest);
+        }
+        assert!(self.requests.len() == self.request_order.len(), "every key is remembered once");
+    }
+
+    fn dispatch(&mut self, at: At, command: &Command, out: &mut Effects) -> Outcome {
+        match command {
+            Command::PublishPolicy { domain, expect, policy, entropy } => {
+                let fresh = !self.domains.contains_key(domain);
+                self.domains.entry(domain.clone()).or_insert_with(|| Domain::new(entropy));
+                let outcome = self.within(at, domain, out, |domain, ctx| domain.publish(ctx, *expect, policy));
+                if fresh && !outcome.is_accepted() {
+                    self.domains.remove(domain);
+                }
+                outcome
+            }
+            Command::RemoveDomain { domain } => self.remove(domain),
+            Command::Arrive(arrive) if self.is_lost(arrive.edge) => Outcome::Rejected(Reason::Stale),
+            Command::Arrive(arrive) => self.within(at, &arrive.domain, out, |domain, ctx| domain.arrive(ctx, arrive)),
+            Command::Leg(report) => self.within(at, &report.domain, out, |domain, ctx| domain.leg_report(ctx, report)),
+            Command::AgentIntent { domain, agent, intent, by } => {
+                self.within(at, domain, out, |domain, ctx| domain.agent_intent(ctx, agent, intent, by))
+            }
+            Command::Bind { domain, agent, binding } => self.within(at, domain, out, |domain, ctx| domain.bind(ctx, agent, binding)),
+            Command::Unbind { domain, agent, instance } => self.within(at, domain, out, |domain, ctx| domain.unbind(ctx, agent, instance)),
+            Command::FireTimers { timers } => self.fire(at, timers, out),
+            Command::Lead { grace_ms } => {
+                self.everywhere(at, out, |domain, ctx| domain.lead(ctx, (*grace_ms).min(GRACE_MS_MAX)));
+                Outcome::Accepted
+            }
+            Command::EdgeLost { edge, .. } if self.is_lost(*edge) => Outcome::Rejected(Reason::Stale),
+            Command::EdgeLost { edge, heir } => {
+                self.lost.insert(edge.node, edge.incarnation);
+                self.everywhere(at, out, |domain, ctx| domain.edge_lost(ctx, *edge, *heir));
+                Outcome::Accepted
+            }
+            Command::EffectsDone { domain, effects } => self.within(at, domain, out, |domain, _| domain.effects_done(effects)),
+            Command::HangUp { domain, call, by } => self.within(at, domain, out, |domain, ctx| domain.operator_hang_up(ctx, *call, by)),
+            Command::Requeue { domain, call, queue, priority, by } => {
+                self.within(at, domain, out, |domain, ctx| domain.requeue(ctx, *call, queue.as_ref(), *priority, by))
+            }
+            Command::RaiseLevel { level } if *level > FEATURE_LEVEL => Outcome::Rejected(Reason::Level(*level)),
+            Command::RaiseLevel { level } => {
+                self.level = self.level.max(*level);
+                Outcome::Accepted
+            }
+            Command::Erase { domain, subject } => self.within(at, domain, out, |domain, ctx| domain.erase(ctx, subject)),
+        }
+    }
+
+    fn within(&mut self, at: At, id: &DomainId, out: &mut Effects, run: impl FnOnce(&mut Domain, &mut Ctx<'_>) -> Outcome) -> Outcome {
+        let Some(domain) = self.domains.get_mut(id) else { return Outcome::Rejected(Reason::NoDomain) };
+        let (freed, unmatched) = Default::default();
+        let mut ctx = Ctx { at, domain: id, shared: &mut self.shared, out, freed, unmatched, changed: false };
+        domain.forget_old(at.time);
+        let outcome = run(domain, &mut ctx);
+        domain.settle(&mut ctx);
+        outcome
+    }
+
+    fn everywhere(&mut self, at: At, out: &mut Effects, mut run: impl FnMut(&mut Domain, &mut Ctx<'_>)) {
+        let domains: Vec<_> = self.domains.keys().cloned().collect();
+        for domain in &domains {
+            self.within(at, domain, out, |domain, ctx| {
+                run(domain, ctx);
+                Outcome::Accepted
+            });
+        }
+    }
+
+    fn is_lost(&self, edge: Edge) -> bool {
+        self.lost.get(&edge.node).is_some_and(|incarnation| edge.incarnation <= *incarnation)
+    }
+
+    fn remove(&mut self, id: &DomainId) -> Outcome {
+        match self.domains.get(id) {
+            None => Outcome::Rejected(Reason::NoDomain),
+            Some(domain) if !domain.is_idle() => Outcome::Rejected(Reason::InUse(id.to_string())),
+            Some(_) => {
+                self.domains.remove(id);
+                self.shared.timers.retain(|(_, domain, _)| domain != id);
+                Outcome::Accepted
+            }
+        }
+    }
+
+    /// Fires what is due; a timer that was cancelled, fired before or is early changes nothing.
+    fn fire(&mut self, at: At, timers: &[Timer], out: &mut Effects) -> Outcome {
+        let mut fired = false;
+        for timer in timers.iter().take(TIMERS_PER_COMMAND_MAX) {
+            let row = (timer.deadline, timer.domain.clone(), timer.what.clone());
+            if timer.deadline <= at.time && self.shared.timers.remove(&row) {
+                fired = true;
+                self.within(at, &timer.domain, out, |domain, ctx| domain.timer_fired(ctx, &timer.what));
+            }
+        }
+        if fired { Outcome::Accepted } else { Outcome::Rejected(Reason::Stale) }
+    }
+
+    /// Deadlines at or before `until`, soonest first, at most `max`.
+    pub fn due(&self, until: LogTime, max: usize) -> Vec<Timer> {
+        let due = self.shared.timers.iter().take_while(|(deadline, ..)| *deadline <= until).take(max);
+        due.map(|(deadline, domain, what)| Timer { domain: domain.clone(), deadline: *deadline, what: what.clone() }).collect()
+    }
+
+    pub fn next_deadline(&self) -> Option<LogTime> {
+        self.shared.timers.first().map(|(deadline, ..)| *deadline)
+    }
+
+    pub const fn now(&self) -> LogTime {
+        self.now
+    }
+
+    pub const fn archive(&self) -> &Archive {
+        &self.shared.archive
+    }
+
+    pub const fn domains(&self) -> &BTreeMap<DomainId, Domain> {
+        &self.domains
+    }
+
+    /// Every outbox row of the partition: what a new leader performs again.
+    pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
+        self.domains.values().flat_map(Domain::open_orders)
+    }
+
+    /// Every life of a node that some leg depends on.
+    pub fn edges(&self) -> BTreeSet<Edge> {
+        self.domains.values().flat_map(Domain::edges).collect()
+    }
+
+    pub fn find_call(&self, call: CallId) -> Option<&DomainId> {
+        self.domains.iter().find(|(_, domain)| domain.calls().contains_key(&call)).map(|(id, _)| id)
     }
 }

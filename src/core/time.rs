@@ -31,3 +31,17 @@ pub struct At {
     pub time: LogTime,
     pub wall: WallTime,
 }
+
+impl At {
+    /// Both times of this place, to be kept by a row or a record.
+    pub const fn stamp(&self) -> Stamp {
+        Stamp { time: self.time, wall: self.wall }
+    }
+}
+
+/// When something happened: log time for exact durations, wall time for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Stamp {
+    pub time: LogTime,
+    pub wall: WallTime,
+}

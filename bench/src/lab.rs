@@ -1,0 +1,253 @@
+//! A real cluster on loopback: `tandem dev` as a child, its HTTP API, its processes and their CPU.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::{TcpListener, UdpSocket},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::{cpu, error::Error};
+
+/// How long a cluster may take until it says it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Nodes a lab can have; the width of its port ranges follows.
+const NODES_MAX: u16 = 8;
+
+/// How to start a lab.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub nodes: u16,
+    pub restart: bool,
+    pub death_notice: bool,
+    pub tenant: String,
+}
+
+impl Options {
+    pub fn new(tenant: String) -> Self {
+        Self { nodes: 3, restart: false, death_notice: true, tenant }
+    }
+}
+
+/// A running cluster; drained and removed on drop.
+pub struct Lab {
+    child: Child,
+    dir: PathBuf,
+    _temp: Option<tempfile::TempDir>,
+    sip_base: u16,
+    http_base: u16,
+    token: String,
+    nodes: u16,
+    http: ureq::Agent,
+}
+
+/// The program under test: beside this one, in the same profile.
+fn program() -> Result<PathBuf, Error> {
+    let path = std::env::current_exe()?.with_file_name("tandem");
+    if path.exists() { Ok(path) } else { Err(Error::Setup(format!("{} is missing: run `cargo build --release` first", path.display()))) }
+}
+
+/// A base port whose whole range is free now, for UDP and TCP.
+fn free_range(width: u16, from: u16) -> Result<u16, Error> {
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok();
+    let mut base = from + (std::process::id() % 400) as u16 * 10;
+    for _ in 0..200 {
+        if (base..base + width).all(free) {
+            return Ok(base);
+        }
+        base = base.checked_add(width).filter(|next| *next < 60_000).unwrap_or(from);
+    }
+    Err(Error::Setup("no free port range".to_owned()))
+}
+
+impl Lab {
+    /// Starts `tandem dev` in a fresh directory.
+    pub fn start(options: &Options) -> Result<Self, Error> {
+        let temp = tempfile::tempdir()?;
+        let mut lab = Self::start_in(options, temp.path())?;
+        lab._temp = Some(temp);
+        Ok(lab)
+    }
+
+    /// Starts `tandem dev` in `dir`, with the state it may hold from before.
+    pub fn start_in(options: &Options, dir: &Path) -> Result<Self, Error> {
+        let sip_base = free_range(2 * NODES_MAX, 21_000)?;
+        let http_base = free_range(NODES_MAX, 31_000)?;
+        let cluster_base = free_range(NODES_MAX, 41_000)?;
+        let tenant = dir.join("tenant.toml");
+        fs::write(&tenant, &options.tenant)?;
+        let mut command = Command::new(program()?);
+        command.arg("dev").arg("--data").arg(dir).arg("--tenant").arg(&tenant);
+        for (flag, value) in
+            [("--nodes", options.nodes), ("--sip-base", sip_base), ("--http-base", http_base), ("--cluster-base", cluster_base)]
+        {
+            command.arg(flag).arg(value.to_string());
+        }
+        if options.restart {
+            command.arg("--restart");
+        }
+        if !options.death_notice {
+            command.arg("--no-death-notice");
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
+        let stdout = child.stdout.take().expect("stdout was piped");
+        let mut lab = Self {
+            child,
+            dir: dir.to_path_buf(),
+            _temp: None,
+            sip_base,
+            http_base,
+            token: String::new(),
+            nodes: options.nodes,
+            http: ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).http_status_as_error(false).build().into(),
+        };
+        await_ready(stdout)?;
+        lab.token = fs::read_to_string(dir.join("admin.token"))?.trim().to_owned();
+        Ok(lab)
+    }
+
+    pub fn nodes(&self) -> u16 {
+        self.nodes
+    }
+
+    /// Node `k`'s SIP address over UDP and TCP, k from 1.
+    pub fn sip(&self, k: u16) -> String {
+        format!("127.0.0.1:{}", self.sip_base + 2 * (k - 1))
+    }
+
+    pub fn pid(&self, k: u16) -> Option<u32> {
+        fs::read_to_string(self.dir.join(format!("node{k}.pid"))).ok()?.trim().parse().ok()
+    }
+
+    pub fn signal(&self, k: u16, signal: Signal) -> Result<(), Error> {
+        let pid = self.pid(k).and_then(|pid| Pid::from_raw(pid as i32)).ok_or_else(|| Error::Setup(format!("node {k} has no process")))?;
+        kill_process(pid, signal).map_err(|error| Error::Setup(format!("signal to node {k}: {error}")))
+    }
+
+    /// CPU seconds of all node processes so far.
+    pub fn cpu_seconds(&self) -> f64 {
+        (1..=self.nodes).filter_map(|k| self.pid(k)).filter_map(cpu::seconds).sum()
+    }
+
+    /// GET from node `k`.
+    pub fn get(&self, k: u16, path: &str) -> Result<Value, Error> {
+        let url = format!("http://127.0.0.1:{}{path}", self.http_base + k - 1);
+        let mut response = self.http.get(&url).header("Authorization", &format!("Bearer {}", self.token)).call()?;
+        let text = response.body_mut().read_to_string()?;
+        if !response.status().is_success() {
+            return Err(Error::Http(format!("{url}: {} {text}", response.status())));
+        }
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// Text of node `k`'s `/metrics`.
+    pub fn metrics(&self, k: u16) -> Result<String, Error> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.http_base + k - 1);
+        Ok(self.http.get(&url).header("Authorization", &format!("Bearer {}", self.token)).call()?.body_mut().read_to_string()?)
+    }
+
+    pub fn post(&self, k: u16, path: &str, body: &Value) -> Result<Value, Error> {
+        let url = format!("http://127.0.0.1:{}{path}", self.http_base + k - 1);
+        let mut response = self
+            .http
+            .post(&url)
+            .header("Authorization", &format!("Bearer {}", self.token))
+            .header("Content-Type", "application/json")
+            .send(body.to_string())?;
+        let text = response.body_mut().read_to_string()?;
+        if !response.status().is_success() {
+            return Err(Error::Http(format!("{url}: {} {text}", response.status())));
+        }
+        Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? })
+    }
+
+    /// Every item of a collection, page by page, from any node that answers.
+    pub fn all(&self, path: &str) -> Result<Vec<Value>, Error> {
+        let mut last = Error::Setup("no node answers".to_owned());
+        for k in 1..=self.nodes {
+            match self.all_from(k, path) {
+                Ok(items) => return Ok(items),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    pub fn all_from(&self, k: u16, path: &str) -> Result<Vec<Value>, Error> {
+        let mut items = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let join = if path.contains('?') { '&' } else { '?' };
+            let page = self.get(k, &format!("{path}{join}limit=500{cursor}"))?;
+            items.extend(page["items"].as_array().cloned().unwrap_or_default());
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// The node that leads the partition of `tenant`.
+    pub fn leader(&self, tenant: &str) -> Result<u16, Error> {
+        for partition in self.all("/api/v1/partitions")? {
+            let domains = partition["domains"].as_array().cloned().unwrap_or_default();
+            if domains.iter().any(|domain| domain == tenant) {
+                return partition["leader"].as_u64().map(|leader| leader as u16).ok_or_else(|| Error::Setup("no leader".to_owned()));
+            }
+        }
+        Err(Error::Setup(format!("no partition holds {tenant}")))
+    }
+
+    /// Polls until `check` is true.
+    pub fn eventually(&self, what: &str, within: Duration, mut check: impl FnMut(&Self) -> bool) -> Result<(), Error> {
+        let start = Instant::now();
+        while start.elapsed() < within {
+            if check(self) {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Err(Error::Missed(format!("{what}: not within {} s", within.as_secs())))
+    }
+}
+
+fn await_ready(stdout: impl std::io::Read + Send + 'static) -> Result<(), Error> {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if line.starts_with("ready ") {
+                // The receiver is gone once the lab gave up; later lines are of no interest then.
+                let _ = tell.send(());
+            }
+        }
+    });
+    told.recv_timeout(READY_WITHIN).map_err(|_| Error::Setup(format!("the cluster was not ready within {} s", READY_WITHIN.as_secs())))
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
+            // It may have ended by itself.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(20) {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for pid in (1..=self.nodes).filter_map(|k| self.pid(k)).filter_map(|pid| Pid::from_raw(pid as i32)) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The bounds of the substrate: every queue, buffer and loop of this crate takes its size from here.
+
+use std::time::Duration;
+
+/// Largest value `codec` encodes or decodes, bytes. Larger bodies (snapshots) travel raw behind an encoded head.
+pub const CODEC_MAX_BYTES: usize = 64 << 20;
+
+/// Requests waiting for the log's writer thread. A full queue makes the groups wait, not grow.
+pub const WAL_QUEUE_REQUESTS: usize = 4096;
+/// Requests one batch takes from the queue, so that the first of them does not wait for an endless drain.
+pub const WAL_BATCH_MAX_REQUESTS: usize = 4096;
+/// Bytes after which a batch stops taking requests; about 1 ms of a disk's sequential bandwidth.
+pub const WAL_BATCH_MAX_BYTES: usize = 4 << 20;
+/// Payload of one log record, bytes.
+pub const WAL_RECORD_MAX_BYTES: usize = CODEC_MAX_BYTES;
+/// Smallest segment: room for a checkpoint of all groups and a useful number of entries, bytes.
+pub const WAL_SEGMENT_MIN_BYTES: u64 = 64 << 10;
+/// Default size of a segment, bytes.
+pub const WAL_SEGMENT_BYTES: u64 = 64 << 20;
+/// Emptied segments kept for reuse; more are deleted.
+pub const WAL_SPARE_SEGMENTS: usize = 2;
+/// Segments in use after which the groups that hold the oldest one back are reported as pinning it.
+pub const WAL_PINNED_AFTER_SEGMENTS: usize = 4;
+
+/// Largest snapshot of one group, bytes.
+pub const SNAPSHOT_MAX_BYTES: usize = 1 << 30;
+/// Largest metadata (last log id, membership) of a snapshot, bytes.
+pub const SNAPSHOT_META_MAX_BYTES: usize = 1 << 20;
+
+/// Body of an ordinary frame between nodes, bytes: one codec value and a little head.
+pub const FRAME_MAX_BYTES: usize = CODEC_MAX_BYTES + 4096;
+/// Body of a bulk frame (a snapshot with its head), bytes.
+pub const BULK_FRAME_MAX_BYTES: usize = SNAPSHOT_MAX_BYTES + SNAPSHOT_META_MAX_BYTES + 4096;
+/// Hello frames exchanged before a connection is trusted with anything else, bytes.
+pub const HELLO_MAX_BYTES: usize = 4096;
+/// Streams a peer may have open towards us at once.
+pub const PEER_STREAMS: u32 = 4096;
+/// Application requests in flight to one peer; more wait in the caller until their deadline.
+pub const APP_REQUESTS_PER_PEER: usize = 1024;
+/// Bulk transfers in flight to one peer; snapshots are large, and two already fill a link.
+pub const BULK_REQUESTS_PER_PEER: usize = 2;
+/// Time a peer has to finish the TLS handshake and the hello.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time a peer has to send the whole of a request once its stream is open.
+pub const REQUEST_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// As [`REQUEST_READ_TIMEOUT`], for bulk bodies.
+pub const BULK_READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// Handshakes in progress at once; further ones are refused before any cryptography is spent on them.
+pub const HANDSHAKES_MAX: usize = 64;
+/// First and longest pause between two attempts to dial a peer.
+pub const REDIAL_MIN: Duration = Duration::from_millis(20);
+pub const REDIAL_MAX: Duration = Duration::from_millis(500);
+/// Peer events an observer may lag behind before it is told that it missed some.
+pub const PEER_EVENTS: usize = 256;
+/// How often certificate files are looked at for a change.
+pub const CERT_POLL: Duration = Duration::from_secs(3);
+
+/// Proposals of one group waiting behind the one in flight; more are refused as overload.
+pub const PROPOSALS_WAITING_MAX: usize = 16_384;
+/// Commands and bytes packed into one log entry.
+pub const PROPOSAL_BATCH_MAX_COMMANDS: usize = 1_024;
+pub const PROPOSAL_BATCH_MAX_BYTES: usize = 1 << 20;
+
+/// Role changes an observer may lag behind.
+pub const ROLE_EVENTS: usize = 4_096;
+/// Pause between two attempts to reach a group's leader.
+pub const FORWARD_PAUSE: Duration = Duration::from_millis(5);
+/// How long a peer may take to say what it thinks of a silent node.
+pub const CONFIRM_TIMEOUT: Duration = Duration::from_millis(100);
+/// Pause between two attempts to make a survivor lead, and their number (about a minute).
+pub const SUCCESSION_PAUSE: Duration = Duration::from_millis(50);
+pub const SUCCESSION_TRIES: usize = 1_200;

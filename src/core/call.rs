@@ -1,0 +1,119 @@
+//! A live call: its legs, its place and what it waits for. Transitions are in `domain::{arrive, leg, end}`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    cdr::{Attempt, Kept},
+    command::TimerKind,
+    effect::Order,
+    explain::Decision,
+    id::{AgentId, CallId, Edge, LegId, QueueId, SkillId, TrunkId},
+    party::{Dialog, Headers, Party, Sdp},
+    time::{LogTime, Stamp},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    pub id: CallId,
+    pub edge: Edge,
+    pub trunk: Option<TrunkId>,
+    pub to_user: String,
+    pub from: Party,
+    pub headers: Headers,
+    pub sdp: Option<Sdp>,
+    pub state: CallState,
+    pub queue: QueueId,
+    pub priority: u8,
+    pub emergency: bool,
+    /// When it entered its first queue; its age, which no requeue resets.
+    pub entered: LogTime,
+    /// When it entered this queue: the longest wait counts from here.
+    pub joined: LogTime,
+    /// When its routing step began.
+    pub step_from: LogTime,
+    /// Routing step, from 0.
+    pub step: u16,
+    pub skills: Vec<(SkillId, u8)>,
+    pub prefer: Option<AgentId>,
+    /// The preferred agent, while the call waits for nobody else, until `waits_until`.
+    pub(super) waits_for: Option<AgentId>,
+    pub(super) waits_until: Option<LogTime>,
+    pub policy_version: u64,
+    pub arrived: Stamp,
+    pub queued: Option<Stamp>,
+    pub offered: Option<Stamp>,
+    pub answered: Option<Stamp>,
+    /// Queues it has overflowed from, so that a cycle ends.
+    pub hops: u8,
+    /// The caller's leg.
+    pub caller: CallerLeg,
+    /// Live legs to agents, by number.
+    pub legs: BTreeMap<u16, Leg>,
+    pub next_leg: u16,
+    /// The one timer of the call itself.
+    pub timer: Option<(LogTime, TimerKind)>,
+    pub attempts: Kept<Attempt>,
+    pub decisions: Kept<Decision>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CallState {
+    Queued,
+    Offering,
+    /// Talking, or held by either side, with the agent on this leg.
+    Connected {
+        leg: u16,
+        held: bool,
+    },
+}
+
+impl CallState {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Offering => "offering",
+            Self::Connected { held: false, .. } => "connected",
+            Self::Connected { held: true, .. } => "held",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallerLeg {
+    pub dialog: Dialog,
+    /// Number of the last report applied.
+    pub seq: u32,
+    /// What the edge was last told to do on it: an outbox row until the call ends.
+    pub order: Option<Order>,
+    /// The caller was told that a phone rings.
+    pub ringing: bool,
+}
+
+/// A leg to an agent, from the offer on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leg {
+    pub agent: AgentId,
+    pub offered: Stamp,
+    pub rang: Option<Stamp>,
+    pub answered: Option<Stamp>,
+    /// Ring-no-answer deadline, while ringing.
+    pub deadline: Option<LogTime>,
+    pub dialog: Option<Dialog>,
+    pub seq: u32,
+    /// The INVITE, an outbox row until the leg's next report.
+    pub order: Option<Order>,
+    /// How often the phone sent us elsewhere (3xx) for this offer.
+    pub redirects: u8,
+}
+
+impl Call {
+    pub const fn leg_id(&self, n: u16) -> LegId {
+        LegId { call: self.id, n }
+    }
+
+    pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
+        self.caller.order.iter().chain(self.legs.values().filter_map(|leg| leg.order.as_ref()))
+    }
+}

@@ -1,0 +1,191 @@
+//! A routing domain's rows and its policy: what one match decides over is all in here.
+//!
+//! The families of commands are in the files below it; this one publishes policies and hands timers to their owners.
+
+mod agents;
+mod arrive;
+mod bindings;
+mod end;
+mod hours;
+mod index;
+mod leg;
+mod matching;
+mod offer;
+mod waiting;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Outcome, Reason,
+    agent::Agent,
+    call::{Call, CallState},
+    command::TimerKind,
+    effect::{EventKind, Order},
+    id::{AgentId, CallId, Edge, EffectId, QueueId},
+    parting::{Closed, Parting},
+    policy::Policy,
+    pool::Pool,
+    privacy::Keys,
+    queue::Queue,
+    state::Ctx,
+    time::LogTime,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Domain {
+    version: u64,
+    policy: Policy,
+    keys: Keys,
+    calls: BTreeMap<CallId, Call>,
+    agents: BTreeMap<AgentId, Agent>,
+    queues: BTreeMap<QueueId, Queue>,
+    on_edge: BTreeMap<Edge, BTreeSet<CallId>>,
+    pool: Pool,
+    /// Hang-ups and refusals on their way to legs that left their calls.
+    parting: Parting,
+    closed: Closed,
+}
+
+impl Domain {
+    pub(super) fn new(entropy: &[u8; 32]) -> Self {
+        Self {
+            version: 0,
+            policy: Policy::default(),
+            keys: Keys::new(entropy),
+            calls: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            on_edge: BTreeMap::new(),
+            pool: Pool::default(),
+            parting: Parting::default(),
+            closed: Closed::default(),
+        }
+    }
+
+    pub(super) fn publish(&mut self, ctx: &mut Ctx<'_>, expect: Option<u64>, policy: &Policy) -> Outcome {
+        if let Some(expected) = expect.filter(|expected| *expected != self.version) {
+            return Outcome::Rejected(Reason::VersionConflict { expected, current: self.version });
+        }
+        let lost_queue = self.calls.values().map(|call| &call.queue).find(|queue| !policy.queues.contains_key(*queue));
+        if let Some(queue) = lost_queue {
+            return Outcome::Rejected(Reason::InUse(format!("queue {queue}")));
+        }
+        let lost_agent = self.agents.iter().find(|(id, agent)| !agent.contacts.is_empty() && !policy.agents.contains_key(*id));
+        if let Some((agent, _)) = lost_agent {
+            return Outcome::Rejected(Reason::InUse(format!("agent {agent}")));
+        }
+        self.version += 1;
+        self.policy = policy.clone();
+        ctx.changed = true;
+        self.rebuild(ctx);
+        self.look_at_all_hours(ctx);
+        ctx.event(EventKind::PolicyPublished, None, None, None, &[("version", self.version.to_string())]);
+        Outcome::Published { version: self.version }
+    }
+
+    pub(super) fn timer_fired(&mut self, ctx: &mut Ctx<'_>, what: &TimerKind) -> Outcome {
+        match what {
+            TimerKind::Offer { call, leg } => self.offer_timeout(ctx, *call, *leg),
+            TimerKind::Wait { call } => self.wait_step(ctx, *call),
+            TimerKind::Call { call } => self.call_too_long(ctx, *call),
+            TimerKind::Agent { agent } => self.agent_due(ctx, agent),
+            TimerKind::Queue { queue } => self.queue_due(ctx, queue),
+        }
+        Outcome::Accepted
+    }
+
+    /// Gives ringing and wrap-up the time nobody led.
+    pub(super) fn lead(&mut self, ctx: &mut Ctx<'_>, grace_ms: u64) {
+        let ids: Vec<_> = self.agents.keys().cloned().collect();
+        for id in ids {
+            for (call, n) in self.agents[&id].contacts.clone() {
+                let leg = self.calls.get_mut(&call).and_then(|call| call.legs.get_mut(&n)).expect("a contact is a live leg");
+                if let Some(old) = leg.deadline {
+                    let (what, later) = (TimerKind::Offer { call, leg: n }, old.plus_ms(grace_ms));
+                    leg.deadline = Some(later);
+                    ctx.cancel_timer(old, what.clone());
+                    ctx.set_timer(later, what);
+                }
+            }
+            if let Some(until) = self.agents[&id].wrap_up_until {
+                let rest = self.agents[&id].rest_until;
+                self.set_agent_timers(ctx, &id, Some(until.plus_ms(grace_ms)), rest);
+            }
+        }
+    }
+
+    pub(super) fn effects_done(&mut self, effects: &[EffectId]) -> Outcome {
+        let mut done = false;
+        for effect in effects {
+            done |= self.parting.done(*effect);
+        }
+        if done { Outcome::Accepted } else { Outcome::Rejected(Reason::Stale) }
+    }
+
+    /// Drops what is remembered of calls long over.
+    pub(super) fn forget_old(&mut self, now: LogTime) {
+        self.parting.forget_old(now);
+        self.closed.forget_old(now);
+    }
+
+    pub(super) fn erase(&mut self, ctx: &mut Ctx<'_>, subject: &str) -> Outcome {
+        if self.keys.erase(subject).is_err() {
+            return Outcome::Rejected(Reason::Invalid("too many erasures".to_owned()));
+        }
+        ctx.event(EventKind::PrivacyErased, None, None, None, &[]);
+        Outcome::Accepted
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    pub const fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    pub const fn calls(&self) -> &BTreeMap<CallId, Call> {
+        &self.calls
+    }
+
+    pub const fn agents(&self) -> &BTreeMap<AgentId, Agent> {
+        &self.agents
+    }
+
+    pub const fn queues(&self) -> &BTreeMap<QueueId, Queue> {
+        &self.queues
+    }
+
+    /// True if the agent talks with a caller now.
+    pub fn is_talking(&self, agent: &Agent) -> bool {
+        agent.contacts.iter().any(|(call, leg)| {
+            matches!(self.calls.get(call).map(|call| call.state), Some(CallState::Connected { leg: talking, .. }) if talking == *leg)
+        })
+    }
+
+    pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
+        self.calls.values().flat_map(Call::open_orders).chain(self.parting.iter())
+    }
+
+    pub fn parting(&self) -> impl Iterator<Item = &Order> {
+        self.parting.iter()
+    }
+
+    pub fn edges(&self) -> BTreeSet<Edge> {
+        self.on_edge.keys().copied().chain(self.parting.iter().map(|order| order.edge)).collect()
+    }
+
+    pub fn calls_on(&self, edge: Edge) -> impl Iterator<Item = CallId> {
+        self.on_edge.get(&edge).into_iter().flatten().copied()
+    }
+}

@@ -1,0 +1,186 @@
+//! Reports from edges: a phone rings, answers, refuses; somebody hangs up. Accepting here is the linearization point.
+
+use crate::core::{
+    Outcome, Reason,
+    call::CallState,
+    cdr::{AttemptResult, CallOutcome},
+    command::{HangUpCause, LegEvent, LegReport, TimerKind},
+    effect::{Action, EventKind},
+    id::{CallId, LegId},
+    limits::CALL_MS_MAX,
+    party::{Dialog, Sdp},
+    state::Ctx,
+};
+
+use super::Domain;
+
+impl Domain {
+    pub(in crate::core) fn leg_report(&mut self, ctx: &mut Ctx<'_>, report: &LegReport) -> Outcome {
+        let LegId { call: id, n } = report.leg;
+        let Some(call) = self.calls.get_mut(&id) else { return self.parted(report) };
+        if call.edge != report.edge {
+            return Outcome::Rejected(Reason::Stale);
+        }
+        let seq = if n == 0 { Some(&mut call.caller.seq) } else { call.legs.get_mut(&n).map(|leg| &mut leg.seq) };
+        let Some(seq) = seq else {
+            // A leg that left the call: it lost against another, or its time was over.
+            let taken = call.answered.is_some() && matches!(report.event, LegEvent::Answered { .. });
+            return if taken { Outcome::Rejected(Reason::Taken) } else { self.parted(report) };
+        };
+        if report.seq <= *seq {
+            return Outcome::Duplicate;
+        }
+        *seq = report.seq;
+        if let Some(leg) = call.legs.get_mut(&n) {
+            leg.order = None;
+        }
+        if n == 0 { self.caller_report(ctx, id, &report.event) } else { self.agent_report(ctx, id, n, &report.event) }
+    }
+
+    /// A report on a leg that is no longer part of a call. When the leg is gone, so is what was to be said to it.
+    fn parted(&mut self, report: &LegReport) -> Outcome {
+        let gone =
+            matches!(report.event, LegEvent::Ended | LegEvent::Refused { .. } | LegEvent::Unreachable { .. } | LegEvent::HungUp { .. });
+        if gone && self.parting.gone(report.leg, report.edge) {
+            Outcome::Accepted
+        } else if self.calls.contains_key(&report.leg.call) {
+            Outcome::Rejected(Reason::NoLeg)
+        } else {
+            Outcome::Rejected(Reason::NoCall)
+        }
+    }
+
+    fn caller_report(&mut self, ctx: &mut Ctx<'_>, id: CallId, event: &LegEvent) -> Outcome {
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        match event {
+            LegEvent::HungUp { .. } | LegEvent::Ended | LegEvent::Unreachable { .. } | LegEvent::Refused { .. } => {
+                let answered = call.answered.is_some();
+                let (outcome, reason) = match event {
+                    LegEvent::HungUp { cause: HangUpCause::Bye | HangUpCause::Cancel } if answered => {
+                        (CallOutcome::Answered, "caller_hung_up")
+                    }
+                    LegEvent::HungUp { cause: HangUpCause::Bye | HangUpCause::Cancel } => (CallOutcome::Abandoned, "caller_left"),
+                    LegEvent::HungUp { cause: HangUpCause::SessionExpired } if answered => (CallOutcome::Answered, "session_expired"),
+                    LegEvent::HungUp { cause: HangUpCause::NoAck } => (CallOutcome::Failed, "no_ack"),
+                    _ if answered => (CallOutcome::Answered, "caller_leg_lost"),
+                    _ => (CallOutcome::Failed, "caller_leg_lost"),
+                };
+                self.end_call(ctx, id, outcome, reason, 487, Some(0));
+                Outcome::Accepted
+            }
+            LegEvent::Confirmed { dialog } => {
+                call.caller.dialog = dialog.clone();
+                Outcome::Accepted
+            }
+            LegEvent::Media { dialog, held, .. } => {
+                call.caller.dialog = dialog.clone();
+                self.hold(ctx, id, *held)
+            }
+            LegEvent::Ringing { .. } | LegEvent::Answered { .. } => {
+                Outcome::Rejected(Reason::Invalid("not an event of a caller's leg".to_owned()))
+            }
+        }
+    }
+
+    fn agent_report(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, event: &LegEvent) -> Outcome {
+        let talking = matches!(self.calls[&id].state, CallState::Connected { leg, .. } if leg == n);
+        match event {
+            LegEvent::Ringing { dialog } if !talking => self.ringing(ctx, id, n, dialog),
+            LegEvent::Answered { dialog, sdp } if !talking => self.accept(ctx, id, n, dialog, sdp),
+            LegEvent::Refused { status: 300..=399, contacts, .. }
+                if !talking && contacts.first().is_some_and(|contact| self.redirect(ctx, id, n, contact)) =>
+            {
+                Outcome::Accepted
+            }
+            LegEvent::Refused { status, .. } if !talking => {
+                let result = match status {
+                    486 | 600 => AttemptResult::Busy,
+                    480 | 408 | 404 | 410 | 502 | 503 => AttemptResult::Unreachable { status: *status },
+                    status => AttemptResult::Rejected { status: *status },
+                };
+                self.miss(ctx, id, n, result);
+                Outcome::Accepted
+            }
+            LegEvent::Unreachable { status } if !talking => {
+                self.miss(ctx, id, n, AttemptResult::Unreachable { status: *status });
+                Outcome::Accepted
+            }
+            LegEvent::HungUp { .. } | LegEvent::Ended if !talking => {
+                self.miss(ctx, id, n, AttemptResult::Unreachable { status: 0 });
+                Outcome::Accepted
+            }
+            LegEvent::HungUp { .. } | LegEvent::Ended | LegEvent::Unreachable { .. } | LegEvent::Refused { .. } => {
+                let reason = match event {
+                    LegEvent::HungUp { cause: HangUpCause::Bye } => "agent_hung_up",
+                    LegEvent::HungUp { cause: HangUpCause::SessionExpired } => "session_expired",
+                    _ => "agent_leg_lost",
+                };
+                self.end_call(ctx, id, CallOutcome::Answered, reason, 480, Some(n));
+                Outcome::Accepted
+            }
+            LegEvent::Media { dialog, held, .. } => {
+                self.calls.get_mut(&id).and_then(|call| call.legs.get_mut(&n)).expect("looked up by leg_report").dialog =
+                    Some(dialog.clone());
+                self.hold(ctx, id, *held)
+            }
+            LegEvent::Ringing { .. } | LegEvent::Answered { .. } | LegEvent::Confirmed { .. } => Outcome::Rejected(Reason::Stale),
+        }
+    }
+
+    fn ringing(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, dialog: &Dialog) -> Outcome {
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        let leg = call.legs.get_mut(&n).expect("looked up by leg_report");
+        leg.rang.get_or_insert(ctx.at.stamp());
+        leg.dialog = Some(dialog.clone());
+        if !call.caller.ringing {
+            call.caller.ringing = true;
+            call.caller.order = Some(ctx.order(call.leg_id(0), call.edge, Action::Ringing));
+        }
+        Outcome::Accepted
+    }
+
+    /// One agent has the call: the caller is answered, every other ringing phone is let go.
+    fn accept(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, dialog: &Dialog, sdp: &Sdp) -> Outcome {
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        assert!(call.state == CallState::Offering, "a live unanswered leg belongs to an offered call");
+        call.state = CallState::Connected { leg: n, held: false };
+        call.answered = Some(ctx.at.stamp());
+        let leg = call.legs.get_mut(&n).expect("looked up by leg_report");
+        leg.dialog = Some(dialog.clone());
+        leg.answered = Some(ctx.at.stamp());
+        leg.order = None;
+        let deadline = leg.deadline.take().expect("an unanswered leg has its deadline");
+        let agent = leg.agent.clone();
+        let others: Vec<_> = call.legs.keys().copied().filter(|other| *other != n).collect();
+        call.caller.order = Some(ctx.order(LegId::caller(id), call.edge, Action::Answer { peer: call.leg_id(n), sdp: sdp.clone() }));
+        let (queue, waited_ms) = (call.queue.clone(), ctx.at.time.ms_since(call.entered));
+        ctx.cancel_timer(deadline, TimerKind::Offer { call: id, leg: n });
+        for other in others {
+            self.drop_leg(ctx, id, other, AttemptResult::Rescinded, true);
+        }
+        let row = self.agents.get_mut(&agent).expect("agents with contacts are never forgotten");
+        (row.misses, row.calls) = (0, row.calls + 1);
+        let level = self.policy.queues[&queue].service_level;
+        let counters = self.queues.get_mut(&queue).expect("calls are in known queues");
+        counters.answered += 1;
+        counters.answered_within_level += u64::from(level.is_some_and(|level| waited_ms <= level.answer_within_ms));
+        ctx.event(EventKind::ContactAccepted, Some(id), Some(&agent), Some(&queue), &[("waited_ms", waited_ms.to_string())]);
+        ctx.event(EventKind::ContactConnected, Some(id), Some(&agent), Some(&queue), &[]);
+        self.set_call_timer(ctx, id, ctx.at.time.plus_ms(CALL_MS_MAX), TimerKind::Call { call: id });
+        Outcome::Accepted
+    }
+
+    fn hold(&mut self, ctx: &mut Ctx<'_>, id: CallId, hold: bool) -> Outcome {
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        let CallState::Connected { leg, held } = call.state else {
+            return Outcome::Rejected(Reason::WrongState(call.state.name().to_owned()));
+        };
+        call.state = CallState::Connected { leg, held: hold };
+        if held != hold {
+            let kind = if hold { EventKind::ContactHeld } else { EventKind::ContactResumed };
+            let (agent, queue) = (call.legs[&leg].agent.clone(), call.queue.clone());
+            ctx.event(kind, Some(id), Some(&agent), Some(&queue), &[]);
+        }
+        Outcome::Accepted
+    }
+}
