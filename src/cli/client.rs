@@ -48,6 +48,12 @@ impl Client {
         read_json(response)
     }
 
+    /// `GET`s a text.
+    pub(super) fn get_text(&self, path: &str) -> Result<String, Failure> {
+        let response = self.send("GET", path, &[], String::new(), Some(TIMEOUT))?;
+        response.into_body().into_with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(Failure::new)
+    }
+
     /// Every item of a collection, page by page, at most `max`.
     pub(super) fn all(&self, path: &str, max: usize) -> Result<Vec<Value>, Failure> {
         let mut items = Vec::new();

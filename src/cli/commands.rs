@@ -261,21 +261,14 @@ pub(super) fn token(remote: &Remote, command: &Token) -> Result<(), Failure> {
             let body = json!({ "role": role, "agent": agent, "tenant": remote.tenant }).to_string();
             let made = client.change("POST", "/api/v1/tokens", &[("content-type", "application/json")], &body)?;
             println!("{}", made["token"].as_str().unwrap_or_default());
-            warn_missed(&made);
         }
         Token::List { output } => {
             let columns = [("TOKEN", "/id"), ("ROLE", "/role"), ("TENANT", "/tenant"), ("AGENT", "/agent")];
             print!("{}", output::items(&client.all("/api/v1/tokens", usize::MAX)?, &columns, *output));
         }
-        Token::Revoke { id } => warn_missed(&client.change("DELETE", &format!("/api/v1/tokens/{}", escape(id)), &[], "")?),
+        Token::Revoke { id } => drop(client.change("DELETE", &format!("/api/v1/tokens/{}", escape(id)), &[], "")?),
     }
     Ok(())
-}
-
-fn warn_missed(answer: &Value) {
-    if let Some(missed) = answer["missed"].as_array().filter(|missed| !missed.is_empty()) {
-        eprintln!("tandem: nodes {missed:?} could not be told yet; they learn of it when they start");
-    }
 }
 
 #[derive(Debug, Args)]
@@ -306,8 +299,7 @@ pub(super) fn events(events: &Events) -> Result<(), Failure> {
         ("agent", &events.agent),
         ("call", &events.call),
     ];
-    let query: Vec<String> =
-        filters.iter().filter_map(|(name, value)| Some(format!("{name}={}", escape(value.as_deref()?)))).collect();
+    let query: Vec<String> = filters.iter().filter_map(|(name, value)| Some(format!("{name}={}", escape(value.as_deref()?)))).collect();
     let path = format!("/api/v1/events?{}", query.join("&"));
     let client = Client::new(&events.remote);
     let mut last = events.after.clone();

@@ -125,7 +125,7 @@ async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) ->
                     }
                 }
                 if args.demo {
-                    show = Some(demo::start(args, folder)?);
+                    show = Some(demo::start(args, folder).await?);
                 }
             }
             Some(death) = deaths.recv() => {
@@ -160,7 +160,7 @@ type Running = Option<mpsc::Sender<Signal>>;
 /// Starts a node and the task that waits for its end.
 fn start(args: &Args, folder: &Folder, node: u16, died: mpsc::Sender<Died>) -> Result<Running, Failure> {
     let log = folder.log(node)?;
-    let mut process = NodeProcess::spawn(u64::from(node), &folder.config(node), Some(&log)).map_err(Failure::new)?;
+    let mut process = NodeProcess::spawn(&folder.config(node), Some(&log)).map_err(Failure::new)?;
     folder.write_pid(node, process.pid())?;
     let notice = !args.no_death_notice;
     let (signals, mut wanted) = mpsc::channel(4);

@@ -54,7 +54,7 @@ fn serve(config: config::node::Node) -> Result<ExitCode, Failure> {
 async fn watch(node: u64, args: &Args) -> Result<ExitCode, Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::new)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::new)?;
-    let mut process = NodeProcess::spawn(node, &args.config, None).map_err(Failure::new)?;
+    let mut process = NodeProcess::spawn(&args.config, None).map_err(Failure::new)?;
     let end = loop {
         tokio::select! {
             end = process.wait() => break end.map_err(Failure::new)?,

@@ -19,7 +19,6 @@ use crate::config;
 /// A node process and the file it was configured by.
 #[derive(Debug)]
 pub(super) struct NodeProcess {
-    pub(super) node: u64,
     config: PathBuf,
     child: Child,
     pid: u32,
@@ -27,7 +26,7 @@ pub(super) struct NodeProcess {
 
 impl NodeProcess {
     /// Starts this program again as the node itself, in a process group of its own, so that Ctrl-C reaches it through us.
-    pub(super) fn spawn(node: u64, config: &Path, log: Option<&File>) -> io::Result<Self> {
+    pub(super) fn spawn(config: &Path, log: Option<&File>) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("serve").arg("--config").arg(config).arg("--as-node").stdin(Stdio::null()).process_group(0).kill_on_drop(true);
         if let Some(log) = log {
@@ -35,7 +34,7 @@ impl NodeProcess {
         }
         let child = command.spawn()?;
         let pid = child.id().ok_or_else(|| io::Error::other("the node ended before it began"))?;
-        Ok(Self { node, config: config.to_owned(), child, pid })
+        Ok(Self { config: config.to_owned(), child, pid })
     }
 
     pub(super) const fn pid(&self) -> u32 {

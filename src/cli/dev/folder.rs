@@ -132,7 +132,6 @@ impl Folder {
             node: u64::from(node),
             data_dir: self.path.join(format!("node{node}")),
             groups: 16,
-            replication: 3,
             witness: false,
             drain_timeout_s: DRAIN_TIMEOUT_S,
             cluster: ClusterSection {

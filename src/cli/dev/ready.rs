@@ -33,8 +33,9 @@ pub(super) fn tenants(args: &Args) -> Result<Vec<Tenant>, Failure> {
         tenants.push(Tenant { id: read.id.to_string(), text, kind: if json { "application/json" } else { "application/toml" } });
     }
     if args.demo {
-        let read = tenant::parse_toml("demo", demo::TENANT)?;
-        tenants.push(Tenant { id: read.id.to_string(), text: demo::TENANT.to_owned(), kind: "application/toml" });
+        let text = demo::tenant(args);
+        let read = tenant::parse_toml("demo.toml", &text)?;
+        tenants.push(Tenant { id: read.id.to_string(), text, kind: "application/toml" });
     }
     Ok(tenants)
 }
