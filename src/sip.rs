@@ -10,3 +10,5 @@ pub mod limits;
 pub mod message;
 pub mod stack;
 pub mod transport;
+pub mod trunk;
+pub mod tunnel;

@@ -3,5 +3,7 @@
 mod agents;
 mod property;
 mod queues;
+mod recovery;
+mod rules;
 mod strategies;
 mod world;

@@ -8,7 +8,7 @@ use crate::core::{
     cdr::ClosedCall,
     codec,
     command::{Actor, Arrive, Command, Envelope, HangUpCause, Intent, LegEvent, LegReport},
-    effect::{Action, Order},
+    effect::{Action, EventKind, Order},
     id::{CallId, DomainId, Edge, LegId, NodeId},
     party::{Dialog, Party, Sdp},
     policy::*,
@@ -24,6 +24,9 @@ pub(super) struct World {
     pub(super) index: u64,
     pub(super) closed: Vec<ClosedCall>,
     pub(super) orders: Vec<Order>,
+    pub(super) events: Vec<EventKind>,
+    /// Calls one agent may have at once.
+    pub(super) slots: usize,
     seqs: BTreeMap<LegId, u32>,
 }
 
@@ -80,8 +83,17 @@ impl World {
         for name in agents {
             policy.agents.insert((*name).into(), agent(&[("support", 5)]));
         }
-        let mut world =
-            Self { state: State::default(), policy, now_ms: 0, index: 0, closed: Vec::new(), orders: Vec::new(), seqs: BTreeMap::new() };
+        let mut world = Self {
+            state: State::default(),
+            policy,
+            now_ms: 0,
+            index: 0,
+            closed: Vec::new(),
+            orders: Vec::new(),
+            events: Vec::new(),
+            slots: 1,
+            seqs: BTreeMap::new(),
+        };
         world.publish();
         world
     }
@@ -109,6 +121,7 @@ impl World {
         let mut out = Effects::default();
         let outcome = self.state.apply(at, &Envelope { request: None, command }, &mut out);
         self.orders.extend(out.orders);
+        self.events.extend(out.events.iter().map(|event| event.kind));
         self.closed.extend(out.records.iter().map(|record| ClosedCall::decode(&record.bytes).expect("records read back")));
         self.check();
         outcome
@@ -117,8 +130,10 @@ impl World {
     /// What holds after every step, whatever happened.
     fn check(&self) {
         for domain in self.state.domains().values() {
+            domain.assert_indexes();
+            domain.assert_matched();
             for (id, agent) in domain.agents() {
-                assert!(agent.contacts.len() <= 1, "A1: {id} is booked twice");
+                assert!(agent.contacts.len() <= self.slots, "A1: {id} is booked twice");
                 for (call, leg) in &agent.contacts {
                     let leg = domain.calls().get(call).and_then(|call| call.legs.get(leg));
                     assert_eq!(leg.map(|leg| &leg.agent), Some(id), "A3: {id} is held by nothing");
