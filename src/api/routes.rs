@@ -45,7 +45,7 @@ pub fn all(app: Arc<App>) -> Router {
         .route("/api/v1/calls/{id}/requeue", post(calls::requeue))
         .route("/api/v1/cdrs", get(cdrs::list))
         .route("/api/v1/events", get(events::stream))
-        .route("/api/v1/tokens", get(tokens::list).post(tokens::create).put(tokens::take))
+        .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/api/v1/tokens/{id}", delete(tokens::revoke))
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::alive))

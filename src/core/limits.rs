@@ -50,3 +50,5 @@ pub const REDIRECTS_MAX: u8 = 3;
 pub const DECISION_LISTED_MAX: usize = 8;
 /// Opening hours are looked at again after this time at the latest, so that a step of the wall clock is noticed.
 pub const HOURS_CHECK_MS: u64 = 3_600_000;
+/// Shortest ringing, whatever a queue says.
+pub const OFFER_TIMEOUT_MS_MIN: u64 = 1_000;

@@ -10,7 +10,7 @@ use crate::core::{
     effect::{Action, EventKind, Ring},
     explain::Trigger,
     id::{AgentId, CallId, LegId},
-    limits::{LEGS_PER_CALL_MAX, REDIRECTS_MAX},
+    limits::{LEGS_PER_CALL_MAX, OFFER_TIMEOUT_MS_MIN, REDIRECTS_MAX},
     party::Target,
     state::Ctx,
 };
@@ -25,7 +25,7 @@ impl Domain {
     pub(super) fn ring(&mut self, ctx: &mut Ctx<'_>, id: CallId, agent: &AgentId) {
         let target = self.agents[agent].target(&self.policy.agents[agent]).expect("a ready agent can be reached");
         let queue = self.calls[&id].queue.clone();
-        let deadline = ctx.at.time.plus_ms(self.policy.queues[&queue].offer_timeout_ms);
+        let deadline = ctx.at.time.plus_ms(self.policy.queues[&queue].offer_timeout_ms.max(OFFER_TIMEOUT_MS_MIN));
         let n = self.call_out(ctx, id, agent, target, deadline, 0);
         ctx.shared.offers += 1;
         let turn = ctx.shared.offers;
