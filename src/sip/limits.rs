@@ -132,3 +132,5 @@ pub const TICK: Duration = Duration::from_millis(500);
 pub const MESSAGE_BYTES_MAX: usize = 65_535;
 /// Header fields of one message.
 pub const HEADER_FIELDS_MAX: usize = 256;
+/// Server transactions at once; more get 503. A million unfinished INVITEs are refused here, not remembered.
+pub const TRANSACTIONS_MAX: usize = 100_000;

@@ -3,7 +3,6 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::Arc,
 };
 
@@ -156,7 +155,7 @@ impl RaftStateMachine<TypeConfig> for Applied {
 
 /// A machine that keeps nothing, for the storage suite.
 #[cfg(test)]
-pub(crate) fn for_tests(group: GroupId, dir: &Path) -> Applied {
+pub(crate) fn for_tests(group: GroupId, dir: &std::path::Path) -> Applied {
     struct Nothing;
     impl Machine for Nothing {
         fn apply(&mut self, entry: &Entry<'_>) -> Vec<Bytes> {
