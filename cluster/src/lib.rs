@@ -7,6 +7,7 @@
 mod api;
 pub mod codec;
 pub mod limits;
+pub mod log;
 mod machine;
 mod raft;
 
