@@ -7,5 +7,8 @@ pub mod admission;
 pub mod auth;
 pub mod framer;
 pub mod limits;
+pub mod message;
 pub mod stack;
 pub mod transport;
+pub mod trunk;
+pub mod tunnel;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
-use crate::{GroupId, Incarnation, MachineFactory, NodeId};
+use crate::{GroupId, Incarnation, MachineFactory, NodeId, meta::MetaCommand, node::Node};
 
 /// Fencing token of a leadership: a later leader of the same group always has a greater one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,7 +57,6 @@ pub struct Options {
     pub witness: bool,
     /// Number of partitions, fixed at the first start of the cluster.
     pub groups: u32,
-    pub replication: usize,
     /// The nodes of the first start; empty for a node that will join a running cluster.
     pub bootstrap: Vec<PeerSpec>,
     /// What the peers and clients should know of this node (its SIP and HTTP addresses); opaque here.
@@ -172,7 +171,9 @@ pub trait Service: Send + Sync + 'static {
 /// The handle of a running node. Cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
-    inner: Arc<dyn std::any::Any + Send + Sync>,
+    node: Arc<Node>,
+    /// Consensus and QUIC run on threads of their own, so that the product's load is not taken for death.
+    runtime: tokio::runtime::Handle,
 }
 
 impl Cluster {
@@ -180,119 +181,173 @@ impl Cluster {
     ///
     /// # Errors
     /// When the log is corrupt, the certificate is unusable or the socket cannot be bound.
-    pub async fn start(_options: Options, _factory: Arc<dyn MachineFactory>, _service: Arc<dyn Service>) -> Result<Self, StartError> {
-        Ok(Self { inner: Arc::new(()) })
+    pub async fn start(options: Options, factory: Arc<dyn MachineFactory>, service: Arc<dyn Service>) -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("tandem-cluster").enable_all().build();
+        let runtime = runtime.map_err(|error| StartError::Config(error.to_string()))?;
+        let handle = runtime.handle().clone();
+        // The runtime lives as long as the process: a node that stops ends its process.
+        std::mem::forget(runtime);
+        let node = handle.spawn(Node::start(options, factory, service)).await.map_err(|error| StartError::Config(error.to_string()))??;
+        Ok(Self { node, runtime: handle })
+    }
+
+    /// Runs on the cluster's own threads.
+    async fn there<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        match self.runtime.spawn(work).await {
+            Ok(value) => value,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     pub fn node(&self) -> NodeId {
-        let _ = &self.inner;
-        unimplemented!()
+        self.node.options.node
     }
 
     pub fn incarnation(&self) -> Incarnation {
-        unimplemented!()
+        self.node.incarnation
+    }
+
+    /// The address the transport listens on; of use when port 0 was asked for.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.node.transport.local_addr()
     }
 
     /// Commits a command on `group` from any node: locally when this node leads, through the leader otherwise.
     ///
     /// # Errors
     /// [`ProposeError`] says whether the command can still be in the log. Without a quorum it fails at once.
-    pub async fn propose(&self, _group: GroupId, _command: Bytes, _deadline: Duration) -> Result<Committed, ProposeError> {
-        unimplemented!()
+    pub async fn propose(&self, group: GroupId, command: Bytes, deadline: Duration) -> Result<Committed, ProposeError> {
+        let node = Arc::clone(&self.node);
+        self.there(async move { node.propose(group, command, deadline).await }).await
     }
 
     /// Waits until the local replica of `group` has applied all that was committed when the call began (ReadIndex).
     ///
     /// # Errors
     /// As for [`Cluster::propose`], or when this node holds no replica of the group.
-    pub async fn read_barrier(&self, _group: GroupId, _deadline: Duration) -> Result<u64, ProposeError> {
-        unimplemented!()
+    pub async fn read_barrier(&self, group: GroupId, deadline: Duration) -> Result<u64, ProposeError> {
+        let node = Arc::clone(&self.node);
+        self.there(async move { node.read_barrier(group, deadline).await }).await
     }
 
     /// The leader of a group as far as this node knows.
-    pub fn leader(&self, _group: GroupId) -> Option<NodeId> {
-        unimplemented!()
+    pub fn leader(&self, group: GroupId) -> Option<NodeId> {
+        self.node.group(group)?.leader()
     }
 
     /// The fencing token when this node leads `group`.
-    pub fn leads(&self, _group: GroupId) -> Option<Token> {
-        unimplemented!()
+    pub fn leads(&self, group: GroupId) -> Option<Token> {
+        self.node.group(group)?.leading()
     }
 
     /// True while the local replica exists.
-    pub fn hosts(&self, _group: GroupId) -> bool {
-        unimplemented!()
+    pub fn hosts(&self, group: GroupId) -> bool {
+        self.node.group(group).is_some()
     }
 
     pub fn roles(&self) -> broadcast::Receiver<RoleChange> {
-        unimplemented!()
+        self.node.roles.subscribe()
     }
 
+    /// Every group this node hosts, the meta group first.
     pub fn groups(&self) -> Vec<GroupStatus> {
-        unimplemented!()
+        self.node.all_groups().iter().map(crate::raft::group::Group::status).collect()
     }
 
     pub fn nodes(&self) -> watch::Receiver<Arc<NodeTable>> {
-        unimplemented!()
+        self.node.table.subscribe()
     }
 
     /// True while this node may act for what it owns: a majority answered a ping sent less than a lease ago.
     pub fn lease_valid(&self) -> bool {
-        unimplemented!()
+        self.node.lease_valid()
     }
 
     /// Sends a request to the product on another node (or on this one, without the network).
     ///
     /// # Errors
     /// See [`RequestError`].
-    pub async fn request(&self, _node: NodeId, _service: u8, _body: Bytes, _deadline: Duration) -> Result<Bytes, RequestError> {
-        unimplemented!()
+    pub async fn request(&self, node: NodeId, service: u8, body: Bytes, deadline: Duration) -> Result<Bytes, RequestError> {
+        let here = Arc::clone(&self.node);
+        self.there(async move { here.request(node, service, body, deadline).await }).await
     }
 
     /// The partition a routing domain lives in, if it was ever assigned.
-    pub fn group_of(&self, _domain: &str) -> Option<GroupId> {
-        unimplemented!()
+    pub fn group_of(&self, domain: &str) -> Option<GroupId> {
+        self.node.meta().domains.get(domain).copied()
+    }
+
+    /// Every assigned domain and its partition.
+    pub fn domains(&self) -> BTreeMap<String, GroupId> {
+        self.node.meta().domains.clone()
     }
 
     /// Assigns a domain to a partition, for good. Idempotent.
     ///
     /// # Errors
     /// As for [`Cluster::propose`].
-    pub async fn assign_domain(&self, _domain: &str, _deadline: Duration) -> Result<GroupId, ProposeError> {
-        unimplemented!()
+    pub async fn assign_domain(&self, domain: &str, deadline: Duration) -> Result<GroupId, ProposeError> {
+        if let Some(group) = self.group_of(domain) {
+            return Ok(group);
+        }
+        self.meta(MetaCommand::Assign { domain: domain.to_owned(), groups: self.node.options.groups }, deadline).await
     }
 
     /// Marks a node as draining or takes the mark back; a draining node gives its leaderships away.
     ///
     /// # Errors
     /// As for [`Cluster::propose`].
-    pub async fn set_draining(&self, _node: NodeId, _draining: bool, _deadline: Duration) -> Result<(), ProposeError> {
-        unimplemented!()
+    pub async fn set_draining(&self, node: NodeId, draining: bool, deadline: Duration) -> Result<(), ProposeError> {
+        self.meta(MetaCommand::Drain { node, draining }, deadline).await.map(|_| ())
     }
 
-    /// Admits a new node and lets placement move replicas to it.
+    /// A row of the product's small shared table, as last seen here.
+    pub fn shared(&self, key: &str) -> Option<Vec<u8>> {
+        self.node.meta().directory.get(key).cloned()
+    }
+
+    /// The rows of the shared table whose key begins with `prefix`, in order, as last seen here.
+    pub fn shared_under(&self, prefix: &str) -> BTreeMap<String, Vec<u8>> {
+        let meta = self.node.meta();
+        let rows = meta.directory.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+        rows.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// Sets or removes a row of the product's small shared table, on every node.
     ///
     /// # Errors
     /// As for [`Cluster::propose`].
-    pub async fn join(&self, _peer: PeerSpec, _deadline: Duration) -> Result<(), ProposeError> {
-        unimplemented!()
+    pub async fn share(&self, key: &str, value: Option<Vec<u8>>, deadline: Duration) -> Result<(), ProposeError> {
+        self.meta(MetaCommand::Put { key: key.to_owned(), value }, deadline).await.map(|_| ())
     }
 
-    /// Moves every replica off a node and forgets it.
+    async fn meta(&self, command: MetaCommand, deadline: Duration) -> Result<GroupId, ProposeError> {
+        let node = Arc::clone(&self.node);
+        self.there(async move { node.propose_meta(&command, deadline).await }).await
+    }
+
+    /// Admits a new node. This release has a fixed set of voters and says so.
     ///
     /// # Errors
-    /// As for [`Cluster::propose`].
-    pub async fn leave(&self, _node: NodeId, _deadline: Duration) -> Result<(), ProposeError> {
-        unimplemented!()
+    /// Always: membership changes are not supported yet.
+    pub async fn join(&self, peer: PeerSpec, _deadline: Duration) -> Result<(), ProposeError> {
+        Err(ProposeError::Definite(format!("node {} cannot join: this release has a fixed set of nodes", peer.id)))
     }
 
-    /// Reports that a process is gone, seen by its own watcher (proof of death).
-    pub async fn report_death(&self, _node: NodeId, _incarnation: Incarnation) {
-        unimplemented!()
+    /// Moves every replica off a node and forgets it. This release has a fixed set of voters and says so.
+    ///
+    /// # Errors
+    /// Always: membership changes are not supported yet.
+    pub async fn leave(&self, node: NodeId, _deadline: Duration) -> Result<(), ProposeError> {
+        Err(ProposeError::Definite(format!("node {node} cannot leave: this release has a fixed set of nodes")))
     }
 
     /// Transfers every leadership, tells the peers *drained and fenced*, closes. After it returns the process may exit.
     pub async fn shutdown(&self) {
-        unimplemented!()
+        let node = Arc::clone(&self.node);
+        self.there(async move { node.shutdown().await }).await;
     }
 }

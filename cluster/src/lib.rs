@@ -7,15 +7,21 @@
 mod api;
 pub mod codec;
 pub mod limits;
+mod liveness;
 pub mod log;
 mod machine;
+mod meta;
+mod node;
+pub mod pki;
 mod raft;
+mod transport;
 
 pub use api::{
     BoxFuture, Cluster, Committed, GroupStatus, NodeState, NodeStatus, NodeTable, Options, PeerSpec, ProposeError, RequestError,
     RoleChange, Service, StartError, Timing, Token,
 };
 pub use machine::{Entry, Machine, MachineFactory};
+pub use node::announce_death;
 
 /// A node of the cluster; chosen by the operator, never reused for a wiped disk.
 pub type NodeId = u64;

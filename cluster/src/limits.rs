@@ -25,6 +25,9 @@ pub const WAL_PINNED_AFTER_SEGMENTS: usize = 4;
 /// Entries handed to replication in one read, bytes, so that a frame to a lagging peer stays far below its bound.
 pub const LOG_READ_MAX_BYTES: usize = 4 << 20;
 
+/// How long opening a log waits for its former owner to let go.
+pub const WAL_LOCK_WAIT: Duration = Duration::from_secs(2);
+
 /// Largest snapshot of one group, bytes.
 pub const SNAPSHOT_MAX_BYTES: usize = 1 << 30;
 /// Largest metadata (last log id, membership) of a snapshot, bytes.
@@ -57,3 +60,19 @@ pub const REDIAL_MAX: Duration = Duration::from_millis(500);
 pub const PEER_EVENTS: usize = 256;
 /// How often certificate files are looked at for a change.
 pub const CERT_POLL: Duration = Duration::from_secs(3);
+
+/// Proposals of one group waiting behind the one in flight; more are refused as overload.
+pub const PROPOSALS_WAITING_MAX: usize = 16_384;
+/// Commands and bytes packed into one log entry.
+pub const PROPOSAL_BATCH_MAX_COMMANDS: usize = 1_024;
+pub const PROPOSAL_BATCH_MAX_BYTES: usize = 1 << 20;
+
+/// Role changes an observer may lag behind.
+pub const ROLE_EVENTS: usize = 4_096;
+/// Pause between two attempts to reach a group's leader.
+pub const FORWARD_PAUSE: Duration = Duration::from_millis(5);
+/// How long a peer may take to say what it thinks of a silent node.
+pub const CONFIRM_TIMEOUT: Duration = Duration::from_millis(100);
+/// Pause between two attempts to make a survivor lead, and their number (about a minute).
+pub const SUCCESSION_PAUSE: Duration = Duration::from_millis(50);
+pub const SUCCESSION_TRIES: usize = 1_200;

@@ -1,7 +1,7 @@
 //! The write-ahead log of a node: one for all its groups, so that one fsync pays for all of them.
 //!
 //! It owns durability: what was reported done is on disk and comes back at the next start. Callers hand it bytes; that the
-//! bytes are Raft entries is known only to [`store`]. It decides nothing about when to snapshot; it reports which groups
+//! bytes are Raft entries is known only to `storage`. It decides nothing about when to snapshot; it reports which groups
 //! hold old segments back ([`Wal::pinned`]) and leaves the rest to consensus.
 //!
 //! How a record becomes durable: callers queue requests; one thread takes all that wait, writes them as one *batch* with
@@ -18,8 +18,8 @@ use crate::{GroupId, limits};
 mod disk;
 mod record;
 mod recover;
-pub mod snapshot;
-pub(crate) mod store;
+pub(crate) mod snapshot;
+pub(crate) mod storage;
 #[cfg(test)]
 mod tests;
 mod tracker;

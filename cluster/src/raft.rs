@@ -1,3 +1,7 @@
-//! Consensus: the only module that names openraft, together with the log storage it stands on.
+//! Consensus: the only part of the crate, with the log's storage, that names openraft.
 
+pub(crate) mod group;
+pub(crate) mod machine;
+pub(crate) mod network;
+mod proposer;
 pub(crate) mod type_config;

@@ -8,12 +8,13 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 
 use super::{Error, Options};
+use crate::limits;
 
 /// A kind of access that [`Faults`] can make fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,16 +96,21 @@ impl Disk {
             sync_dir(parent).map_err(Error::io(what("sync the parent of")))?;
         }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("LOCK")).map_err(Error::io(what("lock")))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(Error::InUse(dir)),
-            Err(fs::TryLockError::Error(e)) => return Err(Error::io(what("lock"))(e)),
+        // A former owner in the same process may be about to let go.
+        let give_up = Instant::now() + limits::WAL_LOCK_WAIT;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(fs::TryLockError::WouldBlock) if Instant::now() >= give_up => return Err(Error::InUse(dir)),
+                Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+                Err(fs::TryLockError::Error(e)) => return Err(Error::io(what("lock"))(e)),
+            }
         }
         Ok(Self { dir, segment_bytes: options.segment_bytes, faults: Arc::clone(&options.faults), _lock: Arc::new(lock) })
     }
 
     pub(super) fn segment_path(&self, number: u64) -> PathBuf {
-        self.dir.join(format!("{number:016x}.wal"))
+        self.dir.join(format!("{number:016}.wal"))
     }
 
     /// A number above those of all zeroed spares, so that a new one never takes the name of one that waits.
@@ -120,7 +126,7 @@ impl Disk {
         for entry in fs::read_dir(&self.dir).map_err(what())? {
             let path = entry.map_err(what())?.path();
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            if let Some(number) = name.strip_suffix(".wal").and_then(|n| u64::from_str_radix(n, 16).ok()) {
+            if let Some(number) = name.strip_suffix(".wal").and_then(|n| n.parse().ok()) {
                 segments.push(number);
             } else if name.ends_with(".tmp") {
                 fs::remove_file(&path).map_err(what())?;

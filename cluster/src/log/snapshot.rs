@@ -1,7 +1,7 @@
 //! Snapshot files: one per group, whole or not at all.
 //!
 //! A snapshot is written beside the old one, made durable and renamed over it, so that at every moment the group's name
-//! leads to a complete snapshot. Only when [`SnapshotStore::save`] has returned may the log be purged. What the metadata
+//! leads to a complete snapshot. Only when [`Store::save`] has returned may the log be purged. What the metadata
 //! and the data mean is the business of consensus and of the machine.
 
 use std::{
@@ -21,7 +21,7 @@ const HEADER_BYTES: usize = 8 + 4 + 4 + 8 + 4;
 
 /// Why a snapshot cannot be written or read.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
     #[error("snapshot {} is damaged: {detail}", path.display())]
@@ -48,16 +48,16 @@ fn io_error(verb: &str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 
 /// The snapshots of a node's groups, in a directory of their own.
 #[derive(Debug, Clone)]
-pub struct SnapshotStore {
+pub(crate) struct Store {
     dir: PathBuf,
 }
 
-impl SnapshotStore {
+impl Store {
     /// Opens the directory, creates it when missing, and removes what an interrupted save left.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, Error> {
+    pub(crate) fn open(dir: impl Into<PathBuf>) -> Result<Self, Error> {
         let dir = dir.into();
         fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
         if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
@@ -80,7 +80,7 @@ impl SnapshotStore {
     ///
     /// # Errors
     /// [`Error::TooLarge`], or [`Error::Io`]; the former snapshot is then still there.
-    pub fn save<M: Serialize>(&self, group: GroupId, meta: &M, data: &[u8]) -> Result<(), Error> {
+    pub(crate) fn save<M: Serialize>(&self, group: GroupId, meta: &M, data: &[u8]) -> Result<(), Error> {
         let meta = codec::encode(meta)?;
         let size = meta.len() + data.len();
         if data.len() > limits::SNAPSHOT_MAX_BYTES || meta.len() > limits::SNAPSHOT_META_MAX_BYTES {
@@ -107,7 +107,7 @@ impl SnapshotStore {
     ///
     /// # Errors
     /// [`Error::Corrupt`] names the file; [`Error::Meta`] when another version wrote it.
-    pub fn load<M: DeserializeOwned>(&self, group: GroupId) -> Result<Option<(M, Vec<u8>)>, Error> {
+    pub(crate) fn load<M: DeserializeOwned>(&self, group: GroupId) -> Result<Option<(M, Vec<u8>)>, Error> {
         let path = self.path(group);
         let mut bytes = Vec::new();
         match File::open(&path).and_then(|mut f| f.read_to_end(&mut bytes)) {
@@ -132,34 +132,6 @@ impl SnapshotStore {
         bytes.drain(..meta_end);
         Ok(Some((meta, bytes)))
     }
-
-    /// The groups that have a snapshot.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn groups(&self) -> Result<Vec<GroupId>, Error> {
-        let mut groups = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))? {
-            let name = entry.map_err(io_error("list", &self.dir))?.file_name();
-            let group: Option<GroupId> = name.to_str().and_then(|n| n.strip_prefix("group-")?.strip_suffix(".snap")?.parse().ok());
-            groups.extend(group);
-        }
-        groups.sort_unstable();
-        Ok(groups)
-    }
-
-    /// Removes the snapshot of a group that left this node, durably.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn remove(&self, group: GroupId) -> Result<(), Error> {
-        let path = self.path(group);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(io_error("remove", &path)(e)),
-            Ok(()) => sync_dir(&self.dir).map_err(io_error("sync", &self.dir)),
-        }
-    }
 }
 
 fn header(group: GroupId, meta: &[u8], data: &[u8]) -> [u8; HEADER_BYTES] {
@@ -180,9 +152,9 @@ mod tests {
 
     type Meta = (u64, String);
 
-    fn saved() -> (tempfile::TempDir, SnapshotStore) {
+    fn saved() -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
-        let store = SnapshotStore::open(dir.path().join("snapshots")).unwrap();
+        let store = Store::open(dir.path().join("snapshots")).unwrap();
         store.save(3, &(41u64, "old".to_owned()), b"old state").unwrap();
         store.save(3, &(42u64, "new".to_owned()), b"new state").unwrap();
         (dir, store)
@@ -193,18 +165,14 @@ mod tests {
         let (_dir, store) = saved();
         assert_eq!(store.load::<Meta>(3).unwrap(), Some(((42, "new".into()), b"new state".to_vec())));
         assert_eq!(store.load::<Meta>(4).unwrap(), None);
-        assert_eq!(store.groups().unwrap(), [3]);
         assert_eq!(fs::read_dir(&store.dir).unwrap().count(), 1);
-        store.remove(3).unwrap();
-        store.remove(3).unwrap();
-        assert_eq!(store.load::<Meta>(3).unwrap(), None);
     }
 
     #[test]
     fn an_interrupted_save_leaves_the_old_snapshot_and_is_cleaned_up() {
         let (_dir, store) = saved();
         fs::write(store.path(3).with_extension("tmp"), b"half").unwrap();
-        let store = SnapshotStore::open(store.dir).unwrap();
+        let store = Store::open(store.dir).unwrap();
         assert_eq!(store.load::<Meta>(3).unwrap().unwrap().0.0, 42);
         assert_eq!(fs::read_dir(&store.dir).unwrap().count(), 1);
     }

@@ -177,8 +177,8 @@ impl Writer {
         let took = begin.elapsed();
         self.stats.batches += 1;
         self.stats.last_batch_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        metrics::histogram!("tandem_wal_batch_seconds").record(took.as_secs_f64());
-        metrics::histogram!("tandem_wal_batch_bytes").record(self.buffer.len() as f64);
+        metrics::histogram!("wal_fsync_seconds").record(took.as_secs_f64());
+        metrics::histogram!("wal_batch_bytes").record(self.buffer.len() as f64);
         Ok(())
     }
 
@@ -256,7 +256,7 @@ impl Writer {
         self.stats.segments = self.tracker.segments();
         *self.shared.stats.lock() = self.stats;
         *self.shared.pinned.lock() = self.tracker.pinned();
-        metrics::gauge!("tandem_wal_segments").set(self.stats.segments as f64);
+        metrics::gauge!("wal_segments").set(self.stats.segments as f64);
     }
 }
 

@@ -1,1 +1,4 @@
-fn main() {}
+//! The substrate alone, under a register machine: real nodes, real QUIC, real disks, no calls.
+
+mod register;
+mod three_nodes;

@@ -126,7 +126,7 @@ async fn records_of_a_recycled_segment_are_never_replayed() {
     })
     .await;
     let newest = segments(&dir).pop().unwrap();
-    let number = u64::from_str_radix(newest.file_stem().unwrap().to_str().unwrap(), 16).unwrap();
+    let number: u64 = newest.file_stem().unwrap().to_str().unwrap().parse().unwrap();
     let bytes = fs::read(&newest).unwrap();
     let stale =
         (0..bytes.len()).step_by(record::ALIGN).filter_map(|at| record::decode(&bytes[at..])).filter(|r| r.head.generation != number);

@@ -8,6 +8,7 @@ use std::{
     fmt::Debug,
     io,
     ops::{Bound, RangeBounds},
+    path::Path,
     sync::Arc,
 };
 
@@ -26,17 +27,26 @@ use crate::{
 
 /// All groups' logs of a node. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct LogStore {
+pub(crate) struct NodeLog {
     wal: Wal,
     groups: Arc<Mutex<BTreeMap<GroupId, Arc<Mutex<Index>>>>>,
 }
 
-impl LogStore {
+impl NodeLog {
     /// Opens the node's log and decodes what it holds.
     ///
     /// # Errors
     /// As for [`Wal::open`]; [`Error::Io`] when an intact record does not decode, which only another version could write.
-    pub(crate) fn open(options: Options) -> Result<Self, Error> {
+    pub(crate) fn open(dir: &Path, segment_bytes: u64) -> Result<Self, Error> {
+        let segment_bytes = segment_bytes.max(limits::WAL_SEGMENT_MIN_BYTES);
+        Self::with(Options { segment_bytes, ..Options::new(dir) })
+    }
+
+    /// As [`NodeLog::open`], with everything an option.
+    ///
+    /// # Errors
+    /// As for [`NodeLog::open`].
+    pub(crate) fn with(options: Options) -> Result<Self, Error> {
         let (wal, recovered) = Wal::open(options)?;
         let mut groups = BTreeMap::new();
         for (group, recovered) in recovered {
@@ -53,17 +63,9 @@ impl LogStore {
     }
 
     /// The groups this node has a log of.
-    pub(crate) fn hosted(&self) -> Vec<GroupId> {
+    #[cfg(test)]
+    pub(crate) fn groups(&self) -> Vec<GroupId> {
         self.groups.lock().keys().copied().collect()
-    }
-
-    /// Drops a group durably. Its consensus must be shut down before.
-    ///
-    /// # Errors
-    /// When the log is closed or the disk failed.
-    pub(crate) async fn forget(&self, group: GroupId) -> io::Result<()> {
-        self.groups.lock().remove(&group);
-        self.wal.commit(group, Op::Forget).await
     }
 
     pub(crate) fn wal(&self) -> &Wal {
@@ -165,7 +167,10 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
-        Ok(self.index.lock().committed)
+        let index = self.index.lock();
+        let last = index.entries.last_key_value().map(|(_, e)| e.log_id()).or(index.purged);
+        // The mark may have reached the disk with a batch that did not take this group's newest entries any more.
+        Ok(index.committed.min(last))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>

@@ -1,0 +1,208 @@
+//! From silence to a new leader: detect, confirm with the peers, and let the survivor with the longest log succeed.
+//!
+//! A loss is only a hint until a majority has withdrawn its support; a death notice, a drained close or a newer life of the
+//! node is proof and needs no confirmation. Leadership itself comes only from Raft's own vote.
+
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+
+use super::{DEATH, Node, OPINION, PING};
+use crate::{
+    GroupId, Incarnation, NodeId, Options, PeerSpec, RequestError, codec,
+    limits::{CONFIRM_TIMEOUT, SUCCESSION_PAUSE, SUCCESSION_TRIES},
+    liveness::Liveness,
+    transport::{self, CLOSED_PLAIN, Files, Handler, PeerEvent, Transport},
+};
+
+/// (Term of the last entry, its index) by group.
+type Logs = BTreeMap<GroupId, (u64, u64)>;
+
+/// What a peer thinks of a life of a node, and how long its own logs are.
+#[derive(Debug, Serialize, Deserialize)]
+struct Opinion {
+    withdrawn: bool,
+    logs: Logs,
+}
+
+/// Starts the pings, the table and the reaction to lost peers.
+pub(super) fn watch(node: &Arc<Node>) {
+    tokio::spawn(ping(Arc::clone(node)));
+    tokio::spawn(follow_meta(Arc::clone(node)));
+    tokio::spawn(react(Arc::clone(node)));
+}
+
+async fn ping(node: Arc<Node>) {
+    let mut ticks = interval(Duration::from_millis((node.options.timing.lease_ms / 4).max(10)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for peer in node.voters().into_iter().filter(|peer| *peer != node.options.node) {
+            let node = Arc::clone(&node);
+            tokio::spawn(async move {
+                let sent = Liveness::sent();
+                let lease = Duration::from_millis(node.options.timing.lease_ms);
+                if node.transport.request(peer, PING, 0, &node.incarnation.to_le_bytes(), lease).await.is_ok() {
+                    node.liveness.supported(peer, sent);
+                }
+            });
+        }
+        node.publish_table();
+    }
+}
+
+/// A newer life of a node proves that the one before is over.
+async fn follow_meta(node: Arc<Node>) {
+    let mut meta = node.meta_changes();
+    let mut known: BTreeMap<NodeId, Incarnation> = BTreeMap::new();
+    loop {
+        let seen: Vec<_> = meta.borrow_and_update().nodes.iter().map(|(id, row)| (*id, row.incarnation)).collect();
+        for (id, incarnation) in seen {
+            if let Some(old) = known.insert(id, incarnation).filter(|old| *old < incarnation) {
+                node.liveness.lose(id, old);
+            }
+        }
+        node.publish_table();
+        if meta.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn react(node: Arc<Node>) {
+    let mut events = node.transport.events();
+    loop {
+        match events.recv().await {
+            Ok(PeerEvent::Lost { node: peer, incarnation, drained: true }) => {
+                tokio::spawn(proven_dead(Arc::clone(&node), peer, incarnation));
+            }
+            Ok(PeerEvent::Lost { node: peer, incarnation, drained: false }) => {
+                tokio::spawn(confirm(Arc::clone(&node), peer, incarnation));
+            }
+            Ok(PeerEvent::Up { .. }) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+        node.publish_table();
+    }
+}
+
+/// Asks the peers about a node that went silent here, until a majority has given it up or it is back.
+async fn confirm(node: Arc<Node>, peer: NodeId, incarnation: Incarnation) {
+    while node.transport.connected(peer).is_none() && !node.liveness.is_lost(peer, incarnation) {
+        let (withdrawn, logs) = poll(&node, peer, incarnation).await;
+        if withdrawn * 2 > node.voters().len() {
+            tracing::warn!(node = peer, incarnation, "a majority gave this node up");
+            lost(&node, peer, incarnation, &logs);
+            return;
+        }
+        sleep(SUCCESSION_PAUSE).await;
+    }
+}
+
+/// Opinions of all reachable nodes, this one's included: how many gave the node up, and everybody's logs.
+async fn poll(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation) -> (usize, BTreeMap<NodeId, Logs>) {
+    let mut withdrawn = usize::from(node.liveness.withdraw(peer, incarnation));
+    let mut logs = BTreeMap::from([(node.options.node, node.logs())]);
+    let Ok(question) = codec::encode(&(peer, incarnation)) else { return (withdrawn, logs) };
+    let others: Vec<_> = node.voters().into_iter().filter(|other| *other != peer && *other != node.options.node).collect();
+    let asked = others.into_iter().map(|other| {
+        let (node, question) = (Arc::clone(node), question.clone());
+        async move { (other, node.transport.request(other, OPINION, 0, &question, CONFIRM_TIMEOUT).await) }
+    });
+    for (other, answer) in futures::future::join_all(asked).await {
+        if let Some(opinion) = answer.ok().and_then(|answer| codec::decode::<Opinion>(&answer).ok()) {
+            withdrawn += usize::from(opinion.withdrawn);
+            logs.insert(other, opinion.logs);
+        }
+    }
+    (withdrawn, logs)
+}
+
+/// A death that somebody vouches for.
+pub(super) async fn proven_dead(node: Arc<Node>, peer: NodeId, incarnation: Incarnation) {
+    tracing::warn!(node = peer, incarnation, "the death of this node is proven");
+    let (_, logs) = poll(&node, peer, incarnation).await;
+    lost(&node, peer, incarnation, &logs);
+}
+
+/// Publishes the loss and elects successors for every group the lost node led.
+fn lost(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation, logs: &BTreeMap<NodeId, Logs>) {
+    if node.liveness.lose(peer, incarnation) {
+        metrics::counter!("cluster_nodes_lost_total").increment(1);
+    }
+    node.publish_table();
+    for group in node.all_groups().into_iter().filter(|group| group.leader() == Some(peer)) {
+        let length = |candidate: &NodeId| logs[candidate].get(&group.id).copied().unwrap_or_default();
+        let mut heirs: Vec<_> = logs.keys().copied().collect();
+        // The longest log first; among equals spread by group, the same on every survivor.
+        heirs.sort_by_key(|heir| (Reverse(length(heir)), (heir + u64::from(group.id)) % 2, *heir));
+        tokio::spawn(async move {
+            for attempt in 0..SUCCESSION_TRIES {
+                if group.leader().is_some_and(|leader| leader != peer) {
+                    return;
+                }
+                group.succeed(heirs[attempt % heirs.len()]).await;
+                sleep(SUCCESSION_PAUSE).await;
+            }
+        });
+    }
+}
+
+impl Node {
+    fn logs(&self) -> Logs {
+        let last = |group: &crate::raft::group::Group| group.data().last_log.map_or((0, 0), |id| (id.committed_leader_id().term, id.index));
+        self.all_groups().iter().map(|group| (group.id, last(group))).collect()
+    }
+
+    pub(super) fn opinion(&self, body: &[u8]) -> Result<Bytes, String> {
+        let (peer, incarnation): (NodeId, Incarnation) = codec::decode(body).map_err(|error| error.to_string())?;
+        let withdrawn = self.transport.connected(peer).is_none() && self.liveness.withdraw(peer, incarnation);
+        codec::encode(&Opinion { withdrawn, logs: self.logs() }).map(Bytes::from).map_err(|error| error.to_string())
+    }
+}
+
+/// Answers nothing: a watcher only speaks.
+struct Silent;
+
+impl Handler for Silent {
+    fn handle(&self, _: NodeId, _: u8, _: u32, _: Bytes) -> crate::BoxFuture<Result<Bytes, String>> {
+        Box::pin(async { Err("a watcher answers nothing".to_owned()) })
+    }
+}
+
+/// Tells the peers that a process is gone, with the node's own certificate. For its watcher; needs no running node.
+/// Returns how many were told.
+///
+/// # Errors
+/// When the certificate cannot be used or no socket can be bound.
+pub async fn announce_death(options: &Options, incarnation: Incarnation, within: Duration) -> std::io::Result<usize> {
+    let node = options.node;
+    let listen = std::net::SocketAddr::new(options.listen.ip(), 0);
+    let files = Files { ca: options.ca.clone(), cert: options.cert.clone(), key: options.key.clone() };
+    let transport = Transport::start(transport::Options { node, incarnation, listen, files, loss_after_ms: 1_000 }, Arc::new(Silent))?;
+    transport.set_peers(&options.bootstrap.iter().map(|peer| (peer.id, peer.addr)).collect());
+    let notice = codec::encode(&(node, incarnation))?;
+    let told = options.bootstrap.iter().filter(|peer| peer.id != node).map(|peer: &PeerSpec| tell(&transport, peer.id, &notice, within));
+    let told = futures::future::join_all(told).await.into_iter().filter(|told| *told).count();
+    transport.close(CLOSED_PLAIN).await;
+    Ok(told)
+}
+
+async fn tell(transport: &Transport, peer: NodeId, notice: &[u8], within: Duration) -> bool {
+    let mut events = transport.events();
+    let told = async {
+        loop {
+            match transport.request(peer, DEATH, 0, notice, within).await {
+                // Not connected yet: wait for the next connection, or a little.
+                Err(RequestError::Unreachable(..)) => drop(timeout(SUCCESSION_PAUSE, events.recv()).await),
+                answer => return answer.is_ok(),
+            }
+        }
+    };
+    timeout(within, told).await.unwrap_or(false)
+}

@@ -1,0 +1,222 @@
+//! One group on this node: its replica, its proposer, and whether it leads.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use openraft::{
+    BasicNode, Config, ReadPolicy, SnapshotPolicy,
+    async_runtime::watch::WatchReceiver,
+    metrics::{RaftDataMetrics, RaftMetrics},
+    raft::TransferLeaderRequest,
+};
+use openraft_multi::GroupNetworkFactory;
+use parking_lot::Mutex;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::{
+    machine::Applied,
+    network::{Factory, Raft, Router},
+    proposer::{self, Proposal},
+    type_config::TypeConfig,
+};
+use crate::{
+    Committed, GroupId, GroupStatus, NodeId, ProposeError, RoleChange, Timing, Token, limits::PROPOSALS_WAITING_MAX, log::storage::GroupLog,
+};
+
+/// Pause before a new leader that cannot yet confirm itself tries again.
+const CONFIRM_PAUSE: Duration = Duration::from_millis(2);
+
+/// A group this node hosts. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) raft: Raft,
+    applied: Applied,
+    proposals: mpsc::Sender<Proposal>,
+    leading: Arc<Mutex<Option<Token>>>,
+    /// When this replica last heard of a leader, for the grace of a new one.
+    heard_ms: Arc<AtomicU64>,
+    started: Instant,
+}
+
+/// What a group needs from the node it is opened on.
+pub(crate) struct Setting {
+    pub(crate) node: NodeId,
+    pub(crate) timing: Timing,
+    pub(crate) snapshot_every: u64,
+    pub(crate) router: Router,
+    pub(crate) roles: broadcast::Sender<RoleChange>,
+}
+
+fn config(setting: &Setting) -> Result<Arc<Config>, String> {
+    let config = Config {
+        heartbeat_interval: setting.timing.heartbeat_ms,
+        election_timeout_min: setting.timing.election_min_ms,
+        election_timeout_max: setting.timing.election_max_ms,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(setting.snapshot_every),
+        max_in_snapshot_log_to_keep: setting.snapshot_every / 4,
+        install_snapshot_timeout: 30_000,
+        enable_pre_vote: Some(true),
+        ..Config::default()
+    };
+    config.validate().map(Arc::new).map_err(|error| error.to_string())
+}
+
+impl Group {
+    pub(crate) async fn open(id: GroupId, log: GroupLog, applied: Applied, setting: &Setting) -> Result<Self, String> {
+        let factory = Factory(GroupNetworkFactory::new(setting.router.clone(), id));
+        let raft = Raft::new(setting.node, config(setting)?, factory, log, applied.clone()).await.map_err(|error| error.to_string())?;
+        let (proposals, inbox) = mpsc::channel(PROPOSALS_WAITING_MAX);
+        let group = Self {
+            id,
+            raft: raft.clone(),
+            applied: applied.clone(),
+            proposals,
+            leading: Arc::default(),
+            heard_ms: Arc::default(),
+            started: Instant::now(),
+        };
+        tokio::spawn(proposer::run(id, raft, applied, inbox));
+        tokio::spawn(follow_roles(group.clone(), setting.node, setting.roles.clone()));
+        Ok(group)
+    }
+
+    pub(crate) fn metrics(&self) -> RaftMetrics<TypeConfig> {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
+    pub(crate) fn data(&self) -> RaftDataMetrics<TypeConfig> {
+        self.raft.data_metrics().borrow_watched().clone()
+    }
+
+    pub(crate) fn leading(&self) -> Option<Token> {
+        *self.leading.lock()
+    }
+
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.raft.server_metrics().borrow_watched().current_leader
+    }
+
+    /// Commits a command here, if this replica leads.
+    pub(crate) async fn propose(&self, command: Bytes, deadline: Instant) -> Result<Committed, ProposeError> {
+        let (tell, told) = oneshot::channel();
+        self.proposals
+            .try_send(Proposal { command, deadline, tell })
+            .map_err(|_| ProposeError::Definite(format!("group {} is overloaded: {PROPOSALS_WAITING_MAX} proposals wait", self.id)))?;
+        told.await.map_err(|_| ProposeError::Indefinite("the proposer ended".to_owned()))?
+    }
+
+    /// The index up to which a reader must have applied (ReadIndex), if this replica leads; waits for its own apply.
+    pub(crate) async fn read_index(&self) -> Result<u64, ProposeError> {
+        let read = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await.map_err(|error| ProposeError::Definite(error.to_string()))?;
+        Ok(read.log_id().index)
+    }
+
+    /// Waits until this replica has applied `index`.
+    pub(crate) async fn applied_to(&self, index: u64, deadline: Duration) -> Result<(), ProposeError> {
+        let metrics = self.raft.wait(Some(deadline));
+        metrics
+            .applied_index_at_least(Some(index), "read barrier")
+            .await
+            .map(|_| ())
+            .map_err(|error| ProposeError::Definite(error.to_string()))
+    }
+
+    pub(crate) async fn initialize(&self, members: BTreeMap<NodeId, BasicNode>) -> Result<(), String> {
+        if self.raft.is_initialized().await.map_err(|error| error.to_string())? {
+            return Ok(());
+        }
+        match self.raft.initialize(members).await {
+            Ok(()) => Ok(()),
+            // A peer was faster: its first entry is here already.
+            Err(_) if self.raft.is_initialized().await.unwrap_or(false) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Asks this replica to give its lease up and, if it is the one preferred, to campaign at once.
+    pub(crate) async fn succeed(&self, preferred: NodeId) {
+        let data = self.data();
+        let vote = self.metrics().vote;
+        // A failure means the replica is shutting down; somebody else will lead.
+        let _ = self.raft.handle_transfer_leader(TransferLeaderRequest::new(vote, preferred, data.last_log)).await;
+    }
+
+    pub(crate) async fn give_leadership_to(&self, node: NodeId) -> Result<(), String> {
+        self.raft.trigger().transfer_leader(node).await.map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn status(&self) -> GroupStatus {
+        let metrics = self.metrics();
+        let voters = metrics.membership_config.membership().voter_ids().collect();
+        let learners = metrics.membership_config.membership().learner_ids().collect();
+        GroupStatus {
+            group: self.id,
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            last_log: metrics.last_log_index.unwrap_or(0),
+            applied: metrics.last_applied.map_or(0, |id| id.index),
+            voters,
+            learners,
+        }
+    }
+
+    pub(crate) fn heard_leader(&self) {
+        self.heard_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn gap_ms(&self) -> u64 {
+        (self.started.elapsed().as_millis() as u64).saturating_sub(self.heard_ms.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn snapshot_now(&self) -> io::Result<()> {
+        let raft = self.raft.clone();
+        tokio::spawn(async move { raft.trigger().snapshot().await });
+        Ok(())
+    }
+}
+
+/// Tells the machine and the product when this replica begins and ceases to lead.
+async fn follow_roles(group: Group, node: NodeId, roles: broadcast::Sender<RoleChange>) {
+    let mut metrics = group.raft.server_metrics();
+    loop {
+        let (leads, term) = {
+            let seen = metrics.borrow_watched();
+            (seen.current_leader == Some(node) && seen.state.is_leader(), seen.vote.leader_id().term)
+        };
+        let current = group.leading();
+        let token = leads.then_some(Token { term, node });
+        if current.is_some() && current != token {
+            change(&group, None, &roles);
+        }
+        if let Some(token) = token.filter(|token| current != Some(*token)) {
+            // Confirmed by a quorum and caught up with its own first entry.
+            if group.read_index().await.is_ok() {
+                metrics::counter!("raft_leader_changes_total").increment(1);
+                change(&group, Some(token), &roles);
+            } else {
+                tokio::time::sleep(CONFIRM_PAUSE).await;
+            }
+            continue;
+        }
+        if metrics.changed().await.is_err() {
+            change(&group, None, &roles);
+            return;
+        }
+    }
+}
+
+fn change(group: &Group, leading: Option<Token>, roles: &broadcast::Sender<RoleChange>) {
+    *group.leading.lock() = leading;
+    group.applied.role(leading);
+    // Nobody listens while the node starts; the product asks `leads` when it begins to.
+    let _ = roles.send(RoleChange { group: group.id, leading, gap_ms: group.gap_ms() });
+}

@@ -1,0 +1,173 @@
+//! openraft's view of a product's machine: apply, snapshot, restore. A panic inside `apply` ends the process.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt};
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta, StoredMembership,
+    alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf},
+    entry::RaftEntry,
+    storage::{EntryResponder, RaftStateMachine},
+};
+use parking_lot::Mutex;
+
+use super::type_config::{Batch, LogId, Replies, TypeConfig};
+use crate::{Entry, GroupId, Machine, Token, log::snapshot::Store};
+
+/// A machine with what Raft must remember about it. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Applied {
+    group: GroupId,
+    inner: Arc<Mutex<Inner>>,
+    store: Store,
+}
+
+struct Inner {
+    machine: Box<dyn Machine>,
+    last: Option<LogId>,
+    membership: StoredMembershipOf<TypeConfig>,
+    /// Log time of the last applied batch.
+    time_ns: u64,
+}
+
+/// What a snapshot file says of itself.
+type Meta = (SnapshotMetaOf<TypeConfig>, u64);
+
+impl Applied {
+    /// Restores the group's snapshot if there is one.
+    pub(crate) fn open(group: GroupId, machine: Box<dyn Machine>, store: Store) -> io::Result<Self> {
+        let mut inner = Inner { machine, last: None, membership: StoredMembership::default(), time_ns: 0 };
+        if let Some(((meta, time_ns), state)) = store.load::<Meta>(group)? {
+            inner.machine.restore(&state)?;
+            (inner.last, inner.membership, inner.time_ns) = (meta.last_log_id, meta.last_membership, time_ns);
+        }
+        Ok(Self { group, inner: Arc::new(Mutex::new(inner)), store })
+    }
+
+    /// Log time of the last applied batch, nanoseconds.
+    pub(crate) fn time_ns(&self) -> u64 {
+        self.inner.lock().time_ns
+    }
+
+    pub(crate) fn role(&self, leading: Option<Token>) {
+        self.inner.lock().machine.role(leading);
+    }
+
+    fn apply_batch(&self, id: LogId, batch: &Batch) -> Vec<Bytes> {
+        let mut inner = self.inner.lock();
+        inner.time_ns = inner.time_ns.max(batch.time_ns);
+        let entry = Entry {
+            group: self.group,
+            index: id.index,
+            term: id.committed_leader_id().term,
+            time_ns: inner.time_ns,
+            wall_ms: batch.wall_ms,
+            commands: &batch.commands,
+        };
+        let machine = &mut inner.machine;
+        match catch_unwind(AssertUnwindSafe(|| machine.apply(&entry))) {
+            Ok(replies) => {
+                assert!(replies.len() == batch.commands.len(), "a machine answers every command");
+                replies
+            }
+            Err(_) => {
+                tracing::error!(group = self.group, index = id.index, "the machine broke an invariant; this node ends rather than diverge");
+                std::process::abort();
+            }
+        }
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Applied {
+    type SnapshotData = Vec<u8>;
+
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Vec<u8>>, io::Error> {
+        let (meta, state, time_ns) = {
+            let mut inner = self.inner.lock();
+            let state = inner.machine.snapshot()?;
+            (SnapshotMeta { last_log_id: inner.last, last_membership: inner.membership.clone() }, state, inner.time_ns)
+        };
+        self.store.save(self.group, &(&meta, time_ns), &state)?;
+        Ok(Snapshot { meta, snapshot: with_time(time_ns, &state) })
+    }
+}
+
+/// A snapshot on the wire carries its log time in front.
+fn with_time(time_ns: u64, state: &[u8]) -> Vec<u8> {
+    let mut bytes = time_ns.to_le_bytes().to_vec();
+    bytes.extend_from_slice(state);
+    bytes
+}
+
+impl RaftStateMachine<TypeConfig> for Applied {
+    type SnapshotData = Vec<u8>;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembershipOf<TypeConfig>), io::Error> {
+        let inner = self.inner.lock();
+        Ok((inner.last, inner.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let id = entry.log_id();
+            let mut replies = Replies { index: id.index, replies: Vec::new() };
+            match entry.payload {
+                EntryPayload::Blank => {}
+                EntryPayload::Normal(batch) => replies.replies = self.apply_batch(id, &batch),
+                EntryPayload::Membership(membership) => self.inner.lock().membership = StoredMembership::new(Some(id), membership),
+            }
+            self.inner.lock().last = Some(id);
+            if let Some(responder) = responder {
+                responder.send(replies);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<TypeConfig>, data: Vec<u8>) -> Result<(), io::Error> {
+        let (time, state) =
+            data.split_first_chunk::<8>().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a snapshot without its time"))?;
+        let time_ns = u64::from_le_bytes(*time);
+        let mut inner = self.inner.lock();
+        inner.machine.restore(state)?;
+        (inner.last, inner.membership, inner.time_ns) = (meta.last_log_id, meta.last_membership.clone(), time_ns);
+        Ok(self.store.save(self.group, &(meta, time_ns), state)?)
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, Vec<u8>>>, io::Error> {
+        let found = self.store.load::<Meta>(self.group)?;
+        Ok(found.map(|((meta, time_ns), state)| Snapshot { meta, snapshot: with_time(time_ns, &state) }))
+    }
+}
+
+/// A machine that keeps nothing, for the storage suite.
+#[cfg(test)]
+pub(crate) fn for_tests(group: GroupId, dir: &std::path::Path) -> Applied {
+    struct Nothing;
+    impl Machine for Nothing {
+        fn apply(&mut self, entry: &Entry<'_>) -> Vec<Bytes> {
+            vec![Bytes::new(); entry.commands.len()]
+        }
+        fn snapshot(&mut self) -> io::Result<Vec<u8>> {
+            Ok(Vec::new())
+        }
+        fn restore(&mut self, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+        fn role(&mut self, _: Option<Token>) {}
+    }
+    Applied::open(group, Box::new(Nothing), Store::open(dir).expect("a temporary directory")).expect("nothing to restore")
+}

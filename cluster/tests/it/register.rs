@@ -1,0 +1,159 @@
+//! A machine that appends every command to a list, and a cluster of nodes that run it.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{SocketAddr, UdpSocket},
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tandem_cluster::{BoxFuture, Cluster, Entry, GroupId, Machine, MachineFactory, NodeId, Options, PeerSpec, Service, Timing, Token, pki};
+
+pub const GROUPS: GroupId = 3;
+pub const SECOND: Duration = Duration::from_secs(1);
+
+/// What a node's machines hold, for the test to look into.
+pub type Seen = Arc<Mutex<BTreeMap<GroupId, Vec<Vec<u8>>>>>;
+
+struct Register {
+    group: GroupId,
+    seen: Seen,
+    last_time_ns: u64,
+}
+
+impl Machine for Register {
+    fn apply(&mut self, entry: &Entry<'_>) -> Vec<Bytes> {
+        assert!(entry.time_ns > self.last_time_ns, "log time is strictly monotonic");
+        self.last_time_ns = entry.time_ns;
+        let mut seen = self.seen.lock().expect("no test panics while it holds the lock");
+        let rows = seen.entry(self.group).or_default();
+        entry
+            .commands
+            .iter()
+            .map(|command| {
+                rows.push(command.to_vec());
+                Bytes::from(rows.len().to_string())
+            })
+            .collect()
+    }
+
+    fn snapshot(&mut self) -> io::Result<Vec<u8>> {
+        let seen = self.seen.lock().expect("as above");
+        Ok(seen.get(&self.group).into_iter().flatten().flat_map(|row| [&(row.len() as u32).to_le_bytes()[..], row].concat()).collect())
+    }
+
+    fn restore(&mut self, mut snapshot: &[u8]) -> io::Result<()> {
+        let mut rows = Vec::new();
+        while let Some((len, rest)) = snapshot.split_first_chunk::<4>() {
+            let (row, rest) = rest.split_at(u32::from_le_bytes(*len) as usize);
+            rows.push(row.to_vec());
+            snapshot = rest;
+        }
+        self.seen.lock().expect("as above").insert(self.group, rows);
+        Ok(())
+    }
+
+    fn role(&mut self, _: Option<Token>) {}
+}
+
+struct Factory(Seen);
+
+impl MachineFactory for Factory {
+    fn open(&self, group: GroupId) -> Box<dyn Machine> {
+        Box::new(Register { group, seen: Arc::clone(&self.0), last_time_ns: 0 })
+    }
+}
+
+struct Echo;
+
+impl Service for Echo {
+    fn handle(&self, from: NodeId, service: u8, body: Bytes) -> BoxFuture<Result<Bytes, String>> {
+        Box::pin(async move { if service == 9 { Err("refused".to_owned()) } else { Ok(Bytes::from(format!("{from}:{}", body.len()))) } })
+    }
+}
+
+fn free_addrs(nodes: u64) -> BTreeMap<NodeId, SocketAddr> {
+    let sockets: Vec<_> = (1..=nodes).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a free port")).collect();
+    (1..).zip(sockets.iter().map(|socket| socket.local_addr().expect("bound"))).collect()
+}
+
+pub struct Fleet {
+    dir: tempfile::TempDir,
+    addrs: BTreeMap<NodeId, SocketAddr>,
+}
+
+impl Fleet {
+    pub fn new(nodes: u64) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        pki::init(dir.path()).expect("a fresh authority");
+        for node in 1..=nodes {
+            pki::issue(dir.path(), node, &[]).expect("the authority is there");
+        }
+        Self { dir, addrs: free_addrs(nodes) }
+    }
+
+    /// The same disks on other ports, as after a restart elsewhere.
+    pub fn moved(self) -> Self {
+        let addrs = free_addrs(self.addrs.len() as u64);
+        Self { addrs, ..self }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn options(&self, node: NodeId) -> Options {
+        let file = |name: String| self.dir.path().join(name);
+        Options {
+            node,
+            listen: self.addrs[&node],
+            advertise: self.addrs[&node],
+            data_dir: file(format!("data{node}")),
+            ca: file("ca.pem".to_owned()),
+            cert: file(format!("node{node}.pem")),
+            key: file(format!("node{node}.key")),
+            witness: false,
+            groups: GROUPS,
+            bootstrap: self.addrs.iter().map(|(id, addr)| PeerSpec { id: *id, addr: *addr, witness: false }).collect(),
+            attributes: BTreeMap::new(),
+            feature_level: 1,
+            // Debug builds on a shared machine: twice the product's patience.
+            timing: Timing { loss_after_ms: 600, lease_ms: 600, ..Timing::default() },
+            wal_segment_bytes: 1 << 20,
+            snapshot_every: 200,
+        }
+    }
+
+    pub async fn start(&self, node: NodeId) -> (Cluster, Seen) {
+        let seen = Seen::default();
+        let cluster =
+            Cluster::start(self.options(node), Arc::new(Factory(Arc::clone(&seen))), Arc::new(Echo)).await.expect("the node starts");
+        (cluster, seen)
+    }
+}
+
+impl Fleet {
+    /// Starts three nodes and waits until each knows a leader of every group.
+    pub async fn three(&self) -> [(Cluster, Seen); 3] {
+        let nodes = [self.start(1).await, self.start(2).await, self.start(3).await];
+        eventually("a leader of every group", || {
+            nodes.iter().all(|(cluster, _)| cluster.lease_valid() && (0..=GROUPS).all(|group| cluster.leader(group).is_some()))
+        })
+        .await;
+        nodes
+    }
+}
+
+/// Waits until `check` holds, by looking again; fails after 20 s.
+pub async fn eventually(what: &str, check: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if check() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what} did not happen within 20 s");
+}

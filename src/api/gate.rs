@@ -1,0 +1,51 @@
+//! What every request passes before its handler: the concurrency bound, the time limit, the request metrics.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+
+use super::{app::App, limits, problem::Problem};
+use crate::telemetry::catalogue;
+
+/// Puts the gate around all routes.
+pub fn wrap(router: Router, app: Arc<App>) -> Router {
+    router.layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX)).layer(middleware::from_fn_with_state(app, pass))
+}
+
+async fn pass(State(app): State<Arc<App>>, path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    // A probe must be answered most of all when the node is busy.
+    if matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics") {
+        return next.run(request).await;
+    }
+    let Ok(_permit) = app.requests.try_acquire() else {
+        metrics::counter!(catalogue::HTTP_REFUSED_TOTAL).increment(1);
+        return Problem::busy("too many requests at once").into_response();
+    };
+    let route = path.map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+    let method = method_label(request.method());
+    let begun = Instant::now();
+    let response = match tokio::time::timeout(limits::REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::indefinite("the node took too long").into_response(),
+    };
+    let class = format!("{}xx", response.status().as_u16() / 100);
+    metrics::histogram!(catalogue::HTTP_REQUEST_SECONDS, "route" => route.clone()).record(begun.elapsed());
+    metrics::counter!(catalogue::HTTP_REQUESTS_TOTAL, "route" => route, "method" => method, "status" => class).increment(1);
+    response
+}
+
+/// A client may invent methods; a label may not.
+fn method_label(method: &axum::http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "PUT" => "PUT",
+        "POST" => "POST",
+        "DELETE" => "DELETE",
+        _ => "other",
+    }
+}

@@ -1,0 +1,32 @@
+//! Bounds of the HTTP side.
+
+use std::time::Duration;
+
+/// Bytes of a request body; a tenant of 10^5 agents fits.
+pub const BODY_BYTES_MAX: usize = 32 << 20;
+/// Longest time a request may take, event streams apart.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time a command waits for its commit.
+pub const COMMAND_DEADLINE: Duration = Duration::from_secs(3);
+/// Longest time a read waits for its barrier.
+pub const READ_DEADLINE: Duration = Duration::from_secs(2);
+/// Longest time a request forwarded to another node may take.
+pub const FORWARD_DEADLINE: Duration = Duration::from_secs(4);
+/// Items of a page unless the client says less.
+pub const PAGE_DEFAULT: usize = 100;
+/// Items of a page at most.
+pub const PAGE_MAX: usize = 1_000;
+/// Bytes of an answer that crosses from node to node.
+pub const FORWARDED_BYTES_MAX: usize = 16 << 20;
+/// Connections to the HTTP port at once; further ones wait in the kernel's backlog.
+pub const CONNECTIONS_MAX: usize = 1_024;
+/// Event streams at once.
+pub const STREAMS_MAX: usize = 256;
+/// Events kept for `Last-Event-ID`.
+pub const EVENTS_KEPT: usize = 8_192;
+/// Tokens of a cluster.
+pub const TOKENS_MAX: usize = 2_000;
+/// Archived records scanned for one page when a filter skips most of them.
+pub const CDR_SCAN_MAX: usize = 20_000;
+/// Longest time a node waits for what another says about itself.
+pub const PEER_DEADLINE: Duration = Duration::from_millis(500);

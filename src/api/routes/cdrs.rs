@@ -1,0 +1,120 @@
+//! `GET /api/v1/cdrs`: closed calls, oldest first, from the archive of their partition.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use tandem_cluster::GroupId;
+
+use super::collect::{self, Slice, Source};
+use crate::{
+    api::{
+        access::Operation,
+        app::App,
+        extract::{Caller, Params},
+        limits,
+        page::{Page, Query},
+        problem::Problem,
+        view::{self, CdrView},
+    },
+    core::{
+        cdr::ClosedCall,
+        id::{CallId, DomainId},
+        privacy::Keys,
+    },
+};
+
+/// Records read from the archive at once.
+const CHUNK: usize = 500;
+
+struct Cdrs {
+    stale: bool,
+    queue: Option<String>,
+    outcome: Option<String>,
+    open: bool,
+}
+
+impl Source<CdrView> for Cdrs {
+    const NAME: &'static str = "cdrs";
+    const OPERATION: Operation = Operation::ReadCdrs;
+
+    async fn slice(
+        &self,
+        app: &App,
+        tenant: &DomainId,
+        group: GroupId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Slice<CdrView>, Problem> {
+        let bad = |_| Problem::bad_request("cursor: not one this API gave out");
+        let mut from = after.map(str::parse::<u64>).transpose().map_err(bad)?.map_or(0, |seq| seq + 1);
+        let keys = keys(app, group, self.stale, tenant).await?;
+        let mut items = Vec::new();
+        let mut scanned = 0;
+        loop {
+            let page = app.live.cdrs(group, from, CHUNK).await?;
+            for (seq, bytes) in &page.items {
+                let closed = decode(group, *seq, bytes)?;
+                scanned += 1;
+                if closed.tenant == *tenant && self.wants(&closed) {
+                    items.push(view::cdr(*seq, &closed, keys.as_ref(), self.open));
+                }
+                let more = page.next.is_some() || page.items.last().is_some_and(|(last, _)| last != seq);
+                if more && (items.len() == limit || scanned == limits::CDR_SCAN_MAX) {
+                    return Ok(Slice { items, more_after: Some(seq.to_string()) });
+                }
+            }
+            match page.next {
+                Some(next) if items.len() < limit => from = next,
+                _ => return Ok(Slice { items, more_after: None }),
+            }
+        }
+    }
+}
+
+impl Cdrs {
+    fn wants(&self, closed: &ClosedCall) -> bool {
+        let queue = self.queue.as_ref().is_none_or(|queue| closed.queue.as_ref().is_some_and(|own| own.as_str() == queue));
+        queue && self.outcome.as_ref().is_none_or(|outcome| outcome == closed.outcome.name())
+    }
+}
+
+/// The tenant's keys, after a barrier unless stale, so that the archive behind it is as fresh.
+async fn keys(app: &App, group: GroupId, stale: bool, tenant: &DomainId) -> Result<Option<Keys>, Problem> {
+    app.read(group, stale, |state| state.domains().get(tenant).map(|domain| domain.keys().clone())).await
+}
+
+fn decode(group: GroupId, seq: u64, bytes: &[u8]) -> Result<ClosedCall, Problem> {
+    ClosedCall::decode(bytes).map_err(|e| Problem::internal(format!("record {seq} of partition {group}: {e}")))
+}
+
+/// `?state=` filters by outcome here.
+pub async fn list(
+    State(app): State<Arc<App>>,
+    Caller(who): Caller,
+    Params(query): Params<Query>,
+) -> Result<axum::Json<Page<CdrView>>, Problem> {
+    let source =
+        Cdrs { stale: query.stale, queue: query.queue.clone(), outcome: query.state.clone(), open: who.may(Operation::PersonalArchive) };
+    collect::page(&app, &who, &query, source).await
+}
+
+/// A closed call by id, newest records first, within the scan bound.
+///
+/// # Errors
+/// 404 when it is not among them.
+pub async fn find(app: &App, tenant: &DomainId, group: GroupId, call: CallId) -> Result<ClosedCall, Problem> {
+    let mut end = app.read(group, false, |state| state.archive().next_seq).await?;
+    let oldest = end.saturating_sub(limits::CDR_SCAN_MAX as u64);
+    while end > oldest {
+        let start = end.saturating_sub(CHUNK as u64).max(oldest);
+        let page = app.live.cdrs(group, start, (end - start) as usize).await?;
+        for (seq, bytes) in &page.items {
+            let closed = decode(group, *seq, bytes)?;
+            if closed.call_id == call && closed.tenant == *tenant {
+                return Ok(closed);
+            }
+        }
+        end = start;
+    }
+    Err(Problem::not_found(format!("no call {call} among the live ones and the last {} closed ones", limits::CDR_SCAN_MAX)))
+}

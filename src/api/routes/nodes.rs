@@ -1,0 +1,139 @@
+//! Nodes: who is there, what they carry, and how one is drained, joined and removed.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+use tandem_cluster::{NodeState, NodeStatus, PeerSpec};
+
+use super::health;
+use crate::api::{
+    access::Operation,
+    app::App,
+    extract::{Caller, Json, Params},
+    forward, limits,
+    page::{self, Page, Query},
+    problem::Problem,
+};
+
+/// A node as clients see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    pub id: u64,
+    pub incarnation: u64,
+    pub state: String,
+    pub addr: SocketAddr,
+    pub witness: bool,
+    /// Partitions led, and replicas held, as the answering node sees them.
+    pub leads: usize,
+    pub hosts: usize,
+    pub attributes: std::collections::BTreeMap<String, String>,
+    /// Live actors, messages handled and restarts by kind; null when the node did not answer.
+    pub actors: serde_json::Value,
+}
+
+/// `GET /api/v1/nodes`
+pub async fn list(
+    State(app): State<Arc<App>>,
+    Caller(who): Caller,
+    Params(query): Params<Query>,
+) -> Result<axum::Json<Page<Node>>, Problem> {
+    who.check(Operation::ReadCluster)?;
+    let after = query.cursor()?.and_then(|cursor| cursor.key.parse::<u64>().ok()).unwrap_or(0);
+    let known: Vec<NodeStatus> = app.live.cluster().nodes().borrow().values().filter(|node| node.id > after).cloned().collect();
+    let mut page = page::cut(known, query.limit()?, |node| node.id.to_string());
+    let rows = futures::future::join_all(page.items.drain(..).map(|status| row(&app, &who, status))).await;
+    Ok(axum::Json(Page { items: rows, next: page.next, stale: None }))
+}
+
+/// `GET /api/v1/nodes/{id}`
+pub async fn one(State(app): State<Arc<App>>, Caller(who): Caller, Path(id): Path<String>) -> Result<axum::Json<Node>, Problem> {
+    who.check(Operation::ReadCluster)?;
+    let status = find(&app, &id)?;
+    Ok(axum::Json(row(&app, &who, status).await))
+}
+
+async fn row(app: &App, who: &crate::api::access::Principal, status: NodeStatus) -> Node {
+    let cluster = app.live.cluster();
+    let actors = if status.id == cluster.node() {
+        health::summary(app)
+    } else if matches!(status.state, NodeState::Up | NodeState::Draining) {
+        let uri = format!("/api/v1/nodes/{}", status.id);
+        let asked = forward::get::<Node>(cluster, status.id, who, &uri, limits::PEER_DEADLINE).await;
+        asked.map(|node| node.actors).unwrap_or_default()
+    } else {
+        serde_json::Value::Null
+    };
+    let groups = cluster.groups();
+    Node {
+        id: status.id,
+        incarnation: status.incarnation,
+        state: format!("{:?}", status.state).to_lowercase(),
+        addr: status.addr,
+        witness: status.witness,
+        leads: groups.iter().filter(|group| group.leader == Some(status.id)).count(),
+        hosts: groups.iter().filter(|group| group.voters.contains(&status.id) || group.learners.contains(&status.id)).count(),
+        attributes: status.attributes,
+        actors,
+    }
+}
+
+/// What a node is told to leave or drain by.
+fn find(app: &App, id: &str) -> Result<NodeStatus, Problem> {
+    let number: u64 = id.parse().map_err(|_| Problem::bad_request(format!("{id:?} is no node id")))?;
+    let nodes = app.live.cluster().nodes();
+    let found = nodes.borrow().get(&number).cloned();
+    found.ok_or_else(|| Problem::not_found(format!("no such node: {number}")))
+}
+
+/// `POST /api/v1/nodes/{id}/drain`: new calls get 503 there, its leaderships move, its own calls finish.
+pub async fn drain(State(app): State<Arc<App>>, Caller(who): Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    set_draining(&app, &who, &id, true).await
+}
+
+/// `DELETE /api/v1/nodes/{id}/drain`: takes the mark back.
+pub async fn undrain(State(app): State<Arc<App>>, Caller(who): Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    set_draining(&app, &who, &id, false).await
+}
+
+async fn set_draining(app: &App, who: &crate::api::access::Principal, id: &str, draining: bool) -> Result<StatusCode, Problem> {
+    who.check(Operation::DrainNode)?;
+    let node = find(app, id)?;
+    app.live.cluster().set_draining(node.id, draining, limits::COMMAND_DEADLINE).await?;
+    tracing::info!(node = node.id, draining, by = %who.token, "drain set");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A node that wants in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    id: u64,
+    addr: SocketAddr,
+    #[serde(default)]
+    witness: bool,
+}
+
+/// `POST /api/v1/nodes`: admits a node; placement moves replicas to it.
+pub async fn join(State(app): State<Arc<App>>, Caller(who): Caller, Json(join): Json<Join>) -> Result<StatusCode, Problem> {
+    who.check(Operation::Membership)?;
+    if join.id == 0 || join.id > u64::from(u16::MAX) {
+        return Err(Problem::invalid("id: must be 1 to 65535"));
+    }
+    let peer = PeerSpec { id: join.id, addr: join.addr, witness: join.witness };
+    app.live.cluster().join(peer, limits::COMMAND_DEADLINE).await?;
+    tracing::info!(node = join.id, addr = %join.addr, by = %who.token, "node joined");
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// `DELETE /api/v1/nodes/{id}`: moves every replica off a node and forgets it.
+pub async fn leave(State(app): State<Arc<App>>, Caller(who): Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    who.check(Operation::Membership)?;
+    let node = find(&app, &id)?;
+    app.live.cluster().leave(node.id, limits::COMMAND_DEADLINE).await?;
+    tracing::info!(node = node.id, by = %who.token, "node removed");
+    Ok(StatusCode::ACCEPTED)
+}
