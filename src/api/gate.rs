@@ -1,6 +1,6 @@
 //! What every request passes before its handler: the concurrency bound, the time limit, the request metrics.
 
-use std::{sync::Arc, time::Instant};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
     Router,
@@ -8,6 +8,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use futures::FutureExt as _;
 
 use super::{app::App, limits, problem::Problem};
 use crate::telemetry::catalogue;
@@ -29,8 +30,11 @@ async fn pass(State(app): State<Arc<App>>, path: Option<MatchedPath>, request: R
     let route = path.map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
     let method = method_label(request.method());
     let begun = Instant::now();
-    let response = match tokio::time::timeout(limits::REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
+    // A handler holds no state that a panic could leave half changed; the client gets its problem document all the same.
+    let handled = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let response = match tokio::time::timeout(limits::REQUEST_TIMEOUT, handled).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => Problem::internal("the handler panicked; see the node's log").into_response(),
         Err(_) => Problem::indefinite("the node took too long").into_response(),
     };
     let class = format!("{}xx", response.status().as_u16() / 100);
