@@ -17,8 +17,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::archive::Archive;
 use crate::core::{
-    Effects, State,
-    codec,
+    Effects, State, codec,
     command::Envelope,
     effect::Event,
     time::{At, LogTime, WallTime},

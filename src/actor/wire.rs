@@ -16,16 +16,29 @@ pub const SERVICE: u8 = 1;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Ask {
     /// To the leader: commit this through the entity it concerns.
-    Command { group: u32, envelope: Box<Envelope> },
+    Command {
+        group: u32,
+        envelope: Box<Envelope>,
+    },
     /// To the leader: a leg's report.
-    Report { group: u32, report: Box<LegReport> },
+    Report {
+        group: u32,
+        report: Box<LegReport>,
+    },
     /// To an edge.
     Orders(Vec<Order>),
     /// To the edge that owns a leg or holds a flow: raw SIP.
     Tunnel(#[serde(with = "serde_bytes")] Vec<u8>),
     OwnerOf(LegId),
-    Archive { group: u32, from: u64 },
-    Policy { group: u32, domain: DomainId, known: u64 },
+    Archive {
+        group: u32,
+        from: u64,
+    },
+    Policy {
+        group: u32,
+        domain: DomainId,
+        known: u64,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
