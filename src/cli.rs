@@ -1,1 +1,181 @@
-//! cli
+//! The command line: what can be typed, and what the process exits with.
+//!
+//! It owns arguments, exit codes and the one line an error is told on. Client commands speak HTTP to a node; `serve`
+//! and `dev` run nodes.
+
+mod client;
+mod commands;
+mod dev;
+mod failure;
+mod output;
+mod pki;
+mod serve;
+mod watch;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+pub use failure::Failure;
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 the node or its quorum is unavailable: \
+     nothing was done, try again; 4 the outcome is unknown: repeat the command. A node that dies of a signal makes `serve` exit \
+     with 128 + its number.";
+
+#[derive(Debug, Parser)]
+#[command(name = "tandem", version, about = "A call-routing cluster in which AI agents and people answer in tandem", after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a whole cluster on this machine, for trying and testing
+    Dev(dev::Args),
+    /// Run one node under a watcher
+    Serve(serve::Args),
+    /// Publish tenant files
+    Apply {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Refuse when the tenant has another version than this
+        #[arg(long)]
+        expect: Option<u64>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// List what the cluster knows
+    Get(commands::Get),
+    /// Say why a call went where it went
+    Explain {
+        call: String,
+        #[arg(short, long, default_value = "table")]
+        output: output::Format,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Set an agent's state: available, break REASON, offline
+    Agent {
+        id: String,
+        state: commands::AgentState,
+        /// Why on break
+        #[arg(required_if_eq("state", "break"))]
+        reason: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// End a call
+    Hangup {
+        call: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Let a node take no new calls and give its leaderships away
+    Drain {
+        node: u64,
+        /// Take it back
+        #[arg(long)]
+        undo: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Admit a node to the cluster
+    Join {
+        /// Id of the new node
+        #[arg(long)]
+        id: u64,
+        /// Its cluster address
+        #[arg(long)]
+        addr: std::net::SocketAddr,
+        /// It votes but takes no calls
+        #[arg(long)]
+        witness: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Move every replica off a node and forget it
+    Leave {
+        node: u64,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Make certificates for node-to-node traffic
+    #[command(subcommand)]
+    Pki(pki::Command),
+    /// Make, list and revoke tokens
+    Token {
+        #[command(subcommand)]
+        command: commands::Token,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Follow events as they happen
+    Events(commands::Events),
+}
+
+/// Where a client command goes, and as whom.
+#[derive(Debug, Clone, Args)]
+pub struct Remote {
+    /// Any node's HTTP address
+    #[arg(long, env = "TANDEM_SERVER", default_value = "http://127.0.0.1:8080", global = true)]
+    server: String,
+    /// A token of `tandem token create`, or the one in `admin.token`
+    #[arg(long, env = "TANDEM_TOKEN", hide_env_values = true, global = true)]
+    token: Option<String>,
+    /// The tenant meant, where there are several
+    #[arg(long, env = "TANDEM_TENANT", global = true)]
+    tenant: Option<String>,
+}
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Dev(args) => return finish(dev::run(&args)),
+        Command::Serve(args) => return finish(serve::run(&args)),
+        Command::Apply { files, expect, remote } => commands::apply(&remote, &files, expect),
+        Command::Get(get) => commands::get(&get),
+        Command::Explain { call, output, remote } => commands::explain(&remote, &call, output),
+        Command::Agent { id, state, reason, remote } => commands::agent(&remote, &id, state, reason.as_deref()),
+        Command::Hangup { call, remote } => commands::hangup(&remote, &call),
+        Command::Drain { node, undo, remote } => commands::drain(&remote, node, undo),
+        Command::Join { id, addr, witness, remote } => commands::join(&remote, id, addr, witness),
+        Command::Leave { node, remote } => commands::leave(&remote, node),
+        Command::Pki(command) => pki::run(&command),
+        Command::Token { command, remote } => commands::token(&remote, &command),
+        Command::Events(events) => commands::events(&events),
+    };
+    finish(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn finish(result: Result<ExitCode, Failure>) -> ExitCode {
+    result.unwrap_or_else(|failure| {
+        eprintln!("tandem: {failure}");
+        failure.exit_code()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_break_needs_a_reason_and_other_states_do_not() {
+        assert!(Cli::try_parse_from(["tandem", "agent", "alice", "break"]).is_err());
+        assert!(Cli::try_parse_from(["tandem", "agent", "alice", "break", "lunch"]).is_ok());
+        assert!(Cli::try_parse_from(["tandem", "agent", "alice", "available"]).is_ok());
+    }
+
+    #[test]
+    fn a_token_needs_one_of_the_four_roles() {
+        assert!(Cli::try_parse_from(["tandem", "token", "create", "--role", "king"]).is_err());
+        assert!(Cli::try_parse_from(["tandem", "token", "create", "--role", "auditor", "--tenant", "demo"]).is_ok());
+    }
+}

@@ -1,3 +1,5 @@
-//! The `tandem` program: node and client in one binary.
+//! The `tandem` program: node and client in one binary. See `cli`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    tandem::cli::run()
+}

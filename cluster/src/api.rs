@@ -309,6 +309,13 @@ impl Cluster {
         self.node.meta().directory.get(key).cloned()
     }
 
+    /// The rows of the shared table whose key begins with `prefix`, in order, as last seen here.
+    pub fn shared_under(&self, prefix: &str) -> BTreeMap<String, Vec<u8>> {
+        let meta = self.node.meta();
+        let rows = meta.directory.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+        rows.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
     /// Sets or removes a row of the product's small shared table, on every node.
     ///
     /// # Errors

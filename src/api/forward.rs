@@ -80,24 +80,6 @@ pub async fn get<T: DeserializeOwned>(
     read(node, &exchange(cluster, node, &ask, deadline).await?)
 }
 
-/// `PUT`s JSON to another node on behalf of `principal` and reads its JSON.
-///
-/// # Errors
-/// As for [`get`].
-pub async fn put<B: Serialize + Sync, T: DeserializeOwned>(
-    cluster: &Cluster,
-    node: NodeId,
-    who: &Principal,
-    uri: &str,
-    body: &B,
-    deadline: Duration,
-) -> Result<T, Problem> {
-    let headers = BTreeMap::from([(header::CONTENT_TYPE.to_string(), "application/json".to_owned())]);
-    let body = serde_json::to_string(body).map_err(|e| Problem::internal(e.to_string()))?;
-    let ask = Ask { method: "PUT".into(), uri: uri.into(), headers, principal: who.clone(), body };
-    read(node, &exchange(cluster, node, &ask, deadline).await?)
-}
-
 fn read<T: DeserializeOwned>(node: NodeId, answer: &Answer) -> Result<T, Problem> {
     if answer.status != 200 {
         return Err(Problem { status: answer.status, ..Problem::unavailable(format!("node {node}: {}", detail(&answer.body))) });

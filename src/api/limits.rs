@@ -25,7 +25,7 @@ pub const STREAMS_MAX: usize = 256;
 /// Events kept for `Last-Event-ID`.
 pub const EVENTS_KEPT: usize = 8_192;
 /// Tokens of a cluster.
-pub const TOKENS_MAX: usize = 10_000;
+pub const TOKENS_MAX: usize = 2_000;
 /// Archived records scanned for one page when a filter skips most of them.
 pub const CDR_SCAN_MAX: usize = 20_000;
 /// Longest time a node waits for what another says about itself.

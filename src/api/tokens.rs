@@ -1,122 +1,83 @@
-//! Bearer tokens: made random, shown once, kept as SHA-256 only.
+//! Bearer tokens: made random, shown once, kept as SHA-256 only, in the table that every node of the cluster shares.
 //!
-//! It owns the token book of a node and its file. Every node keeps the whole book; `routes::tokens` hands a change to
-//! the other nodes. What a role may do is `access`.
+//! What a role may do is `access`.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::{Path, PathBuf},
-};
+use std::time::Duration;
 
-use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tandem_cluster::{Cluster, ProposeError};
 
-use super::{
-    access::{Principal, Role},
-    limits,
-};
+use super::access::{Principal, Role};
 
 /// What every token starts with, so that a leaked one can be searched for.
 const PREFIX: &str = "tdm_";
+/// Rows of tokens in the shared table: this and the hash.
+const ROWS: &str = "token/";
 
 /// A token without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Token {
     /// Public name, used in events and to revoke it.
     pub id: String,
     pub role: Role,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
     /// Lower-case hex of the SHA-256 of the whole token.
+    #[serde(skip)]
     pub sha256: String,
-    /// A revoked token stays as a tombstone, so that a node that was away cannot bring it back.
-    #[serde(default)]
-    pub revoked: bool,
 }
 
-/// Why the book could not be changed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("token file {0}: {1}")]
-    File(PathBuf, io::Error),
-    #[error("token file {0}: {1}")]
-    Content(PathBuf, serde_json::Error),
-    #[error("at most {} tokens", limits::TOKENS_MAX)]
-    Full,
-}
-
-/// The tokens this node accepts.
-#[derive(Debug)]
+/// The tokens a node accepts.
 pub struct Book {
-    path: PathBuf,
-    /// By hash.
-    rows: RwLock<BTreeMap<String, Token>>,
-    /// The administrator's token of the configuration; it is in no file of ours.
+    cluster: Cluster,
+    /// The administrator's token of the configuration; it is in no table.
     bootstrap: Option<String>,
 }
 
 impl Book {
-    /// Opens the book of a data folder; a missing file is an empty book.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is damaged.
-    pub fn open(data_dir: &Path, admin_token: Option<&str>) -> Result<Self, Error> {
-        let path = data_dir.join("tokens.json");
-        let rows: Vec<Token> = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Error::Content(path.clone(), e))?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(Error::File(path, e)),
-        };
-        let rows = rows.into_iter().map(|token| (token.sha256.clone(), token)).collect();
-        Ok(Self { path, rows: RwLock::new(rows), bootstrap: admin_token.map(|secret| hash(secret.trim())) })
+    pub fn new(cluster: Cluster, admin_token: Option<&str>) -> Self {
+        Self { cluster, bootstrap: admin_token.map(str::trim).filter(|secret| !secret.is_empty()).map(hash) }
     }
 
-    /// Who presents this token, if it is known and stands.
+    /// Who presents this token, if it is known here.
     pub fn find(&self, secret: &str) -> Option<Principal> {
         let hashed = hash(secret);
         if self.bootstrap.as_ref() == Some(&hashed) {
             return Some(Principal { token: "bootstrap".into(), role: Role::Admin, tenant: None, agent: None });
         }
-        let rows = self.rows.read();
-        let token = rows.get(&hashed).filter(|token| !token.revoked)?;
-        Some(Principal { token: token.id.clone(), role: token.role, tenant: token.tenant.clone(), agent: token.agent.clone() })
+        let row = self.cluster.shared(&format!("{ROWS}{hashed}"))?;
+        let token: Token = serde_json::from_slice(&row).ok()?;
+        Some(Principal { token: token.id, role: token.role, tenant: token.tenant, agent: token.agent })
     }
 
-    /// Every token, revoked ones too.
+    /// Every token, by name.
     pub fn all(&self) -> Vec<Token> {
-        self.rows.read().values().cloned().collect()
+        let rows = self.cluster.shared_under(ROWS);
+        let read = |(key, row): (String, Vec<u8>)| {
+            let token: Token = serde_json::from_slice(&row).ok()?;
+            Some(Token { sha256: key.strip_prefix(ROWS)?.to_owned(), ..token })
+        };
+        let mut tokens: Vec<Token> = rows.into_iter().filter_map(read).collect();
+        tokens.sort_by(|a, b| a.id.cmp(&b.id));
+        tokens
     }
 
-    /// Takes tokens in from here or from another node; a revocation always wins. Written and synced before it counts.
+    /// Makes a token known to every node.
     ///
     /// # Errors
-    /// When the book is full or the file cannot be written.
-    pub fn merge(&self, tokens: Vec<Token>) -> Result<(), Error> {
-        let mut rows = self.rows.write();
-        let mut next = rows.clone();
-        for token in tokens {
-            let revoked = token.revoked || next.get(&token.sha256).is_some_and(|old| old.revoked);
-            next.insert(token.sha256.clone(), Token { revoked, ..token });
-        }
-        if next.len() > limits::TOKENS_MAX {
-            return Err(Error::Full);
-        }
-        if next == *rows {
-            return Ok(());
-        }
-        self.write(&next)?;
-        *rows = next;
-        Ok(())
+    /// See [`ProposeError`].
+    pub async fn add(&self, token: &Token, deadline: Duration) -> Result<(), ProposeError> {
+        let row = serde_json::to_vec(token).expect("a token is plain strings");
+        self.cluster.share(&format!("{ROWS}{}", token.sha256), Some(row), deadline).await
     }
 
-    fn write(&self, rows: &BTreeMap<String, Token>) -> Result<(), Error> {
-        let bytes = serde_json::to_vec_pretty(&rows.values().collect::<Vec<_>>()).expect("tokens are plain strings");
-        crate::config::files::write_private(&self.path, &bytes).map_err(|e| Error::File(self.path.clone(), e))
+    /// Makes a token unknown to every node.
+    ///
+    /// # Errors
+    /// See [`ProposeError`].
+    pub async fn remove(&self, token: &Token, deadline: Duration) -> Result<(), ProposeError> {
+        self.cluster.share(&format!("{ROWS}{}", token.sha256), None, deadline).await
     }
 }
 
@@ -125,10 +86,10 @@ pub fn mint(role: Role, tenant: Option<String>, agent: Option<String>) -> (Strin
     let secret = format!("{PREFIX}{}", random_hex());
     let id = format!("{}-{}", format!("{role:?}").to_lowercase(), &random_hex()[..8]);
     let sha256 = hash(&secret);
-    (secret, Token { id, role, tenant, agent, sha256, revoked: false })
+    (secret, Token { id, role, tenant, agent, sha256 })
 }
 
-/// 128 random bits twice over, as hex.
+/// 256 random bits as hex.
 fn random_hex() -> String {
     use rand::RngCore as _;
     let mut bytes = [0_u8; 32];
@@ -149,34 +110,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_found_by_its_secret_and_kept_only_as_a_hash() {
-        let dir = tempfile::tempdir().unwrap();
-        let book = Book::open(dir.path(), None).unwrap();
+    fn a_token_is_long_random_and_kept_without_its_secret() {
         let (secret, row) = mint(Role::Supervisor, Some("demo".into()), None);
-        book.merge(vec![row.clone()]).unwrap();
-        let again = Book::open(dir.path(), None).unwrap();
-        let found = again.find(&secret).unwrap();
-        assert_eq!((found.role, found.tenant.as_deref(), found.token), (Role::Supervisor, Some("demo"), row.id));
-        assert!(!std::fs::read_to_string(dir.path().join("tokens.json")).unwrap().contains(&secret));
-        assert_eq!(again.find("tdm_other"), None);
-    }
-
-    #[test]
-    fn a_revoked_token_cannot_come_back_from_another_node() {
-        let dir = tempfile::tempdir().unwrap();
-        let book = Book::open(dir.path(), None).unwrap();
-        let (secret, row) = mint(Role::Admin, None, None);
-        book.merge(vec![row.clone()]).unwrap();
-        book.merge(vec![Token { revoked: true, ..row.clone() }]).unwrap();
-        book.merge(vec![row]).unwrap();
-        assert_eq!(book.find(&secret), None);
-    }
-
-    #[test]
-    fn the_bootstrap_token_is_an_administrator_and_not_in_the_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let book = Book::open(dir.path(), Some("s3cret\n")).unwrap();
-        assert_eq!(book.find("s3cret").map(|p| p.role), Some(Role::Admin));
-        assert!(book.all().is_empty());
+        let (other, _) = mint(Role::Supervisor, Some("demo".into()), None);
+        assert!(secret.starts_with(PREFIX) && secret.len() == PREFIX.len() + 64 && secret != other);
+        let kept = serde_json::to_string(&row).unwrap();
+        assert!(!kept.contains(&secret) && !kept.contains(&row.sha256));
+        assert_eq!(row.sha256, hash(&secret));
     }
 }

@@ -23,8 +23,6 @@ pub struct Node {
     /// Partitions of the cluster; fixed at its first start.
     #[serde(default = "default_groups")]
     pub groups: u32,
-    #[serde(default = "default_replication")]
-    pub replication: usize,
     /// Votes and keeps the log, but takes no calls.
     #[serde(default)]
     pub witness: bool,
@@ -162,9 +160,6 @@ impl Default for Limits {
 const fn default_groups() -> u32 {
     16
 }
-const fn default_replication() -> usize {
-    3
-}
 const fn default_drain_timeout_s() -> u64 {
     60
 }
@@ -218,9 +213,6 @@ impl Node {
         }
         if self.groups == 0 || self.groups > 1024 {
             return Err(("groups", "must be 1 to 1024".into()));
-        }
-        if self.replication == 0 {
-            return Err(("replication", "must be at least 1".into()));
         }
         if self.cluster.advertise.is_none() && self.cluster.listen.ip().is_unspecified() {
             return Err(("listen", "an unspecified address needs `advertise`, which the peers can dial".into()));
@@ -306,7 +298,7 @@ udp = "127.0.0.1:5060"
     #[test]
     fn a_small_file_is_enough_and_paths_are_taken_from_its_folder() {
         let node = load(GOOD).unwrap();
-        assert_eq!((node.groups, node.replication, node.drain_timeout_s), (16, 3, 60));
+        assert_eq!((node.groups, node.drain_timeout_s), (16, 60));
         assert!(node.cluster.ca.is_absolute() && node.cluster.ca.ends_with("ca.pem"));
     }
 

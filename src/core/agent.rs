@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    cdr::AttemptResult,
     command::{Binding, Intent},
-    id::{CallId, QueueId},
+    explain::Filter,
+    id::CallId,
     party::Target,
-    policy::{self, Channel, InitialState, Strategy},
+    policy::{self, Channel, InitialState},
+    pool::Figures,
     time::LogTime,
 };
 
@@ -26,16 +29,47 @@ pub struct Agent {
     pub rest_until: Option<LogTime>,
     /// Offers in a row without an answer.
     pub misses: u8,
+    /// Since when it is not offline; calls and talking are counted from there.
+    pub on_since: LogTime,
     pub calls: u64,
     pub talked_ms: u64,
+    /// Share of that time spent talking, taken when a contact ended.
+    pub occupied_permille: u64,
     pub last_turn: u64,
+    pub offers: OfferCounts,
     pub bindings: BTreeMap<String, Binding>,
     /// Registration deadlines by instance.
     pub expires: BTreeMap<String, LogTime>,
-    /// Queues and classes it serves, from the policy.
-    pub(super) serves: Vec<(QueueId, u16)>,
-    /// Where it stands among the idle, as inserted.
-    pub(super) indexed: Vec<(QueueId, u16, (u64, u64))>,
+    /// Its profile in the pool.
+    pub(super) profile: u32,
+    /// How it was put into the pool: ready, or kept away by something.
+    pub(super) standing: Option<Result<Figures, Filter>>,
+}
+
+/// How an agent's offers ended, since ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OfferCounts {
+    pub made: u64,
+    pub accepted: u64,
+    pub rejected: u64,
+    pub busy: u64,
+    pub timeout: u64,
+    pub unreachable: u64,
+    pub rescinded: u64,
+}
+
+impl OfferCounts {
+    pub(super) const fn ended(&mut self, result: AttemptResult) {
+        let count = match result {
+            AttemptResult::Accepted => &mut self.accepted,
+            AttemptResult::Rejected { .. } => &mut self.rejected,
+            AttemptResult::Busy => &mut self.busy,
+            AttemptResult::Timeout => &mut self.timeout,
+            AttemptResult::Unreachable { .. } => &mut self.unreachable,
+            AttemptResult::Rescinded | AttemptResult::NodeLost => &mut self.rescinded,
+        };
+        *count += 1;
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,13 +95,16 @@ impl Agent {
             wrap_up_until: None,
             rest_until: None,
             misses: 0,
+            on_since: now,
             calls: 0,
             talked_ms: 0,
+            occupied_permille: 0,
             last_turn: 0,
+            offers: OfferCounts::default(),
             bindings: BTreeMap::new(),
             expires: BTreeMap::new(),
-            serves: Vec::new(),
-            indexed: Vec::new(),
+            profile: 0,
+            standing: None,
         }
     }
 
@@ -85,34 +122,46 @@ impl Agent {
             .or_else(|| policy.contact.clone().map(|uri| Target::Contact { uri }))
     }
 
-    pub(super) fn voice_slots(policy: &policy::Agent) -> usize {
-        usize::from(policy.capacity.get(&Channel::Voice).copied().unwrap_or(1))
+    /// What keeps an offer of a call away, if anything does. A break that was asked for keeps it away at once.
+    pub fn kept_away_by(&self, policy: &policy::Agent) -> Option<Filter> {
+        match (&self.presence, &self.pending) {
+            (Presence::Offline, _) | (_, Some(Intent::Offline)) => return Some(Filter::Offline),
+            (Presence::Break(_), _) | (_, Some(_)) => return Some(Filter::Break),
+            (Presence::Available, None) => {}
+        }
+        let voice = u8::try_from(self.contacts.len()).unwrap_or(u8::MAX);
+        if self.wrap_up_until.is_some() {
+            Some(Filter::WrapUp)
+        } else if !policy.has_room(&BTreeMap::from([(Channel::Voice, voice)]), Channel::Voice) {
+            Some(Filter::Busy)
+        } else if self.rest_until.is_some() {
+            Some(Filter::Penalty)
+        } else if self.target(policy).is_none() {
+            Some(Filter::NoPhone)
+        } else {
+            None
+        }
+    }
+
+    /// True if it is available, be it busy, and did not ask to go.
+    pub fn is_at_work(&self) -> bool {
+        self.presence == Presence::Available && self.pending.is_none()
     }
 
     /// True if an offer may be made now.
     pub fn is_free(&self, policy: &policy::Agent) -> bool {
-        self.presence == Presence::Available
-            && self.pending.is_none()
-            && self.wrap_up_until.is_none()
-            && self.rest_until.is_none()
-            && self.contacts.len() < Self::voice_slots(policy)
-            && self.target(policy).is_some()
+        self.kept_away_by(policy).is_none()
     }
 
-    /// Rank under a strategy, smaller first: its figure, then who is idle longest.
-    pub(super) fn rank(&self, policy: &policy::Agent, strategy: Strategy, queue: &policy::Queue, id: &QueueId) -> (u64, u64) {
-        let figure = match strategy {
-            Strategy::LongestIdle | Strategy::RingAll => 0,
-            Strategy::RoundRobin => self.last_turn,
-            Strategy::LeastOccupied => self.talked_ms,
-            Strategy::FewestCalls => self.calls,
-            Strategy::HighestSkill => {
-                let skill = queue.steps.first().and_then(|step| step.require.keys().next());
-                let level = skill.map_or_else(|| policy.skills.get(id.as_str()).copied(), |skill| policy.skills.get(skill).copied());
-                u64::from(u8::MAX - level.unwrap_or(0))
-            }
-        };
-        (figure, self.idle_since.0)
+    pub(super) const fn figures(&self) -> Figures {
+        Figures { idle_since: self.idle_since, turn: self.last_turn, occupied_permille: self.occupied_permille, calls: self.calls }
+    }
+
+    /// Books the time of a contact that ended now.
+    pub(super) fn talked(&mut self, talked_ms: u64, now: LogTime) {
+        self.talked_ms = self.talked_ms.saturating_add(talked_ms);
+        self.idle_since = now;
+        self.occupied_permille = self.talked_ms.saturating_mul(1_000) / now.ms_since(self.on_since).max(1);
     }
 
     /// The state as shown: what the agent does before what it wants to be.
@@ -130,5 +179,18 @@ impl Agent {
                 Presence::Offline => "offline",
             }
         }
+    }
+}
+
+impl policy::Agent {
+    /// True if one more contact of `channel` fits beside those in `used`: a free slot of its own, and no exclusive
+    /// channel in the way on either side. A channel that is not named has one slot for voice and none for others.
+    pub fn has_room(&self, used: &BTreeMap<Channel, u8>, channel: Channel) -> bool {
+        let slots = self.capacity.get(&channel).copied().unwrap_or(u8::from(channel == Channel::Voice));
+        let taken = |of: &Channel| used.get(of).copied().unwrap_or(0);
+        let others = || used.iter().filter(|(other, count)| **other != channel && **count > 0);
+        taken(&channel) < slots
+            && !others().any(|(other, _)| self.exclusive.contains(other))
+            && !(self.exclusive.contains(&channel) && others().next().is_some())
     }
 }

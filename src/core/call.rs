@@ -29,12 +29,17 @@ pub struct Call {
     pub emergency: bool,
     /// When it entered its first queue; its age, which no requeue resets.
     pub entered: LogTime,
-    /// When it entered this queue: routing steps count from here.
+    /// When it entered this queue: the longest wait counts from here.
+    pub joined: LogTime,
+    /// When its routing step began.
     pub step_from: LogTime,
     /// Routing step, from 0.
     pub step: u16,
     pub skills: Vec<(SkillId, u8)>,
     pub prefer: Option<AgentId>,
+    /// The preferred agent, while the call waits for nobody else, until `waits_until`.
+    pub(super) waits_for: Option<AgentId>,
+    pub(super) waits_until: Option<LogTime>,
     pub policy_version: u64,
     pub arrived: Stamp,
     pub queued: Option<Stamp>,
@@ -99,6 +104,8 @@ pub struct Leg {
     pub seq: u32,
     /// The INVITE, an outbox row until the leg's next report.
     pub order: Option<Order>,
+    /// How often the phone sent us elsewhere (3xx) for this offer.
+    pub redirects: u8,
 }
 
 impl Call {

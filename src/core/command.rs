@@ -60,6 +60,17 @@ pub enum Actor {
     User(String),
 }
 
+/// As events and audit rows say it.
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::System => f.write_str("system"),
+            Self::Agent(agent) => write!(f, "agent:{agent}"),
+            Self::User(user) => write!(f, "user:{user}"),
+        }
+    }
+}
+
 /// A caller's INVITE, as admitted by an edge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrive {
@@ -141,6 +152,20 @@ pub enum Intent {
     },
     /// Free a stuck agent: its reservation is rescinded and its calls are ended, with an audit event.
     ForceRelease,
+}
+
+/// As events and audit rows say it.
+impl std::fmt::Display for Intent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Available => f.write_str("available"),
+            Self::Break { reason } => write!(f, "break:{reason}"),
+            Self::Offline => f.write_str("offline"),
+            Self::FinishWrapUp => f.write_str("finish_wrap_up"),
+            Self::ExtendWrapUp { by_ms } => write!(f, "extend_wrap_up:{by_ms}"),
+            Self::ForceRelease => f.write_str("force_release"),
+        }
+    }
 }
 
 /// A registered phone.

@@ -1,12 +1,16 @@
 //! A routing domain's rows and its policy: what one match decides over is all in here.
 //!
-//! The families of commands are in the files below it; this one publishes policies and keeps the indexes.
+//! The families of commands are in the files below it; this one publishes policies and hands timers to their owners.
 
 mod agents;
 mod arrive;
+mod bindings;
 mod end;
+mod hours;
+mod index;
 mod leg;
 mod matching;
+mod offer;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +23,12 @@ use super::{
     call::{Call, CallState},
     command::TimerKind,
     effect::{EventKind, Order},
-    explain::Trigger,
     id::{AgentId, CallId, Edge, EffectId, QueueId},
-    policy::{Policy, Requirement, Step},
+    parting::{Closed, Parting},
+    policy::Policy,
+    pool::Pool,
     privacy::Keys,
-    queue::{Class, Queue},
+    queue::Queue,
     state::Ctx,
     time::LogTime,
 };
@@ -33,14 +38,14 @@ pub struct Domain {
     version: u64,
     policy: Policy,
     keys: Keys,
-    calls: BTreeMap<CallId, Call>,
-    agents: BTreeMap<AgentId, Agent>,
+    pub(super) calls: BTreeMap<CallId, Call>,
+    pub(super) agents: BTreeMap<AgentId, Agent>,
     queues: BTreeMap<QueueId, Queue>,
-    on_edge: BTreeMap<Edge, BTreeSet<CallId>>,
-    /// Orders of calls that are over: hang-ups and refusals on their way.
-    parting: BTreeMap<EffectId, Order>,
-    /// Round-robin turns given so far.
-    turns: u64,
+    pub(super) on_edge: BTreeMap<Edge, BTreeSet<CallId>>,
+    pub(super) pool: Pool,
+    /// Hang-ups and refusals on their way to legs that left their calls.
+    parting: Parting,
+    pub(super) closed: Closed,
 }
 
 impl Domain {
@@ -53,8 +58,9 @@ impl Domain {
             agents: BTreeMap::new(),
             queues: BTreeMap::new(),
             on_edge: BTreeMap::new(),
-            parting: BTreeMap::new(),
-            turns: 0,
+            pool: Pool::default(),
+            parting: Parting::default(),
+            closed: Closed::default(),
         }
     }
 
@@ -70,96 +76,16 @@ impl Domain {
         if let Some((agent, _)) = lost_agent {
             return Outcome::Rejected(Reason::InUse(format!("agent {agent}")));
         }
+        if let Err(error) = policy.check() {
+            return Outcome::Rejected(Reason::Invalid(error.to_string()));
+        }
         self.version += 1;
         self.policy = policy.clone();
+        ctx.changed = true;
         self.rebuild(ctx);
+        self.look_at_all_hours(ctx);
         ctx.event(EventKind::PolicyPublished, None, None, None, &[("version", self.version.to_string())]);
-        self.match_everything(ctx);
         Outcome::Published { version: self.version }
-    }
-
-    /// Makes the rows and indexes fit the policy; ages, places and states of what stays are kept.
-    fn rebuild(&mut self, ctx: &mut Ctx<'_>) {
-        let gone: Vec<_> = self.agents.keys().filter(|id| !self.policy.agents.contains_key(*id)).cloned().collect();
-        for id in gone {
-            self.forget_agent_timers(ctx, &id);
-            self.agents.remove(&id);
-        }
-        for (id, agent) in &self.policy.agents {
-            self.agents.entry(id.clone()).or_insert_with(|| Agent::new(&agent.initial, ctx.at.time));
-        }
-        self.queues.retain(|id, _| self.policy.queues.contains_key(id));
-        for (id, queue) in &self.policy.queues {
-            let steps =
-                if queue.steps.is_empty() { vec![Step { for_ms: 0, require: self.default_requirement(id) }] } else { queue.steps.clone() };
-            let row = self.queues.entry(id.clone()).or_default();
-            row.classes = steps.into_iter().map(|step| Class { require: step.require, ..Class::default() }).collect();
-        }
-        for call in self.calls.values_mut().filter(|call| call.state == CallState::Queued) {
-            let classes = &mut self.queues.get_mut(&call.queue).expect("publish refuses to drop a queue in use").classes;
-            call.step = call.step.min(classes.len() as u16 - 1);
-            classes[usize::from(call.step)].enter(call.priority, call.entered, call.id);
-        }
-        let ids: Vec<_> = self.agents.keys().cloned().collect();
-        for id in ids {
-            let serves = self.serves(&id);
-            let agent = self.agents.get_mut(&id).expect("listed above");
-            agent.serves = serves;
-            agent.indexed.clear();
-            self.index_agent(&id);
-        }
-    }
-
-    /// The skill named like the queue, if any agent has it.
-    fn default_requirement(&self, queue: &QueueId) -> Requirement {
-        let known = self.policy.agents.values().any(|agent| agent.skills.contains_key(queue.as_str()));
-        if known { Requirement::from([(queue.as_str().into(), 1)]) } else { Requirement::new() }
-    }
-
-    fn serves(&self, id: &AgentId) -> Vec<(QueueId, u16)> {
-        let agent = &self.policy.agents[id];
-        let mut serves = Vec::new();
-        for (queue, row) in &self.queues {
-            if !agent.queues.is_empty() && !agent.queues.contains(queue) {
-                continue;
-            }
-            for (class, n) in row.classes.iter().zip(0..) {
-                let fits = class.require.iter().all(|(skill, level)| agent.skills.get(skill).is_some_and(|has| has >= level));
-                if fits {
-                    serves.push((queue.clone(), n));
-                }
-            }
-        }
-        serves
-    }
-
-    /// Puts the agent where it belongs among the idle, or takes it out.
-    fn index_agent(&mut self, id: &AgentId) {
-        let agent = self.agents.get_mut(id).expect("only known agents are indexed");
-        for (queue, class, (figure, since)) in std::mem::take(&mut agent.indexed) {
-            if let Some(class) = self.queues.get_mut(&queue).and_then(|row| row.classes.get_mut(usize::from(class))) {
-                class.idle.remove(&(figure, since, id.clone()));
-            }
-        }
-        let policy = &self.policy.agents[id];
-        if !agent.is_free(policy) {
-            return;
-        }
-        for (queue, class) in agent.serves.clone() {
-            let rules = &self.policy.queues[&queue];
-            let rank = agent.rank(policy, rules.strategy, rules, &queue);
-            let row = &mut self.queues.get_mut(&queue).expect("serves names known queues").classes[usize::from(class)];
-            let fresh = row.idle.insert((rank.0, rank.1, id.clone()));
-            assert!(fresh, "an agent stands once among the idle of a class");
-            agent.indexed.push((queue, class, rank));
-        }
-    }
-
-    fn match_everything(&mut self, ctx: &mut Ctx<'_>) {
-        let free: Vec<_> = self.agents.keys().filter(|id| self.agents[*id].is_free(&self.policy.agents[*id])).cloned().collect();
-        for agent in free {
-            self.match_agent(ctx, &agent, &Trigger::Changed);
-        }
     }
 
     pub(super) fn timer_fired(&mut self, ctx: &mut Ctx<'_>, what: &TimerKind) -> Outcome {
@@ -173,25 +99,38 @@ impl Domain {
         Outcome::Accepted
     }
 
-    /// Keeps the row of a timer that a new leader's grace has moved.
-    pub(super) fn timer_moved(&mut self, what: &TimerKind, to: LogTime) {
-        match what {
-            TimerKind::Offer { call, leg } => {
-                if let Some(leg) = self.calls.get_mut(call).and_then(|call| call.legs.get_mut(leg)) {
-                    leg.deadline = Some(to);
+    /// Gives ringing and wrap-up the time nobody led.
+    pub(super) fn lead(&mut self, ctx: &mut Ctx<'_>, grace_ms: u64) {
+        let ids: Vec<_> = self.agents.keys().cloned().collect();
+        for id in ids {
+            for (call, n) in self.agents[&id].contacts.clone() {
+                let leg = self.calls.get_mut(&call).and_then(|call| call.legs.get_mut(&n)).expect("a contact is a live leg");
+                if let Some(old) = leg.deadline {
+                    let (what, later) = (TimerKind::Offer { call, leg: n }, old.plus_ms(grace_ms));
+                    leg.deadline = Some(later);
+                    ctx.cancel_timer(old, what.clone());
+                    ctx.set_timer(later, what);
                 }
             }
-            TimerKind::Agent { agent } => self.agent_timer_moved(agent, to),
-            TimerKind::Wait { .. } | TimerKind::Call { .. } | TimerKind::Queue { .. } => {}
+            if let Some(until) = self.agents[&id].wrap_up_until {
+                let rest = self.agents[&id].rest_until;
+                self.set_agent_timers(ctx, &id, Some(until.plus_ms(grace_ms)), rest);
+            }
         }
     }
 
     pub(super) fn effects_done(&mut self, effects: &[EffectId]) -> Outcome {
-        let before = self.parting.len();
+        let mut done = false;
         for effect in effects {
-            self.parting.remove(effect);
+            done |= self.parting.done(*effect);
         }
-        if self.parting.len() < before { Outcome::Accepted } else { Outcome::Rejected(Reason::Stale) }
+        if done { Outcome::Accepted } else { Outcome::Rejected(Reason::Stale) }
+    }
+
+    /// Drops what is remembered of calls long over.
+    pub(super) fn forget_old(&mut self, now: LogTime) {
+        self.parting.forget_old(now);
+        self.closed.forget_old(now);
     }
 
     pub(super) fn erase(&mut self, ctx: &mut Ctx<'_>, subject: &str) -> Outcome {
@@ -238,15 +177,15 @@ impl Domain {
     }
 
     pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
-        self.calls.values().flat_map(Call::open_orders).chain(self.parting.values())
+        self.calls.values().flat_map(Call::open_orders).chain(self.parting.iter())
     }
 
     pub fn parting(&self) -> impl Iterator<Item = &Order> {
-        self.parting.values()
+        self.parting.iter()
     }
 
     pub fn edges(&self) -> BTreeSet<Edge> {
-        self.on_edge.keys().copied().chain(self.parting.values().map(|order| order.edge)).collect()
+        self.on_edge.keys().copied().chain(self.parting.iter().map(|order| order.edge)).collect()
     }
 
     pub fn calls_on(&self, edge: Edge) -> impl Iterator<Item = CallId> {

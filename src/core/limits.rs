@@ -28,3 +28,27 @@ pub const DECISIONS_PER_RECORD_MAX: usize = 16;
 pub const DECODE_BYTES_MAX: usize = 256 << 20;
 /// Subjects erased in one domain; each keeps about 2.5 KB of remaining keys.
 pub const ERASURES_PER_DOMAIN_MAX: usize = 65_536;
+/// How long a farewell to a leg is kept when its edge does not say that the leg is gone.
+pub const PARTING_MS: u64 = 30_000;
+/// Closed calls remembered per domain, and how long, so that a late repeat of an arrival does not revive one.
+pub const CLOSED_CALLS_MAX: usize = 65_536;
+pub const CLOSED_CALL_MS: u64 = 120_000;
+/// Shortest rest of an agent whose phone refused an offer at once, whatever its queue says.
+pub const REFUSED_REST_MS_MIN: u64 = 500;
+/// Longest wrap-up, however often it is extended.
+pub const WRAP_UP_MS_MAX: u64 = 3_600_000;
+/// Longest wait and longest talk, whatever a queue says: no state lasts for ever.
+pub const WAIT_MS_MAX: u64 = 24 * 3_600_000;
+pub const CALL_MS_MAX: u64 = 24 * 3_600_000;
+/// Queues one call may overflow through.
+pub const HOPS_MAX: u8 = 8;
+/// Time a new leader may add to ringing and wrap-up.
+pub const GRACE_MS_MAX: u64 = 2_000;
+/// Redirections (3xx) followed for one offer.
+pub const REDIRECTS_MAX: u8 = 3;
+/// Eligible agents a decision record lists by name; the rest are counted. A record is archived with every call.
+pub const DECISION_LISTED_MAX: usize = 8;
+/// Opening hours are looked at again after this time at the latest, so that a step of the wall clock is noticed.
+pub const HOURS_CHECK_MS: u64 = 3_600_000;
+/// Shortest ringing, whatever a queue says.
+pub const OFFER_TIMEOUT_MS_MIN: u64 = 1_000;

@@ -13,15 +13,15 @@ use super::{
     command::{Command, Envelope, Timer, TimerKind},
     domain::Domain,
     effect::{Action, Event, EventKind, Order},
-    id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, QueueId, RequestId},
-    limits::{REQUEST_IDS_MAX, TIMERS_PER_COMMAND_MAX},
+    explain::Trigger,
+    id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, NodeId, QueueId, RequestId},
+    limits::{GRACE_MS_MAX, REQUEST_IDS_MAX, TIMERS_PER_COMMAND_MAX},
+    queue::Place,
     time::{At, LogTime},
 };
 
 /// The level of what this code's `apply` does.
 pub const FEATURE_LEVEL: u32 = 1;
-/// Longest grace a new leader may claim for ring and wrap-up timers.
-const GRACE_NS_MAX: u64 = 2_000_000_000;
 
 /// All that one partition knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,9 @@ pub struct State {
     /// Log time of the last application.
     now: LogTime,
     pub(super) domains: BTreeMap<DomainId, Domain>,
-    shared: Shared,
+    pub(super) shared: Shared,
+    /// The latest life of each node that is known to be over: nothing is taken from it any more.
+    lost: BTreeMap<NodeId, u64>,
     requests: BTreeMap<RequestId, Outcome>,
     request_order: VecDeque<RequestId>,
 }
@@ -45,12 +47,18 @@ pub(super) struct Shared {
     numbering: (u64, u32),
 }
 
-/// What every command family works with: the place, the outputs and the shared rows.
+/// What every command family works with: the place, the outputs, the shared rows, and the work left for the end.
 pub(super) struct Ctx<'a> {
     pub(super) at: At,
     pub(super) domain: &'a DomainId,
     pub(super) shared: &'a mut Shared,
     pub(super) out: &'a mut Effects,
+    /// Agents that became ready, longest idle first: they look for a call when the command is done.
+    pub(super) freed: BTreeSet<(LogTime, AgentId)>,
+    /// Calls that began to wait, most urgent first, and why: they look for an agent when the command is done.
+    pub(super) unmatched: BTreeMap<Place, Trigger>,
+    /// The command changed the rules, so that is why agents and calls look anew.
+    pub(super) changed: bool,
 }
 
 impl Ctx<'_> {
@@ -124,10 +132,16 @@ impl State {
     fn dispatch(&mut self, at: At, command: &Command, out: &mut Effects) -> Outcome {
         match command {
             Command::PublishPolicy { domain, expect, policy, entropy } => {
+                let fresh = !self.domains.contains_key(domain);
                 self.domains.entry(domain.clone()).or_insert_with(|| Domain::new(entropy));
-                self.within(at, domain, out, |domain, ctx| domain.publish(ctx, *expect, policy))
+                let outcome = self.within(at, domain, out, |domain, ctx| domain.publish(ctx, *expect, policy));
+                if fresh && !outcome.is_accepted() {
+                    self.domains.remove(domain);
+                }
+                outcome
             }
             Command::RemoveDomain { domain } => self.remove(domain),
+            Command::Arrive(arrive) if self.is_lost(arrive.edge) => Outcome::Rejected(Reason::Stale),
             Command::Arrive(arrive) => self.within(at, &arrive.domain, out, |domain, ctx| domain.arrive(ctx, arrive)),
             Command::Leg(report) => self.within(at, &report.domain, out, |domain, ctx| domain.leg_report(ctx, report)),
             Command::AgentIntent { domain, agent, intent, by } => {
@@ -136,14 +150,15 @@ impl State {
             Command::Bind { domain, agent, binding } => self.within(at, domain, out, |domain, ctx| domain.bind(ctx, agent, binding)),
             Command::Unbind { domain, agent, instance } => self.within(at, domain, out, |domain, ctx| domain.unbind(ctx, agent, instance)),
             Command::FireTimers { timers } => self.fire(at, timers, out),
-            Command::Lead { grace_ms } => self.lead(*grace_ms),
+            Command::Lead { grace_ms } => {
+                self.everywhere(at, out, |domain, ctx| domain.lead(ctx, (*grace_ms).min(GRACE_MS_MAX)));
+                Outcome::Accepted
+            }
+            Command::EdgeLost { edge, .. } if self.is_lost(*edge) => Outcome::Rejected(Reason::Stale),
             Command::EdgeLost { edge, heir } => {
-                let domains: Vec<_> = self.domains.keys().cloned().collect();
-                let mut lost = false;
-                for domain in &domains {
-                    lost |= self.within(at, domain, out, |domain, ctx| domain.edge_lost(ctx, *edge, *heir)).is_accepted();
-                }
-                if lost { Outcome::Accepted } else { Outcome::Rejected(Reason::Stale) }
+                self.lost.insert(edge.node, edge.incarnation);
+                self.everywhere(at, out, |domain, ctx| domain.edge_lost(ctx, *edge, *heir));
+                Outcome::Accepted
             }
             Command::EffectsDone { domain, effects } => self.within(at, domain, out, |domain, _| domain.effects_done(effects)),
             Command::HangUp { domain, call, by } => self.within(at, domain, out, |domain, ctx| domain.operator_hang_up(ctx, *call, by)),
@@ -161,7 +176,26 @@ impl State {
 
     fn within(&mut self, at: At, id: &DomainId, out: &mut Effects, run: impl FnOnce(&mut Domain, &mut Ctx<'_>) -> Outcome) -> Outcome {
         let Some(domain) = self.domains.get_mut(id) else { return Outcome::Rejected(Reason::NoDomain) };
-        run(domain, &mut Ctx { at, domain: id, shared: &mut self.shared, out })
+        let (freed, unmatched) = Default::default();
+        let mut ctx = Ctx { at, domain: id, shared: &mut self.shared, out, freed, unmatched, changed: false };
+        domain.forget_old(at.time);
+        let outcome = run(domain, &mut ctx);
+        domain.settle(&mut ctx);
+        outcome
+    }
+
+    fn everywhere(&mut self, at: At, out: &mut Effects, mut run: impl FnMut(&mut Domain, &mut Ctx<'_>)) {
+        let domains: Vec<_> = self.domains.keys().cloned().collect();
+        for domain in &domains {
+            self.within(at, domain, out, |domain, ctx| {
+                run(domain, ctx);
+                Outcome::Accepted
+            });
+        }
+    }
+
+    fn is_lost(&self, edge: Edge) -> bool {
+        self.lost.get(&edge.node).is_some_and(|incarnation| edge.incarnation <= *incarnation)
     }
 
     fn remove(&mut self, id: &DomainId) -> Outcome {
@@ -187,27 +221,6 @@ impl State {
             }
         }
         if fired { Outcome::Accepted } else { Outcome::Rejected(Reason::Stale) }
-    }
-
-    /// Gives ring and wrap-up timers the time nobody led.
-    fn lead(&mut self, grace_ms: u64) -> Outcome {
-        let grace_ns = (grace_ms.saturating_mul(1_000_000)).min(GRACE_NS_MAX);
-        let later = |time: LogTime| LogTime(time.0 + grace_ns);
-        let moved: Vec<_> = self
-            .shared
-            .timers
-            .iter()
-            .filter(|(_, _, what)| matches!(what, TimerKind::Offer { .. } | TimerKind::Agent { .. }))
-            .cloned()
-            .collect();
-        for (deadline, domain, what) in moved {
-            self.shared.timers.remove(&(deadline, domain.clone(), what.clone()));
-            if let Some(rows) = self.domains.get_mut(&domain) {
-                rows.timer_moved(&what, later(deadline));
-            }
-            self.shared.timers.insert((later(deadline), domain, what));
-        }
-        Outcome::Accepted
     }
 
     /// Deadlines at or before `until`, soonest first, at most `max`.

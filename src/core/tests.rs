@@ -3,5 +3,9 @@
 mod agents;
 mod property;
 mod queues;
+mod recovery;
+mod rules;
 mod strategies;
 mod world;
+
+pub(super) use world::{World, queue};

@@ -127,3 +127,10 @@ pub const TUNNEL_FRAME_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX + 256;
 pub const TARGETS_MAX: usize = 8;
 /// Longest sleep of the stack's task when nothing is due.
 pub const TICK: Duration = Duration::from_millis(500);
+
+/// Bytes of one message the parser looks at; a datagram cannot be longer.
+pub const MESSAGE_BYTES_MAX: usize = 65_535;
+/// Header fields of one message.
+pub const HEADER_FIELDS_MAX: usize = 256;
+/// Server transactions at once; more get 503. A million unfinished INVITEs are refused here, not remembered.
+pub const TRANSACTIONS_MAX: usize = 100_000;

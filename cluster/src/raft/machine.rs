@@ -3,7 +3,6 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::Arc,
 };
 
@@ -145,7 +144,7 @@ impl RaftStateMachine<TypeConfig> for Applied {
         let mut inner = self.inner.lock();
         inner.machine.restore(state)?;
         (inner.last, inner.membership, inner.time_ns) = (meta.last_log_id, meta.last_membership.clone(), time_ns);
-        self.store.save(self.group, &(meta, time_ns), state)
+        Ok(self.store.save(self.group, &(meta, time_ns), state)?)
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, Vec<u8>>>, io::Error> {
@@ -156,7 +155,7 @@ impl RaftStateMachine<TypeConfig> for Applied {
 
 /// A machine that keeps nothing, for the storage suite.
 #[cfg(test)]
-pub(crate) fn for_tests(group: GroupId, dir: &Path) -> Applied {
+pub(crate) fn for_tests(group: GroupId, dir: &std::path::Path) -> Applied {
     struct Nothing;
     impl Machine for Nothing {
         fn apply(&mut self, entry: &Entry<'_>) -> Vec<Bytes> {

@@ -140,7 +140,7 @@ impl Fleet {
     pub async fn three(&self) -> [(Cluster, Seen); 3] {
         let nodes = [self.start(1).await, self.start(2).await, self.start(3).await];
         eventually("a leader of every group", || {
-            nodes.iter().all(|(cluster, _)| (0..=GROUPS).all(|group| cluster.leader(group).is_some()))
+            nodes.iter().all(|(cluster, _)| cluster.lease_valid() && (0..=GROUPS).all(|group| cluster.leader(group).is_some()))
         })
         .await;
         nodes

@@ -24,7 +24,7 @@ pub struct Partition {
     pub seen_by: u64,
     /// Null for the meta group, which holds no calls.
     pub archive: Option<ArchiveHead>,
-    pub tenants: Vec<String>,
+    pub domains: Vec<String>,
 }
 
 /// Equal on every replica that has applied the same log.
@@ -77,11 +77,11 @@ async fn local(app: &App, status: GroupStatus) -> Partition {
     let head = app.read(status.group, true, |state| {
         let archive = state.archive();
         let hash = archive.hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        let tenants = state.domains().keys().map(ToString::to_string).collect();
-        (ArchiveHead { records: archive.next_seq, bytes: archive.bytes, hash }, tenants)
+        let domains = state.domains().keys().map(ToString::to_string).collect();
+        (ArchiveHead { records: archive.next_seq, bytes: archive.bytes, hash }, domains)
     });
     // Group 0 is the cluster's own and holds no product state, so it has no head to show.
-    let (archive, tenants) =
+    let (archive, domains) =
         if status.group == 0 { (None, Vec::new()) } else { head.await.map_or((None, Vec::new()), |(h, t)| (Some(h), t)) };
-    Partition { status, seen_by: app.live.cluster().node(), archive, tenants }
+    Partition { status, seen_by: app.live.cluster().node(), archive, domains }
 }

@@ -1,7 +1,4 @@
-//! Tokens: made here, told once, handed to every node.
-//!
-//! A change is in force on this node when the request returns, and on every node that answered; the others take the
-//! book over when they start (`node` asks its peers) or at the next change. A revocation is a tombstone and always wins.
+//! Tokens: made here, told once, known to every node.
 
 use std::sync::Arc;
 
@@ -10,13 +7,12 @@ use axum::{
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::api::{
-    access::{Operation, Principal, Role},
+    access::{Operation, Role},
     app::App,
     extract::{Caller, Json, Params},
-    forward, limits,
+    limits,
     page::{self, Page, Query},
     problem::Problem,
     tokens::{self, Token},
@@ -34,13 +30,9 @@ pub struct Create {
 /// A fresh token. The secret is in no other answer.
 #[derive(Debug, Serialize)]
 pub struct Created {
-    id: String,
+    #[serde(flatten)]
+    row: Token,
     token: String,
-    role: Role,
-    tenant: Option<String>,
-    agent: Option<String>,
-    /// Nodes that could not be told yet.
-    missed: Vec<u64>,
 }
 
 /// `POST /api/v1/tokens`
@@ -56,87 +48,33 @@ pub async fn create(
     if wanted.role != Role::Agent && wanted.agent.is_some() {
         return Err(Problem::invalid("`agent` belongs to the role agent only"));
     }
+    if app.tokens.all().len() >= limits::TOKENS_MAX {
+        return Err(Problem::conflict(format!("there are {} tokens; revoke some first", limits::TOKENS_MAX)));
+    }
     let (token, row) = tokens::mint(wanted.role, wanted.tenant, wanted.agent);
-    keep(&app, vec![row.clone()])?;
-    let missed = tell(&app, &who, &[row.clone()]).await;
+    app.tokens.add(&row, limits::COMMAND_DEADLINE).await?;
     tracing::info!(token = %row.id, role = ?row.role, by = %who.token, "token created");
-    let created = Created { id: row.id, token, role: row.role, tenant: row.tenant, agent: row.agent, missed };
-    Ok((StatusCode::CREATED, axum::Json(created)))
+    Ok((StatusCode::CREATED, axum::Json(Created { row, token })))
 }
 
-/// `GET /api/v1/tokens`: names and roles, never secrets or hashes; with `?stale=true` the rows a peer needs.
+/// `GET /api/v1/tokens`: names and roles, never secrets or hashes.
 pub async fn list(
     State(app): State<Arc<App>>,
     Caller(who): Caller,
     Params(query): Params<Query>,
-) -> Result<axum::Json<Page<serde_json::Value>>, Problem> {
+) -> Result<axum::Json<Page<Token>>, Problem> {
     who.check(Operation::Tokens)?;
     let after = query.cursor()?.map(|cursor| cursor.key).unwrap_or_default();
-    let mut rows = app.tokens.all();
-    rows.retain(|row| row.id > after && !row.revoked);
-    rows.sort_by(|a, b| a.id.cmp(&b.id));
-    let page = page::cut(rows, query.limit()?, |row| row.id.clone());
-    let items = page.items.iter().map(|row| json!({ "id": row.id, "role": row.role, "tenant": row.tenant, "agent": row.agent })).collect();
-    Ok(axum::Json(Page { items, next: page.next, stale: None }))
+    let rows = app.tokens.all().into_iter().filter(|row| row.id > after);
+    Ok(axum::Json(page::cut(rows, query.limit()?, |row| row.id.clone())))
 }
 
 /// `DELETE /api/v1/tokens/{id}`
-pub async fn revoke(
-    State(app): State<Arc<App>>,
-    Caller(who): Caller,
-    Path(id): Path<String>,
-) -> Result<axum::Json<serde_json::Value>, Problem> {
+pub async fn revoke(State(app): State<Arc<App>>, Caller(who): Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     who.check(Operation::Tokens)?;
-    let row = app.tokens.all().into_iter().find(|row| row.id == id && !row.revoked);
+    let row = app.tokens.all().into_iter().find(|row| row.id == id);
     let row = row.ok_or_else(|| Problem::not_found(format!("no such token: {id}")))?;
-    let row = Token { revoked: true, ..row };
-    keep(&app, vec![row.clone()])?;
-    let missed = tell(&app, &who, &[row]).await;
+    app.tokens.remove(&row, limits::COMMAND_DEADLINE).await?;
     tracing::info!(token = %id, by = %who.token, "token revoked");
-    Ok(axum::Json(json!({ "id": id, "missed": missed })))
-}
-
-/// `PUT /api/v1/tokens`: rows from a peer; answered with the rows this node has.
-pub async fn take(
-    State(app): State<Arc<App>>,
-    Caller(who): Caller,
-    forwarded: Option<axum::Extension<forward::Forwarded>>,
-    Json(rows): Json<Vec<Token>>,
-) -> Result<axum::Json<Vec<Token>>, Problem> {
-    who.check(Operation::Tokens)?;
-    if forwarded.is_none() {
-        return Err(Problem::forbidden("only nodes hand over token rows"));
-    }
-    keep(&app, rows)?;
-    Ok(axum::Json(app.tokens.all()))
-}
-
-fn keep(app: &App, rows: Vec<Token>) -> Result<(), Problem> {
-    app.tokens.merge(rows).map_err(|e| Problem::internal(e.to_string()))
-}
-
-/// Hands rows to every node that answers and takes over theirs; returns the nodes that did not.
-async fn tell(app: &App, who: &Principal, rows: &[Token]) -> Vec<u64> {
-    let cluster = app.live.cluster();
-    let me = cluster.node();
-    let nodes: Vec<u64> = cluster.nodes().borrow().keys().copied().filter(|node| *node != me).collect();
-    let mut missed = Vec::new();
-    for node in nodes {
-        let told = forward::put::<_, Vec<Token>>(cluster, node, who, "/api/v1/tokens", &rows, limits::PEER_DEADLINE).await;
-        match told {
-            Ok(theirs) => {
-                if let Err(problem) = keep(app, theirs) {
-                    tracing::warn!(node, error = %problem.detail, "token rows of a peer could not be kept");
-                }
-            }
-            Err(_) => missed.push(node),
-        }
-    }
-    missed
-}
-
-/// Takes over what the peers know, once this node has started.
-pub async fn catch_up(app: &App) {
-    let system = Principal { token: "node".into(), role: Role::Admin, tenant: None, agent: None };
-    tell(app, &system, &app.tokens.all()).await;
+    Ok(StatusCode::NO_CONTENT)
 }

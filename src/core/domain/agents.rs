@@ -1,4 +1,4 @@
-//! Agents: intents, reservations' ends, wrap-up, rest after a miss, registered phones.
+//! Agents: intents, reservations' ends, wrap-up, rest after a miss. Registered phones are in `bindings`.
 //!
 //! A user's intent always wins over automation, and during a contact it waits for the contact's end.
 
@@ -7,19 +7,15 @@ use crate::core::{
     agent::{Agent, Presence},
     call::CallState,
     cdr::{AttemptResult, CallOutcome},
-    command::{Actor, Binding, Intent, TimerKind},
+    command::{Actor, Intent, TimerKind},
     effect::EventKind,
-    explain::Trigger,
     id::{AgentId, CallId, QueueId},
-    limits::BINDINGS_PER_AGENT_MAX,
+    limits::{REFUSED_REST_MS_MIN, WRAP_UP_MS_MAX},
     state::Ctx,
     time::LogTime,
 };
 
 use super::Domain;
-
-/// Longest wrap-up an agent may ask for in one step.
-const EXTEND_MS_MAX: u64 = 3_600_000;
 
 impl Domain {
     pub(in crate::core) fn agent_intent(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, intent: &Intent, by: &Actor) -> Outcome {
@@ -33,15 +29,17 @@ impl Domain {
             }
             Intent::FinishWrapUp => self.end_wrap_up(ctx, id),
             Intent::ExtendWrapUp { by_ms } => {
-                let until = agent.wrap_up_until.map(|until| until.plus_ms((*by_ms).min(EXTEND_MS_MAX)));
+                let latest = ctx.at.time.plus_ms(WRAP_UP_MS_MAX);
+                let until = agent.wrap_up_until.map(|until| until.plus_ms(*by_ms).min(latest));
                 self.set_agent_timers(ctx, id, until, agent.rest_until);
             }
             Intent::ForceRelease => self.force_release(ctx, id),
             Intent::Available | Intent::Break { .. } | Intent::Offline => self.change_presence(ctx, id, intent),
         }
-        ctx.event(EventKind::AgentStateChanged, None, Some(id), None, &[("intent", format!("{intent:?}")), ("by", format!("{by:?}"))]);
-        self.index_agent(id);
-        self.match_agent(ctx, id, &Trigger::AgentFree(id.clone()));
+        self.index_agent(ctx, id);
+        let mut data = vec![("intent", intent.to_string()), ("by", by.to_string())];
+        data.push(("state", self.state_name(id).to_owned()));
+        ctx.event(EventKind::AgentStateChanged, None, Some(id), None, &data);
         Outcome::Accepted
     }
 
@@ -50,14 +48,11 @@ impl Domain {
         if *intent != Intent::Available {
             // From here on nothing may be offered, not even what the rescinded call would find.
             self.agents.get_mut(id).expect("looked up by the caller").pending = Some(intent.clone());
-            self.index_agent(id);
+            self.index_agent(ctx, id);
             let ringing: Vec<_> = self.agents[id].contacts.iter().copied().filter(|(call, leg)| !self.talks(*call, *leg)).collect();
             for (call, leg) in ringing {
                 self.drop_leg(ctx, call, leg, AttemptResult::Rescinded, true);
-                if self.calls[&call].legs.is_empty() {
-                    self.wait_in_queue(ctx, call, &Trigger::CallWaiting);
-                    self.tell_queued(ctx, call);
-                }
+                self.back_to_queue(ctx, call);
             }
         }
         let now = ctx.at.time;
@@ -78,9 +73,11 @@ impl Domain {
         };
         if presence != agent.presence {
             agent.since = now;
+            if agent.presence == Presence::Offline {
+                (agent.on_since, agent.calls, agent.talked_ms, agent.occupied_permille) = (now, 0, 0, 0);
+            }
             if presence == Presence::Available {
-                agent.idle_since = now;
-                agent.misses = 0;
+                (agent.idle_since, agent.misses) = (now, 0);
             }
             agent.presence = presence;
         }
@@ -109,48 +106,61 @@ impl Domain {
         let agent = self.agents.get_mut(id).expect("agents with contacts are never forgotten");
         assert!(agent.contacts.remove(&contact), "only a booked contact is released");
         if let Some(talked_ms) = talked_ms {
-            agent.talked_ms += talked_ms;
-            agent.idle_since = now;
+            agent.talked(talked_ms, now);
         }
         if agent.contacts.is_empty()
             && let Some(intent) = agent.pending.take()
         {
             Self::set_presence(agent, &intent, now);
         }
-        if talked_ms.is_some() && wrap_up_ms > 0 {
-            let rest = agent.rest_until;
-            self.set_agent_timers(ctx, id, Some(now.plus_ms(wrap_up_ms)), rest);
+        if talked_ms.is_some() {
+            if wrap_up_ms > 0 {
+                let rest = agent.rest_until;
+                self.set_agent_timers(ctx, id, Some(now.plus_ms(wrap_up_ms.min(WRAP_UP_MS_MAX))), rest);
+            }
+            self.tell_state(ctx, id);
         }
-        self.index_agent(id);
+        self.index_agent(ctx, id);
+    }
+
+    /// An event for what an agent's state became by itself.
+    fn tell_state(&self, ctx: &mut Ctx<'_>, id: &AgentId) {
+        let state = self.state_name(id).to_owned();
+        ctx.event(EventKind::AgentStateChanged, None, Some(id), None, &[("state", state), ("by", "system".to_owned())]);
+    }
+
+    fn state_name(&self, id: &AgentId) -> &'static str {
+        let agent = &self.agents[id];
+        agent.state_name(self.is_talking(agent))
     }
 
     /// The rest an agent gets after a miss, by its kind; too many in a row and it is set to break.
     pub(super) fn punish(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, call: CallId, result: AttemptResult) {
         let rules = &self.policy.queues[&self.calls[&call].queue].misses;
-        let (delay_ms, counts) = match result {
-            AttemptResult::Timeout => (rules.timeout_delay_ms, true),
-            AttemptResult::Rejected { .. } => (rules.reject_delay_ms, false),
-            AttemptResult::Busy => (rules.busy_delay_ms, false),
-            AttemptResult::Unreachable { .. } => (rules.unreachable_delay_ms, false),
+        // A phone that refuses at once rests at least a moment, or the same offer would go to and fro without end.
+        let delay_ms = match result {
+            AttemptResult::Timeout => rules.timeout_delay_ms,
+            AttemptResult::Rejected { .. } => rules.reject_delay_ms.max(REFUSED_REST_MS_MIN),
+            AttemptResult::Busy => rules.busy_delay_ms.max(REFUSED_REST_MS_MIN),
+            AttemptResult::Unreachable { .. } => rules.unreachable_delay_ms.max(REFUSED_REST_MS_MIN),
             AttemptResult::Accepted | AttemptResult::Rescinded | AttemptResult::NodeLost => return,
         };
         let (max, reason) = (rules.max, rules.break_reason.clone());
         let agent = self.agents.get_mut(id).expect("looked up by the caller");
-        agent.misses = agent.misses.saturating_add(u8::from(counts));
+        agent.misses = agent.misses.saturating_add(1);
         let rest = (delay_ms > 0).then(|| ctx.at.time.plus_ms(delay_ms));
-        if max > 0 && agent.misses >= max && agent.presence == Presence::Available {
-            (agent.presence, agent.since, agent.misses) = (Presence::Break(reason.clone()), ctx.at.time, 0);
-            ctx.event(
-                EventKind::AgentStateChanged,
-                None,
-                Some(id),
-                None,
-                &[("intent", format!("break {reason}")), ("by", "system".to_owned())],
-            );
+        let wrap_up = agent.wrap_up_until;
+        if max > 0 && agent.misses >= max && agent.presence == Presence::Available && agent.pending.is_none() {
+            agent.misses = 0;
+            if agent.contacts.is_empty() {
+                Self::set_presence(agent, &Intent::Break { reason }, ctx.at.time);
+                self.tell_state(ctx, id);
+            } else {
+                agent.pending = Some(Intent::Break { reason });
+            }
         }
-        let wrap_up = self.agents[id].wrap_up_until;
         self.set_agent_timers(ctx, id, wrap_up, rest);
-        self.index_agent(id);
+        self.index_agent(ctx, id);
     }
 
     fn agent_deadline(&self, id: &AgentId) -> Option<LogTime> {
@@ -159,11 +169,11 @@ impl Domain {
         registrations.chain(agent.wrap_up_until).chain(agent.rest_until).min()
     }
 
-    fn set_agent_timers(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, wrap_up: Option<LogTime>, rest: Option<LogTime>) {
+    pub(super) fn set_agent_timers(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, wrap_up: Option<LogTime>, rest: Option<LogTime>) {
         self.change_agent_deadlines(ctx, id, |agent| (agent.wrap_up_until, agent.rest_until) = (wrap_up, rest));
     }
 
-    fn change_agent_deadlines(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, change: impl FnOnce(&mut Agent)) {
+    pub(super) fn change_agent_deadlines(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, change: impl FnOnce(&mut Agent)) {
         let what = TimerKind::Agent { agent: id.clone() };
         if let Some(old) = self.agent_deadline(id) {
             ctx.cancel_timer(old, what.clone());
@@ -171,17 +181,6 @@ impl Domain {
         change(self.agents.get_mut(id).expect("looked up by the caller"));
         if let Some(next) = self.agent_deadline(id) {
             ctx.set_timer(next, what);
-        }
-    }
-
-    pub(super) fn agent_timer_moved(&mut self, id: &AgentId, to: LogTime) {
-        // The row that was soonest moves with its timer; the others are later and keep their own time.
-        let Some(soonest) = self.agents.contains_key(id).then(|| self.agent_deadline(id)).flatten() else { return };
-        let agent = self.agents.get_mut(id).expect("looked up above");
-        for row in agent.expires.values_mut().chain(&mut agent.wrap_up_until).chain(&mut agent.rest_until) {
-            if *row <= to && *row >= soonest {
-                *row = to;
-            }
         }
     }
 
@@ -196,6 +195,7 @@ impl Domain {
             self.set_agent_timers(ctx, id, None, self.agents[id].rest_until);
             self.agents.get_mut(id).expect("looked up by the caller").idle_since = ctx.at.time;
             ctx.event(EventKind::ContactWrapped, None, Some(id), None, &[]);
+            self.tell_state(ctx, id);
         }
     }
 
@@ -213,34 +213,6 @@ impl Domain {
             agent.expires.retain(|_, until| *until > now);
             agent.bindings.retain(|instance, _| agent.expires.contains_key(instance));
         });
-        self.index_agent(id);
-        self.match_agent(ctx, id, &Trigger::AgentFree(id.clone()));
-    }
-
-    pub(in crate::core) fn bind(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, binding: &Binding) -> Outcome {
-        let Some(agent) = self.agents.get(id) else { return Outcome::Rejected(Reason::NoAgent(id.to_string())) };
-        if !agent.bindings.contains_key(&binding.instance) && agent.bindings.len() >= BINDINGS_PER_AGENT_MAX {
-            return Outcome::Rejected(Reason::Invalid("too many phones registered".to_owned()));
-        }
-        let until = ctx.at.time.plus_ms(u64::from(binding.expires_s) * 1_000);
-        self.change_agent_deadlines(ctx, id, |agent| {
-            agent.bindings.insert(binding.instance.clone(), binding.clone());
-            agent.expires.insert(binding.instance.clone(), until);
-        });
-        self.index_agent(id);
-        self.match_agent(ctx, id, &Trigger::AgentFree(id.clone()));
-        Outcome::Accepted
-    }
-
-    pub(in crate::core) fn unbind(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, instance: &str) -> Outcome {
-        if !self.agents.get(id).is_some_and(|agent| agent.bindings.contains_key(instance)) {
-            return Outcome::Rejected(Reason::NoAgent(id.to_string()));
-        }
-        self.change_agent_deadlines(ctx, id, |agent| {
-            agent.bindings.remove(instance);
-            agent.expires.remove(instance);
-        });
-        self.index_agent(id);
-        Outcome::Accepted
+        self.index_agent(ctx, id);
     }
 }

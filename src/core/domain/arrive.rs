@@ -2,7 +2,6 @@
 
 use crate::core::{
     Outcome, Reason,
-    agent::Presence,
     call::{Call, CallState, CallerLeg},
     cdr::{CallOutcome, Kept},
     command::Arrive,
@@ -10,27 +9,27 @@ use crate::core::{
     explain::Trigger,
     hours,
     id::{CallId, QueueId},
-    limits::{CALLS_PER_DOMAIN_MAX, HEADER_BYTES_MAX, HEADERS_MAX, SDP_BYTES_MAX},
+    limits::{CALLS_PER_DOMAIN_MAX, HEADER_BYTES_MAX, HEADERS_MAX, HOPS_MAX, SDP_BYTES_MAX},
     policy::Fallback,
     state::Ctx,
 };
 
 use super::Domain;
 
-/// Queues one call may overflow through.
-pub(super) const HOPS_MAX: u8 = 8;
-
 impl Domain {
     pub(in crate::core) fn arrive(&mut self, ctx: &mut Ctx<'_>, arrive: &Arrive) -> Outcome {
         if self.calls.contains_key(&arrive.call) {
             return Outcome::Duplicate;
         }
-        if let Some(reason) = self.refuses(arrive) {
-            return self.refuse(ctx, arrive, reason);
+        if let Some(outcome) = self.closed.outcome_of(arrive.call) {
+            return outcome.clone();
         }
         let Some(route) = self.policy.routes.get(&arrive.to_user).cloned() else {
             return self.refuse(ctx, arrive, Reason::NoRoute(arrive.to_user.clone()));
         };
+        if let Some(reason) = self.refuses(arrive, route.emergency) {
+            return self.refuse(ctx, arrive, reason);
+        }
         let (queue, hops) = match self.admitting_queue(ctx, &route.queue, route.emergency) {
             Ok(found) => found,
             Err(reason) => return self.refuse(ctx, arrive, reason),
@@ -40,17 +39,17 @@ impl Domain {
         self.on_edge.entry(arrive.edge).or_default().insert(arrive.call);
         self.calls.insert(arrive.call, call);
         ctx.event(EventKind::ContactArrived, Some(arrive.call), None, Some(&queue), &[]);
-        self.wait_in_queue(ctx, arrive.call, &Trigger::CallWaiting);
-        self.tell_queued(ctx, arrive.call);
+        self.prefer(ctx, arrive.call);
+        self.wait_in_queue(ctx, arrive.call, Trigger::CallWaiting);
         Outcome::Accepted
     }
 
-    /// Limits that hold before any route is looked at.
-    fn refuses(&self, arrive: &Arrive) -> Option<Reason> {
+    /// Limits that hold in every queue; only what no state could carry is refused to an emergency call.
+    fn refuses(&self, arrive: &Arrive, emergency: bool) -> Option<Reason> {
         let calls_max = if self.policy.calls_max == 0 { CALLS_PER_DOMAIN_MAX } else { self.policy.calls_max };
         let headers_fit =
             arrive.headers.len() <= HEADERS_MAX && arrive.headers.iter().all(|(name, value)| name.len() + value.len() <= HEADER_BYTES_MAX);
-        if self.calls.len() >= calls_max as usize {
+        if self.calls.len() >= calls_max as usize && !emergency {
             Some(Reason::TooManyCalls(calls_max))
         } else if !headers_fit || arrive.sdp.as_ref().is_some_and(|sdp| sdp.len() > SDP_BYTES_MAX) {
             Some(Reason::Invalid("headers or session description too large".to_owned()))
@@ -73,10 +72,13 @@ impl Domain {
             priority,
             emergency,
             entered: ctx.at.time,
+            joined: ctx.at.time,
             step_from: ctx.at.time,
             step: 0,
             skills: arrive.skills.clone(),
             prefer: arrive.prefer.clone(),
+            waits_for: None,
+            waits_until: None,
             policy_version: self.version,
             arrived: ctx.at.stamp(),
             queued: Some(ctx.at.stamp()),
@@ -113,6 +115,7 @@ impl Domain {
             queue.as_ref(),
             &[("outcome", "rejected".to_owned()), ("reason", words.to_owned())],
         );
+        self.closed.insert(arrive.call, Outcome::Rejected(reason.clone()), ctx.at.time);
         Outcome::Rejected(reason)
     }
 
@@ -144,22 +147,40 @@ impl Domain {
         if rules.waiting_max > 0 && row.depth() >= rules.waiting_max as usize {
             return Ok(Some((Reason::QueueFull, rules.on_full.clone())));
         }
-        let staffed =
-            || self.agents.values().any(|agent| agent.presence != Presence::Offline && agent.serves.iter().any(|(queue, _)| queue == id));
-        if rules.require_agents && !staffed() {
+        if rules.require_agents && !self.is_staffed(id) {
             return Ok(Some((Reason::NoAgentsForQueue, rules.on_no_agents.clone())));
         }
         Ok(None)
     }
 
-    /// 182 for a caller who was not offered at once; nothing for one who was.
-    pub(super) fn tell_queued(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
-        let Some(call) = self.calls.get_mut(&id).filter(|call| call.state == CallState::Queued && call.caller.order.is_none()) else {
+    /// Lets a call wait for its preferred agent alone, if that agent is at work and serves the queue.
+    fn prefer(&mut self, ctx: &Ctx<'_>, id: CallId) {
+        let call = &self.calls[&id];
+        let affinity_ms = self.policy.queues[&call.queue].affinity_ms;
+        let Some(agent) = call.prefer.clone().filter(|agent| self.agents.get(agent).is_some_and(|agent| agent.is_at_work())) else {
             return;
         };
-        let position = self.queues[&call.queue].depth() as u32;
+        let serves = self.pool.profile(self.agents[&agent].profile).serves.contains(&call.queue);
+        if serves && (affinity_ms > 0 || self.is_ready(&agent)) {
+            let call = self.calls.get_mut(&id).expect("looked up above");
+            call.waits_for = Some(agent);
+            call.waits_until = Some(ctx.at.time.plus_ms(affinity_ms));
+        }
+    }
+
+    /// 182 for a caller who was not offered at once; nothing for one who was, or who was told already.
+    pub(super) fn tell_queued(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id).filter(|call| call.state == CallState::Queued && !is_told(call)) else {
+            return;
+        };
+        let position = self.queues[&call.queue].rows.position(call.priority);
         call.caller.order = Some(ctx.order(call.leg_id(0), call.edge, Action::Queue { position }));
         let queue = call.queue.clone();
         ctx.event(EventKind::ContactQueued, Some(id), None, Some(&queue), &[("position", position.to_string())]);
     }
+}
+
+/// True if the caller's edge was last told that the call waits.
+fn is_told(call: &Call) -> bool {
+    call.caller.order.as_ref().is_some_and(|order| matches!(order.action, Action::Queue { .. }))
 }

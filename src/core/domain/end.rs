@@ -6,7 +6,6 @@ use crate::core::{
     cdr::{AttemptResult, CallOutcome, ClosedCall},
     command::Actor,
     effect::{Action, EventKind},
-    explain::Trigger,
     id::{AgentId, CallId, Edge, LegId},
     party::Dialog,
     state::Ctx,
@@ -17,17 +16,16 @@ use super::Domain;
 impl Domain {
     /// Ends a call. `by` is the leg that is already gone, if one is; an unanswered caller is refused with `status`.
     pub(super) fn end_call(&mut self, ctx: &mut Ctx<'_>, id: CallId, outcome: CallOutcome, reason: &str, status: u16, by: Option<u16>) {
-        self.unqueue(id);
+        self.leave_index(id);
         let talking = match self.calls[&id].state {
             CallState::Connected { leg, .. } => Some(leg),
             CallState::Queued | CallState::Offering => None,
         };
         let owner = talking.map(|leg| self.calls[&id].legs[&leg].agent.clone());
         let legs: Vec<_> = self.calls[&id].legs.keys().copied().collect();
-        let mut freed = Vec::new();
         for n in legs {
             let result = if talking == Some(n) { AttemptResult::Accepted } else { AttemptResult::Rescinded };
-            freed.push(self.drop_leg(ctx, id, n, result, by != Some(n)));
+            self.drop_leg(ctx, id, n, result, by != Some(n));
         }
         if by != Some(0) {
             let call = &self.calls[&id];
@@ -37,10 +35,9 @@ impl Domain {
                 Action::Reject { status, reason: reason.to_owned(), retry_after_s: None }
             };
             let order = ctx.order(LegId::caller(id), call.edge, action);
-            self.parting.insert(order.id, order);
+            self.parting.insert(order, ctx.at.time);
         }
         self.close(ctx, id, outcome, reason, owner.as_ref());
-        self.rematch(ctx, freed);
     }
 
     /// Removes the row and archives the record: the only way a call leaves the state.
@@ -61,6 +58,7 @@ impl Domain {
             ctx.event(EventKind::ContactAbandoned, Some(id), None, Some(&call.queue), &[]);
         }
         self.record(ctx, &call, outcome, reason, owner, true);
+        self.closed.insert(id, Outcome::Duplicate, ctx.at.time);
         ctx.event(
             EventKind::ContactEnded,
             Some(id),
@@ -96,15 +94,6 @@ impl Domain {
         ctx.out.records.push(record);
     }
 
-    /// Freed agents take the next calls, in the order of their ids.
-    fn rematch(&mut self, ctx: &mut Ctx<'_>, mut freed: Vec<AgentId>) {
-        freed.sort();
-        freed.dedup();
-        for agent in freed {
-            self.match_agent(ctx, &agent, &Trigger::AgentFree(agent.clone()));
-        }
-    }
-
     pub(in crate::core) fn operator_hang_up(&mut self, ctx: &mut Ctx<'_>, id: CallId, by: &Actor) -> Outcome {
         let Some(call) = self.calls.get(&id) else { return Outcome::Rejected(Reason::NoCall) };
         let outcome = if call.answered.is_some() { CallOutcome::Answered } else { CallOutcome::Rejected };
@@ -123,26 +112,31 @@ impl Domain {
         }
     }
 
-    /// A node died with the legs it carried: its calls end, its agents are free, and the heir tells the phones.
-    pub(in crate::core) fn edge_lost(&mut self, ctx: &mut Ctx<'_>, edge: Edge, heir: Option<Edge>) -> Outcome {
-        self.parting.retain(|_, order| order.edge != edge);
+    /// A node died with the legs it carried: its calls end, its agents are free, and the heir tells the phones. Whoever
+    /// became free is matched when all is done, so that nobody is offered a call that is about to end.
+    pub(in crate::core) fn edge_lost(&mut self, ctx: &mut Ctx<'_>, edge: Edge, heir: Option<Edge>) {
         let calls: Vec<_> = self.calls_on(edge).collect();
         for id in &calls {
             let dialogs = self.dialogs(*id);
             let answered = self.calls[id].answered.is_some();
             self.end_call(ctx, *id, CallOutcome::NodeLost, "node_lost", 503, None);
-            self.parting.retain(|_, order| order.leg.call != *id);
             let Some(heir) = heir else { continue };
-            for (n, dialog) in dialogs {
-                if n > 0 || answered {
-                    let action = Action::HangUp { cause: "node_lost".to_owned(), dialog: Some(Box::new(dialog)) };
-                    let order = ctx.order(LegId { call: *id, n }, heir, action);
-                    self.parting.insert(order.id, order);
-                }
+            // A caller without an answer has no dialog to end; its INVITE runs out by itself.
+            for (n, dialog) in dialogs.into_iter().filter(|(n, _)| *n > 0 || answered) {
+                let action = Action::HangUp { cause: "node_lost".to_owned(), dialog: Some(Box::new(dialog)) };
+                let order = ctx.order(LegId { call: *id, n }, heir, action);
+                self.parting.insert(order, ctx.at.time);
             }
         }
+        // What the dead edge was to say is void; in its place the heir speaks where a dialog is known.
+        self.parting.drop_edge(edge);
         ctx.out.orders.retain(|order| order.edge != edge);
-        if calls.is_empty() { Outcome::Rejected(Reason::Stale) } else { Outcome::Accepted }
+        self.unbind_flows(ctx, edge);
+        if !calls.is_empty() {
+            let data = [("node", edge.node.to_string()), ("calls", calls.len().to_string())];
+            ctx.event(EventKind::NodeFenced, None, None, None, &data);
+        }
+        assert!(self.calls_on(edge).next().is_none(), "no call outlives its edge");
     }
 
     fn dialogs(&self, id: CallId) -> Vec<(u16, Dialog)> {

@@ -3,19 +3,16 @@
 use crate::core::{
     Outcome, Reason,
     call::CallState,
-    cdr::{Attempt, AttemptResult, CallOutcome},
+    cdr::{AttemptResult, CallOutcome},
     command::{HangUpCause, LegEvent, LegReport, TimerKind},
     effect::{Action, EventKind},
-    explain::Trigger,
-    id::{AgentId, CallId, LegId},
+    id::{CallId, LegId},
+    limits::CALL_MS_MAX,
     party::{Dialog, Sdp},
     state::Ctx,
 };
 
 use super::Domain;
-
-/// A call that has talked this long is ended: no state lasts for ever.
-const CALL_MS_MAX: u64 = 24 * 3_600_000;
 
 impl Domain {
     pub(in crate::core) fn leg_report(&mut self, ctx: &mut Ctx<'_>, report: &LegReport) -> Outcome {
@@ -26,23 +23,31 @@ impl Domain {
         }
         let seq = if n == 0 { Some(&mut call.caller.seq) } else { call.legs.get_mut(&n).map(|leg| &mut leg.seq) };
         let Some(seq) = seq else {
-            self.parted(report);
-            return Outcome::Rejected(if matches!(report.event, LegEvent::Answered { .. }) { Reason::Taken } else { Reason::NoLeg });
+            // A leg that left the call: it lost against another, or its time was over.
+            let taken = call.answered.is_some() && matches!(report.event, LegEvent::Answered { .. });
+            return if taken { Outcome::Rejected(Reason::Taken) } else { self.parted(report) };
         };
         if report.seq <= *seq {
             return Outcome::Duplicate;
         }
         *seq = report.seq;
+        if let Some(leg) = call.legs.get_mut(&n) {
+            leg.order = None;
+        }
         if n == 0 { self.caller_report(ctx, id, &report.event) } else { self.agent_report(ctx, id, n, &report.event) }
     }
 
-    /// A report on a leg that is no longer part of a call: its parting orders are done.
+    /// A report on a leg that is no longer part of a call. When the leg is gone, so is what was to be said to it.
     fn parted(&mut self, report: &LegReport) -> Outcome {
-        let before = self.parting.len();
-        if matches!(report.event, LegEvent::Ended | LegEvent::Refused { .. } | LegEvent::Unreachable { .. } | LegEvent::HungUp { .. }) {
-            self.parting.retain(|_, order| order.leg != report.leg);
+        let gone =
+            matches!(report.event, LegEvent::Ended | LegEvent::Refused { .. } | LegEvent::Unreachable { .. } | LegEvent::HungUp { .. });
+        if gone && self.parting.gone(report.leg, report.edge) {
+            Outcome::Accepted
+        } else if self.calls.contains_key(&report.leg.call) {
+            Outcome::Rejected(Reason::NoLeg)
+        } else {
+            Outcome::Rejected(Reason::NoCall)
         }
-        if self.parting.len() < before { Outcome::Accepted } else { Outcome::Rejected(Reason::NoCall) }
     }
 
     fn caller_report(&mut self, ctx: &mut Ctx<'_>, id: CallId, event: &LegEvent) -> Outcome {
@@ -82,6 +87,11 @@ impl Domain {
         match event {
             LegEvent::Ringing { dialog } if !talking => self.ringing(ctx, id, n, dialog),
             LegEvent::Answered { dialog, sdp } if !talking => self.accept(ctx, id, n, dialog, sdp),
+            LegEvent::Refused { status: 300..=399, contacts, .. }
+                if !talking && contacts.first().is_some_and(|contact| self.redirect(ctx, id, n, contact)) =>
+            {
+                Outcome::Accepted
+            }
             LegEvent::Refused { status, .. } if !talking => {
                 let result = match status {
                     486 | 600 => AttemptResult::Busy,
@@ -139,20 +149,17 @@ impl Domain {
         leg.dialog = Some(dialog.clone());
         leg.answered = Some(ctx.at.stamp());
         leg.order = None;
-        let deadline = leg.deadline.take();
+        let deadline = leg.deadline.take().expect("an unanswered leg has its deadline");
         let agent = leg.agent.clone();
         let others: Vec<_> = call.legs.keys().copied().filter(|other| *other != n).collect();
         call.caller.order = Some(ctx.order(LegId::caller(id), call.edge, Action::Answer { peer: call.leg_id(n), sdp: sdp.clone() }));
         let (queue, waited_ms) = (call.queue.clone(), ctx.at.time.ms_since(call.entered));
-        if let Some(deadline) = deadline {
-            ctx.cancel_timer(deadline, TimerKind::Offer { call: id, leg: n });
-        }
+        ctx.cancel_timer(deadline, TimerKind::Offer { call: id, leg: n });
         for other in others {
             self.drop_leg(ctx, id, other, AttemptResult::Rescinded, true);
         }
         let row = self.agents.get_mut(&agent).expect("agents with contacts are never forgotten");
-        row.misses = 0;
-        row.calls += 1;
+        (row.misses, row.calls) = (0, row.calls + 1);
         let level = self.policy.queues[&queue].service_level;
         let counters = self.queues.get_mut(&queue).expect("calls are in known queues");
         counters.answered += 1;
@@ -175,60 +182,5 @@ impl Domain {
             ctx.event(kind, Some(id), Some(&agent), Some(&queue), &[]);
         }
         Outcome::Accepted
-    }
-
-    pub(super) fn offer_timeout(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16) {
-        if self.calls.get(&id).is_some_and(|call| call.legs.get(&n).is_some_and(|leg| leg.deadline.is_some())) {
-            self.miss(ctx, id, n, AttemptResult::Timeout);
-        }
-    }
-
-    /// An offer ended without an answer: the agent rests, the call goes back to its old place.
-    pub(super) fn miss(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, result: AttemptResult) {
-        let agent = self.drop_leg(ctx, id, n, result, result == AttemptResult::Timeout);
-        self.punish(ctx, &agent, id, result);
-        if self.calls[&id].legs.is_empty() {
-            self.wait_in_queue(ctx, id, &Trigger::CallWaiting);
-            self.tell_queued(ctx, id);
-        }
-        self.match_agent(ctx, &agent, &Trigger::AgentFree(agent.clone()));
-    }
-
-    /// Takes a leg off a live call, with a hang-up where its phone still rings, and frees its agent. Returns the agent.
-    pub(super) fn drop_leg(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, result: AttemptResult, hang_up: bool) -> AgentId {
-        let call = self.calls.get_mut(&id).expect("the caller looked it up");
-        let leg = call.legs.remove(&n).expect("the caller looked it up");
-        let agent = leg.agent.clone();
-        if let Some(deadline) = leg.deadline {
-            ctx.cancel_timer(deadline, TimerKind::Offer { call: id, leg: n });
-        }
-        call.attempts.push(Attempt {
-            leg: n,
-            agent: agent.clone(),
-            queue: Some(call.queue.clone()),
-            node: call.edge.node,
-            offered: leg.offered,
-            rang: leg.rang,
-            answered: leg.answered,
-            ended: ctx.at.stamp(),
-            result,
-        });
-        let (edge, queue) = (call.edge, call.queue.clone());
-        if hang_up {
-            let order = ctx.order(LegId { call: id, n }, edge, Action::HangUp { cause: result.name().to_owned(), dialog: None });
-            self.parting.insert(order.id, order);
-        }
-        let kind = match result {
-            AttemptResult::Timeout => Some(EventKind::ContactOfferTimeout),
-            AttemptResult::Rescinded => Some(EventKind::ContactRescinded),
-            AttemptResult::Accepted | AttemptResult::NodeLost => None,
-            AttemptResult::Rejected { .. } | AttemptResult::Busy | AttemptResult::Unreachable { .. } => Some(EventKind::ContactRejected),
-        };
-        if let Some(kind) = kind {
-            ctx.event(kind, Some(id), Some(&agent), Some(&queue), &[("result", result.name().to_owned())]);
-        }
-        let talked_ms = leg.answered.map(|answered| ctx.at.time.ms_since(answered.time));
-        self.release(ctx, &agent, (id, n), talked_ms, &queue);
-        agent
     }
 }

@@ -1,89 +1,117 @@
-//! Matching: a waiting call to an idle agent, inside `apply`, the moment either appears.
+//! Matching: a waiting call to a ready agent, inside `apply`, when a command made either appear.
 //!
 //! Order among a free agent's queues: a call older than its queue's `promote_after_ms` first, by age; then priority, then
-//! age, then call id. Order among a call's idle agents: the strategy's figure, then who is idle longest, then agent id.
+//! age, then call id; a call that waits for this very agent stands in the same order. Order among a call's ready agents:
+//! the strategy's figure, then who is idle longest, then agent id. Both sides are heads of ordered sets: the cost grows
+//! with the number of profiles and of different requirements, and not with that of agents or calls.
 
 use std::collections::BTreeMap;
 
 use crate::core::{
-    call::{Call, CallState, Leg},
-    command::TimerKind,
-    effect::{Action, EventKind, Ring},
+    call::{Call, CallState},
     explain::{Candidate, Decision, Filter, RankKey, Trigger},
-    id::{AgentId, CallId},
-    limits::{DECISION_CANDIDATES_MAX, LEGS_PER_CALL_MAX, RING_ALL_MAX},
+    id::{AgentId, CallId, QueueId},
+    limits::{DECISION_LISTED_MAX, RING_ALL_MAX},
     policy::Strategy,
+    pool::{Order, Profile, Rank},
+    queue::{Place, oldest},
     state::Ctx,
 };
 
 use super::Domain;
 
-/// Waiting calls looked at behind a head that waits for somebody else (affinity or extra skills).
-const LOOK_BEHIND_MAX: usize = 64;
-/// Max-Forwards of an INVITE we send on: a fresh B2BUA leg that still ends a loop.
-const MAX_FORWARDS: u8 = 69;
+/// Order of service over all queues of an agent: promoted or not, then priority (none if promoted), age, id.
+type Service = (bool, u8, crate::core::time::LogTime, CallId);
 
 impl Domain {
-    /// Offers a waiting call to the best idle agent, or to several under ring-all.
-    pub(super) fn match_call(&mut self, ctx: &mut Ctx<'_>, id: CallId, trigger: &Trigger) {
+    /// Lets everything a command made matchable find its match. Agents first: each takes the call that is first in order
+    /// among all that wait; what then still waits may find somebody who was ready before.
+    pub(in crate::core) fn settle(&mut self, ctx: &mut Ctx<'_>) {
+        let changed = ctx.changed;
+        while let Some((_, agent)) = ctx.freed.pop_first() {
+            let trigger = if changed { Trigger::Changed } else { Trigger::AgentFree(agent.clone()) };
+            self.match_agent(ctx, &agent, &trigger);
+        }
+        while let Some(((.., call), trigger)) = ctx.unmatched.pop_first() {
+            self.match_call(ctx, call, &trigger);
+            self.tell_queued(ctx, call);
+        }
+        assert!(ctx.freed.is_empty(), "making offers frees nobody");
+    }
+
+    /// Offers a waiting call to the best ready agent, or to several under ring-all.
+    fn match_call(&mut self, ctx: &mut Ctx<'_>, id: CallId, trigger: &Trigger) {
         let Some(call) = self.calls.get(&id).filter(|call| call.state == CallState::Queued) else { return };
-        let rules = &self.policy.queues[&call.queue];
-        let at_once = if rules.strategy == Strategy::RingAll { RING_ALL_MAX } else { 1 };
-        let class = &self.queues[&call.queue].classes[usize::from(call.step)];
-        let best = class.idle.iter().map(|(.., agent)| agent).filter(|agent| self.fits(ctx, call, agent));
-        let chosen: Vec<_> = best.take(at_once).cloned().collect();
+        let chosen = match &call.waits_for {
+            Some(agent) if self.is_ready(agent) => vec![agent.clone()],
+            Some(_) => return,
+            None => {
+                let at_once = if self.policy.queues[&call.queue].strategy == Strategy::RingAll { RING_ALL_MAX } else { 1 };
+                self.best(call, at_once).into_iter().map(|(_, (.., agent))| agent).collect()
+            }
+        };
         self.offer_to(ctx, id, &chosen, trigger);
     }
 
     /// Gives a free agent the call that is first in order over all its queues; under several slots, as many as it has.
-    pub(super) fn match_agent(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, trigger: &Trigger) {
-        while self.agents[id].is_free(&self.policy.agents[id]) {
+    fn match_agent(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, trigger: &Trigger) {
+        while self.is_ready(id) {
             let Some(call) = self.first_for(ctx, id) else { return };
-            let ring_all = self.policy.queues[&self.calls[&call].queue].strategy == Strategy::RingAll;
-            if ring_all {
+            let alone = self.calls[&call].waits_for.is_some();
+            if !alone && self.policy.queues[&self.calls[&call].queue].strategy == Strategy::RingAll {
                 self.match_call(ctx, call, trigger);
             } else {
                 self.offer_to(ctx, call, std::slice::from_ref(id), trigger);
             }
-            if self.calls.get(&call).is_some_and(|call| call.state == CallState::Queued) {
-                return;
-            }
+            assert!(self.calls[&call].state == CallState::Offering, "a call that fits a ready agent is offered");
         }
     }
 
+    pub(in crate::core) fn is_ready(&self, agent: &AgentId) -> bool {
+        matches!(self.agents.get(agent).map(|agent| &agent.standing), Some(Some(Ok(_))))
+    }
+
+    /// The call an agent is to get: the first over the heads of all groups it meets.
     fn first_for(&self, ctx: &Ctx<'_>, agent: &AgentId) -> Option<CallId> {
-        let mut best = None;
-        for (queue, class) in &self.agents[agent].serves {
-            let class = &self.queues[queue].classes[usize::from(*class)];
-            let promote_ms = self.policy.queues[queue].promote_after_ms;
-            let fits = |call: &CallId| self.fits(ctx, &self.calls[call], agent);
-            let aged = class
-                .aged
-                .iter()
-                .take(LOOK_BEHIND_MAX)
-                .take_while(|(entered, _)| promote_ms > 0 && ctx.at.time.ms_since(*entered) >= promote_ms);
-            let aged = aged.filter(|(_, call)| fits(call)).map(|(entered, call)| (0, 0, *entered, *call)).next();
-            let head = class
-                .waiting
-                .iter()
-                .take(LOOK_BEHIND_MAX)
-                .filter(|(.., call)| fits(call))
-                .map(|(priority, entered, call)| (1, *priority, *entered, *call))
-                .next();
-            best = aged.into_iter().chain(head).chain(best).min();
+        let profile = self.pool.profile(self.agents[agent].profile);
+        let mut best: Option<Service> = None;
+        for id in &profile.serves {
+            let queue = &self.queues[id];
+            if queue.rows.is_empty() {
+                continue;
+            }
+            let promote_ms = self.policy.queues[id].promote_after_ms;
+            let is_old = |(_, entered, _): &Place| promote_ms > 0 && ctx.at.time.ms_since(*entered) >= promote_ms;
+            let met = queue.rows.classes().filter(|(require, _)| profile.meets(require)).map(|(_, set)| set);
+            for set in met.chain(queue.rows.preferring(agent)) {
+                let old = (promote_ms > 0).then(|| oldest(set)).flatten().filter(is_old).map(|(_, entered, id)| (false, 0, entered, id));
+                let head = set.first().map(|(priority, entered, id)| (true, *priority, *entered, *id));
+                best = old.or(head).into_iter().chain(best).min();
+            }
         }
         best.map(|(.., call)| call)
     }
 
-    /// What the class does not say: skills asked for by the call, and a preferred agent it still waits for.
-    fn fits(&self, ctx: &Ctx<'_>, call: &Call, agent: &AgentId) -> bool {
-        let skills = &self.policy.agents[agent].skills;
-        let skilled = call.skills.iter().all(|(skill, level)| skills.get(skill).is_some_and(|has| has >= level));
-        let waits_for_other = call.prefer.as_ref().is_some_and(|preferred| {
-            let window_ms = self.policy.queues[&call.queue].affinity_ms;
-            preferred != agent && ctx.at.time.ms_since(call.entered) < window_ms && self.agents.contains_key(preferred)
-        });
-        skilled && !waits_for_other && call.next_leg < LEGS_PER_CALL_MAX
+    /// The first `max` ready agents for a call, in the order of its queue's strategy, each with the figure it is ranked by.
+    fn best(&self, call: &Call, max: usize) -> Vec<(u64, Rank)> {
+        let require = self.requirement(call);
+        let strategy = self.policy.queues[&call.queue].strategy;
+        let mut best: Vec<(u64, Rank)> = Vec::new();
+        for number in &self.queues[&call.queue].profiles {
+            let profile = self.pool.profile(*number);
+            if !profile.meets(&require) {
+                continue;
+            }
+            let below = if strategy == Strategy::HighestSkill { profile.below_best(&require, &call.queue) } else { 0 };
+            best.extend(profile.ready(Order::of(strategy)).take(max).map(|rank| (below, rank.clone())));
+            if best.len() > 2 * max {
+                best.sort_unstable();
+                best.truncate(max);
+            }
+        }
+        best.sort_unstable();
+        best.truncate(max);
+        best
     }
 
     fn offer_to(&mut self, ctx: &mut Ctx<'_>, id: CallId, chosen: &[AgentId], trigger: &Trigger) {
@@ -91,11 +119,11 @@ impl Domain {
             return;
         }
         let decision = self.decision(ctx, id, chosen, trigger);
+        self.leave_index(id);
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
-        assert!(call.state == CallState::Queued, "only a waiting call is offered");
-        let class = &mut self.queues.get_mut(&call.queue).expect("calls are in known queues").classes[usize::from(call.step)];
-        class.leave(call.priority, call.entered, id);
+        self.queues.get_mut(&call.queue).expect("calls are in known queues").served_now += 1;
         call.state = CallState::Offering;
+        call.waits_for = None;
         call.offered.get_or_insert(ctx.at.stamp());
         call.decisions.push(decision);
         for agent in chosen {
@@ -103,58 +131,17 @@ impl Domain {
         }
     }
 
-    fn ring(&mut self, ctx: &mut Ctx<'_>, id: CallId, agent: &AgentId) {
-        let target = self.agents[agent].target(&self.policy.agents[agent]).expect("a free agent can be reached");
-        let call = self.calls.get_mut(&id).expect("offered calls are live");
-        let n = call.next_leg;
-        call.next_leg += 1;
-        let deadline = ctx.at.time.plus_ms(self.policy.queues[&call.queue].offer_timeout_ms);
-        let ring = Ring {
-            target,
-            caller: call.from.clone(),
-            queue: Some(call.queue.clone()),
-            trunk: call.trunk.clone(),
-            sdp: call.sdp.clone(),
-            headers: call.headers.clone(),
-            max_forwards: MAX_FORWARDS,
-        };
-        let order = ctx.order(call.leg_id(n), call.edge, Action::Ring(Box::new(ring)));
-        let leg = Leg {
-            agent: agent.clone(),
-            offered: ctx.at.stamp(),
-            rang: None,
-            answered: None,
-            deadline: Some(deadline),
-            dialog: None,
-            seq: 0,
-            order: Some(order),
-        };
-        call.legs.insert(n, leg);
-        let queue = call.queue.clone();
-        ctx.set_timer(deadline, TimerKind::Offer { call: id, leg: n });
-        ctx.shared.offers += 1;
-        self.turns += 1;
-        let row = self.agents.get_mut(agent).expect("chosen agents are known");
-        let booked = row.contacts.insert((id, n));
-        assert!(
-            booked && row.contacts.len() <= crate::core::agent::Agent::voice_slots(&self.policy.agents[agent]),
-            "no agent is booked twice"
-        );
-        row.last_turn = self.turns;
-        self.index_agent(agent);
-        ctx.event(EventKind::ContactOffered, Some(id), Some(agent), Some(&queue), &[("leg", n.to_string())]);
-    }
-
     fn decision(&self, ctx: &Ctx<'_>, id: CallId, chosen: &[AgentId], trigger: &Trigger) -> Decision {
         let call = &self.calls[&id];
-        let class = &self.queues[&call.queue].classes[usize::from(call.step)];
+        let strategy = self.policy.queues[&call.queue].strategy;
+        let best = self.best(call, DECISION_LISTED_MAX.max(chosen.len()));
         let mut decision = Decision {
             index: ctx.at.index,
             at: ctx.at.stamp(),
             policy_version: self.version,
             trigger: trigger.clone(),
             queue: call.queue.clone(),
-            strategy: self.policy.queues[&call.queue].strategy,
+            strategy,
             step: call.step,
             priority: call.priority,
             waited_ms: ctx.at.time.ms_since(call.entered),
@@ -163,17 +150,41 @@ impl Domain {
             ties: 0,
             chosen: chosen.to_vec(),
         };
-        let best = class.idle.first().map(|(figure, ..)| *figure);
-        for (figure, since, agent) in class.idle.iter().take(DECISION_CANDIDATES_MAX) {
-            let filter = (!self.fits(ctx, call, agent)).then_some(Filter::Affinity);
-            decision.ties += u32::from(filter.is_none() && Some(*figure) == best);
-            decision.consider(Candidate {
-                agent: agent.clone(),
-                filter,
-                key: RankKey { figure: *figure, idle_since_ms: since / 1_000_000 },
-            });
+        let key = |(below, (figure, idle_since, _)): &(u64, Rank)| match strategy {
+            Strategy::HighestSkill => *below,
+            Strategy::LongestIdle => idle_since.0 / 1_000_000,
+            Strategy::RoundRobin | Strategy::LeastOccupied | Strategy::FewestCalls | Strategy::RingAll => *figure,
+        };
+        decision.ties = best.iter().filter(|rank| Some(key(rank)) == best.first().map(key)).count() as u32;
+        for rank in &best {
+            let filter = (call.waits_for.is_some() && !chosen.contains(&rank.1.2)).then_some(Filter::Affinity);
+            let key = RankKey { figure: key(rank), idle_since_ms: rank.1.1.0 / 1_000_000 };
+            decision.consider(Candidate { agent: rank.1.2.clone(), filter, key });
         }
-        decision.count(Filter::Ranked, class.idle.len().saturating_sub(DECISION_CANDIDATES_MAX) as u32);
+        self.count_others(&mut decision, call, best.len() as u32);
         decision
+    }
+
+    /// Counts, by profile, those who were no candidates and why.
+    fn count_others(&self, decision: &mut Decision, call: &Call, listed: u32) {
+        let require = self.requirement(call);
+        let mut eligible = 0;
+        for number in &self.queues[&call.queue].profiles {
+            let profile: &Profile = self.pool.profile(*number);
+            if let Some(lacking) = profile.lacks(&require) {
+                decision.count(lacking, profile.size);
+                continue;
+            }
+            eligible += profile.ready_count();
+            for (filter, count) in &profile.away {
+                decision.count(filter.clone(), *count);
+            }
+        }
+        decision.count(Filter::Ranked, eligible.saturating_sub(listed));
+    }
+
+    /// True if somebody who serves the queue is at least on break.
+    pub(super) fn is_staffed(&self, queue: &QueueId) -> bool {
+        self.queues[queue].profiles.iter().any(|number| self.pool.profile(*number).is_staffed())
     }
 }

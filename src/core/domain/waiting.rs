@@ -3,12 +3,13 @@
 use crate::core::{
     Outcome, Reason,
     call::{Call, CallState},
-    cdr::CallOutcome,
+    cdr::{AttemptResult, CallOutcome},
     command::{Actor, TimerKind},
     effect::EventKind,
     explain::Trigger,
     id::{CallId, QueueId},
-    policy::{Fallback, OnClose},
+    limits::{HOPS_MAX, WAIT_MS_MAX},
+    policy::Fallback,
     state::Ctx,
     time::LogTime,
 };
@@ -16,47 +17,38 @@ use crate::core::{
 use super::Domain;
 
 impl Domain {
-    /// Puts a call into its queue at its own age, and tries to match it.
-    pub(super) fn wait_in_queue(&mut self, ctx: &mut Ctx<'_>, id: CallId, trigger: &Trigger) {
+    /// Puts a call that is in no index into its queue at its own age. It is matched when the command is done.
+    pub(super) fn wait_in_queue(&mut self, ctx: &mut Ctx<'_>, id: CallId, trigger: Trigger) {
         let call = self.calls.get_mut(&id).expect("the call is live");
         call.state = CallState::Queued;
-        let classes = &mut self.queues.get_mut(&call.queue).expect("calls are in known queues").classes;
-        call.step = call.step.min(classes.len() as u16 - 1);
-        classes[usize::from(call.step)].enter(call.priority, call.entered, id);
-        self.set_wait_timer(ctx, id);
-        self.match_call(ctx, id, trigger);
-    }
-
-    fn leave_queue(&mut self, id: CallId) {
-        let call = &self.calls[&id];
-        if call.state == CallState::Queued {
-            let class = &mut self.queues.get_mut(&call.queue).expect("calls are in known queues").classes[usize::from(call.step)];
-            class.leave(call.priority, call.entered, id);
+        if call.waits_until.is_none_or(|until| until < ctx.at.time) {
+            (call.waits_for, call.waits_until) = (None, None);
         }
-    }
-
-    /// Takes a call that is about to end out of the index.
-    pub(super) fn unqueue(&mut self, id: CallId) {
-        self.leave_queue(id);
+        self.enter_index(ctx, id, trigger);
+        self.set_wait_timer(ctx, id);
     }
 
     /// The soonest of: the step ends, the preferred agent's time is over, the wait is at its longest.
     fn set_wait_timer(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
         let call = &self.calls[&id];
-        let rules = &self.policy.queues[&call.queue];
-        let step = rules.steps.get(usize::from(call.step)).filter(|step| step.for_ms > 0 && usize::from(call.step) + 1 < rules.steps.len());
-        let step_ends = step.map(|step| call.step_from.plus_ms(step.for_ms));
-        let affinity_ends = call.prefer.is_some().then(|| call.entered.plus_ms(rules.affinity_ms)).filter(|end| *end > ctx.at.time);
-        let next =
-            [step_ends, affinity_ends, Some(self.gives_up_at(call))].into_iter().flatten().min().expect("the longest wait is always set");
+        let waits_until = call.waits_until.filter(|_| call.waits_for.is_some());
+        let next = self.step_ends(call).into_iter().chain(waits_until).fold(self.gives_up_at(call), LogTime::min);
         self.set_call_timer(ctx, id, next, TimerKind::Wait { call: id });
     }
 
-    /// When the queue gives the caller up: the longest wait, or the longest time without an answer.
+    /// When the call's routing step gives way to the next; never for the last.
+    fn step_ends(&self, call: &Call) -> Option<LogTime> {
+        let steps = &self.queues[&call.queue].steps;
+        let step = &steps[usize::from(call.step)];
+        let last = usize::from(call.step) + 1 == steps.len();
+        (!last && step.for_ms > 0).then(|| call.step_from.plus_ms(step.for_ms))
+    }
+
+    /// When the queue gives the caller up: the longest wait here, or the longest time without an answer since it called.
     fn gives_up_at(&self, call: &Call) -> LogTime {
         let rules = &self.policy.queues[&call.queue];
-        let longest = if rules.max_unanswered_ms == 0 { rules.max_wait_ms } else { rules.max_wait_ms.min(rules.max_unanswered_ms) };
-        call.step_from.plus_ms(longest)
+        let bound = |from: LogTime, ms: u64| from.plus_ms(if ms == 0 { WAIT_MS_MAX } else { ms });
+        bound(call.joined, rules.max_wait_ms).min(bound(call.arrived.time, rules.max_unanswered_ms))
     }
 
     pub(super) fn set_call_timer(&mut self, ctx: &mut Ctx<'_>, id: CallId, deadline: LogTime, what: TimerKind) {
@@ -72,59 +64,69 @@ impl Domain {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.timer = None;
         let call = &self.calls[&id];
-        if call.state == CallState::Offering {
+        if call.state != CallState::Queued {
             // A phone rings: the ring decides first, and the wait is looked at again when it ends without an answer.
+            assert!(!call.legs.is_empty(), "a call that does not wait has a leg with a deadline of its own");
             return;
         }
-        if ctx.at.time >= self.gives_up_at(call) {
+        let now = ctx.at.time;
+        if now >= self.gives_up_at(call) {
             let fallback = self.policy.queues[&call.queue].on_max_wait.clone();
             self.fall_back(ctx, id, &fallback, "max_wait");
             return;
         }
-        let rules = &self.policy.queues[&call.queue];
-        let step = rules.steps.get(usize::from(call.step));
-        let relax = step.is_some_and(|step| step.for_ms > 0 && ctx.at.time >= call.step_from.plus_ms(step.for_ms))
-            && usize::from(call.step) + 1 < rules.steps.len();
-        let trigger = if relax { Trigger::Relaxed } else { Trigger::AffinityOver };
-        self.leave_queue(id);
+        let relax = self.step_ends(call).is_some_and(|end| now >= end);
+        let alone = call.waits_for.is_some() && call.waits_until.is_some_and(|until| now >= until);
+        self.leave_index(id);
         let call = self.calls.get_mut(&id).expect("looked up above");
         if relax {
             call.step += 1;
-            call.step_from = ctx.at.time;
+            call.step_from = now;
         }
-        self.wait_in_queue(ctx, id, &trigger);
+        if alone {
+            (call.waits_for, call.waits_until) = (None, None);
+        }
+        let trigger = if relax { Trigger::Relaxed } else { Trigger::AffinityOver };
+        self.wait_in_queue(ctx, id, trigger);
     }
 
-    /// Sends a waiting call where the rule says: another queue, with its age, or the end.
+    /// Sends a waiting call where the rule says: another queue that takes it, with its age, or the end.
     pub(super) fn fall_back(&mut self, ctx: &mut Ctx<'_>, id: CallId, fallback: &Fallback, reason: &str) {
         let call = &self.calls[&id];
-        match fallback {
-            Fallback::Queue(next) if call.hops < super::arrive::HOPS_MAX && self.queues.contains_key(next) => {
-                ctx.event(
-                    EventKind::QueueOverflowed,
-                    Some(id),
-                    None,
-                    Some(&call.queue),
-                    &[("to", next.to_string()), ("reason", reason.to_owned())],
-                );
-                self.move_to(ctx, id, next.clone());
+        assert!(call.state == CallState::Queued, "only a waiting call is sent on");
+        let from = call.queue.clone();
+        let to = match fallback {
+            Fallback::Queue(next) if call.hops < HOPS_MAX => {
+                self.admitting_queue(ctx, next, call.emergency).map_err(|_| 480).map(|(queue, hops)| (queue, hops + 1))
             }
-            Fallback::Queue(_) => self.end_call(ctx, id, CallOutcome::Rejected, reason, 480, None),
-            Fallback::Reject { status } => self.end_call(ctx, id, CallOutcome::Rejected, reason, *status, None),
+            Fallback::Queue(_) => Err(480),
+            Fallback::Reject { status } => Err(*status),
+        };
+        self.queues.get_mut(&from).expect("calls are in known queues").overflowed += 1;
+        match to {
+            Ok((next, hops)) => {
+                let data = [("to", next.to_string()), ("reason", reason.to_owned())];
+                ctx.event(EventKind::QueueOverflowed, Some(id), None, Some(&from), &data);
+                let call = self.calls.get_mut(&id).expect("looked up above");
+                call.hops = call.hops.saturating_add(hops);
+                self.leave_index(id);
+                self.move_to(ctx, id, next, Trigger::CallWaiting);
+            }
+            Err(status) => self.end_call(ctx, id, CallOutcome::Rejected, reason, status, None),
         }
     }
 
-    fn move_to(&mut self, ctx: &mut Ctx<'_>, id: CallId, queue: QueueId) {
-        self.leave_queue(id);
+    /// Moves a call that is in no index.
+    fn move_to(&mut self, ctx: &mut Ctx<'_>, id: CallId, queue: QueueId, trigger: Trigger) {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         call.queue = queue;
-        call.hops += 1;
         call.step = 0;
-        call.step_from = ctx.at.time;
-        self.wait_in_queue(ctx, id, &Trigger::CallWaiting);
+        (call.joined, call.step_from) = (ctx.at.time, ctx.at.time);
+        (call.waits_for, call.waits_until) = (None, None);
+        self.wait_in_queue(ctx, id, trigger);
     }
 
-    /// An operator moves a waiting call or changes its priority.
+    /// An operator moves a waiting call or changes its priority. A phone that rings for it is let go.
     pub(in crate::core) fn requeue(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -134,33 +136,26 @@ impl Domain {
         by: &Actor,
     ) -> Outcome {
         let Some(call) = self.calls.get(&id) else { return Outcome::Rejected(Reason::NoCall) };
-        if call.state != CallState::Queued {
+        if matches!(call.state, CallState::Connected { .. }) {
             return Outcome::Rejected(Reason::WrongState(call.state.name().to_owned()));
         }
         let to = queue.unwrap_or(&call.queue).clone();
         if !self.queues.contains_key(&to) {
             return Outcome::Rejected(Reason::NoQueue(to.to_string()));
         }
-        self.leave_queue(id);
+        let ringing: Vec<_> = call.legs.keys().copied().collect();
+        for n in ringing {
+            self.drop_leg(ctx, id, n, AttemptResult::Rescinded, true);
+        }
+        self.leave_index(id);
         let call = self.calls.get_mut(&id).expect("looked up above");
         call.priority = priority.unwrap_or(call.priority);
-        if call.queue != to {
-            (call.queue, call.step, call.step_from) = (to.clone(), 0, ctx.at.time);
+        ctx.event(EventKind::ContactTransferred, Some(id), None, Some(&to), &[("by", by.to_string())]);
+        if call.queue == to {
+            self.wait_in_queue(ctx, id, Trigger::Changed);
+        } else {
+            self.move_to(ctx, id, to, Trigger::Changed);
         }
-        ctx.event(EventKind::ContactTransferred, Some(id), None, Some(&to), &[("by", format!("{by:?}"))]);
-        self.wait_in_queue(ctx, id, &Trigger::Changed);
         Outcome::Accepted
-    }
-
-    /// A queue closed: those who wait are served or sent on, as its rule says.
-    pub(super) fn queue_due(&mut self, ctx: &mut Ctx<'_>, id: &QueueId) {
-        let Some(rules) = self.policy.queues.get(id).cloned() else { return };
-        if rules.waiting_on_close == OnClose::Finish {
-            return;
-        }
-        let waiting: Vec<_> = self.queues[id].waiting().collect();
-        for call in waiting {
-            self.fall_back(ctx, call, &rules.on_closed, "closed");
-        }
     }
 }

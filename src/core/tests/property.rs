@@ -9,7 +9,7 @@ use crate::core::{
     effect::Effects,
     id::{CallId, Edge, LegId, NodeId},
     party::{Dialog, Sdp, Transport},
-    policy::{Fallback, Strategy},
+    policy::{Fallback, Step, Strategy},
     time::{At, LogTime, WallTime},
 };
 
@@ -37,9 +37,16 @@ struct Generator {
     rng: Rng,
     calls: u64,
     seqs: BTreeMap<LegId, u32>,
+    /// Current life of each node.
+    lives: [u64; 3],
 }
 
 impl Generator {
+    fn edge(&mut self) -> Edge {
+        let node = self.rng.next(3);
+        Edge { node: NodeId(1 + node), incarnation: self.lives[node as usize] }
+    }
+
     fn leg_event(&mut self, agent_leg: bool) -> LegEvent {
         let dialog = Dialog::default();
         match (agent_leg, self.rng.next(10)) {
@@ -64,8 +71,14 @@ impl Generator {
                 let mut scratch = World::new(Strategy::LongestIdle, &[]);
                 scratch.arrive_as(self.calls, |made| arrive = Some(made.clone()));
                 let mut arrive = arrive.expect("made above");
-                arrive.edge = Edge { node: NodeId(1 + self.rng.next(3)), incarnation: 1 };
+                arrive.edge = self.edge();
                 arrive.priority = Some(self.rng.next(4) as u8);
+                if self.rng.next(4) == 0 {
+                    arrive.skills = vec![("support".into(), 1 + self.rng.next(8) as u8)];
+                }
+                if self.rng.next(4) == 0 {
+                    arrive.prefer = Some(agent);
+                }
                 Command::Arrive(Box::new(arrive))
             }
             30..=64 => {
@@ -113,10 +126,11 @@ impl Generator {
                 priority: Some(2),
                 by: Actor::System,
             },
-            97 => Command::EdgeLost {
-                edge: Edge { node: NodeId(1 + self.rng.next(3)), incarnation: 1 },
-                heir: Some(Edge { node: NodeId(9), incarnation: 1 }),
-            },
+            97 => {
+                let edge = self.edge();
+                self.lives[edge.node.0 as usize - 1] += 1;
+                Command::EdgeLost { edge, heir: Some(Edge { node: NodeId(9), incarnation: 1 }) }
+            }
             98 => Command::RaiseLevel { level: 1 },
             _ => Command::Erase { domain, subject: format!("{}", self.rng.next(3)) },
         }
@@ -144,6 +158,11 @@ fn small_world(seed: u64) -> World {
     world.rules().max_wait_ms = 30_000;
     world.rules().wrap_up_ms = 1_000;
     world.rules().promote_after_ms = 10_000;
+    world.rules().affinity_ms = 3_000;
+    let step = |for_ms, level| Step { for_ms, require: [("support".into(), level)].into() };
+    world.rules().steps = vec![step(5_000, 6), step(0, 1)];
+    let expert = world.policy.agents.get_mut("d").expect("made by new");
+    (expert.skills, expert.contact) = ([("support".into(), 9)].into(), None);
     world.rules().on_max_wait = Fallback::Queue("second".into());
     world.publish();
     world
@@ -154,7 +173,7 @@ fn random_commands_keep_every_invariant_and_replay_to_the_same_bytes() {
     let mut accepted: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for seed in 0..SEEDS {
         let mut world = small_world(seed);
-        let mut generator = Generator { rng: Rng(seed), calls: 0, seqs: BTreeMap::new() };
+        let mut generator = Generator { rng: Rng(seed), calls: 0, seqs: BTreeMap::new(), lives: [1; 3] };
         let mut log: Vec<(At, Envelope)> = Vec::new();
         let start = codec::encode(&world.state);
         let mut middle = None;

@@ -1,0 +1,326 @@
+//! The client commands: each a request or two, and what is printed of the answer.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{
+    Failure, Remote,
+    client::{Client, escape},
+    output::{self, Column, Format},
+};
+use crate::config::tenant;
+
+/// What can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Collection {
+    Nodes,
+    Partitions,
+    Tenants,
+    Queues,
+    Agents,
+    Calls,
+    Cdrs,
+}
+
+impl Collection {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Nodes => "nodes",
+            Self::Partitions => "partitions",
+            Self::Tenants => "tenants",
+            Self::Queues => "queues",
+            Self::Agents => "agents",
+            Self::Calls => "calls",
+            Self::Cdrs => "cdrs",
+        }
+    }
+
+    const fn columns(self) -> &'static [Column] {
+        match self {
+            Self::Nodes => &[
+                ("NODE", "/id"),
+                ("STATE", "/state"),
+                ("LEADS", "/leads"),
+                ("HOSTS", "/hosts"),
+                ("WITNESS", "/witness"),
+                ("CLUSTER", "/addr"),
+                ("SIP", "/attributes/sip"),
+                ("HTTP", "/attributes/http"),
+                ("ACTORS", "/actors/live"),
+                ("MESSAGES", "/actors/messages"),
+            ],
+            Self::Partitions => &[
+                ("PARTITION", "/group"),
+                ("LEADER", "/leader"),
+                ("TERM", "/term"),
+                ("LOG", "/last_log"),
+                ("APPLIED", "/applied"),
+                ("VOTERS", "/voters"),
+                ("TENANTS", "/domains"),
+                ("RECORDS", "/archive/records"),
+                ("HASH", "/archive/hash"),
+            ],
+            Self::Tenants => &[("TENANT", "/id"), ("PARTITION", "/partition"), ("VERSION", "/version")],
+            Self::Queues => &[
+                ("TENANT", "/tenant"),
+                ("QUEUE", "/id"),
+                ("STRATEGY", "/strategy"),
+                ("WAITING", "/waiting"),
+                ("OLDEST_S", "/oldest_wait_s"),
+                ("SERVING", "/serving"),
+                ("ANSWERED", "/answered"),
+                ("ABANDONED", "/abandoned"),
+                ("SL", "/service_level"),
+            ],
+            Self::Agents => &[
+                ("TENANT", "/tenant"),
+                ("AGENT", "/id"),
+                ("KIND", "/kind"),
+                ("STATE", "/state"),
+                ("REASON", "/reason"),
+                ("REACHABLE", "/reachable"),
+                ("CALLS", "/calls"),
+                ("MISSES", "/misses"),
+                ("CONTACTS", "/contacts"),
+            ],
+            Self::Calls => &[
+                ("TENANT", "/tenant"),
+                ("CALL", "/id"),
+                ("STATE", "/state"),
+                ("QUEUE", "/queue"),
+                ("PRIO", "/priority"),
+                ("FROM", "/from"),
+                ("NODE", "/node"),
+                ("ARRIVED", "/arrived_at"),
+                ("AGENTS", "/agents"),
+            ],
+            Self::Cdrs => &[
+                ("TENANT", "/tenant"),
+                ("CALL", "/call_id"),
+                ("OUTCOME", "/outcome"),
+                ("REASON", "/end_reason"),
+                ("QUEUE", "/queue"),
+                ("AGENT", "/agent"),
+                ("NODE", "/node"),
+                ("ARRIVED", "/arrived_at"),
+                ("WAITED_MS", "/waited_ms"),
+                ("TALKED_MS", "/talked_ms"),
+            ],
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Get {
+    what: Collection,
+    #[arg(short, long, default_value = "table")]
+    output: Format,
+    /// Items at most
+    #[arg(long, default_value_t = 1000)]
+    limit: usize,
+    /// Read the node's own replica, without asking the leader
+    #[arg(long)]
+    stale: bool,
+    /// Only this queue (calls, cdrs)
+    #[arg(long)]
+    queue: Option<String>,
+    /// Only this state (agents, calls) or outcome (cdrs)
+    #[arg(long)]
+    state: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(super) fn get(get: &Get) -> Result<(), Failure> {
+    let mut path = format!("/api/v1/{}?stale={}", get.what.name(), get.stale);
+    for (name, value) in [("tenant", &get.remote.tenant), ("queue", &get.queue), ("state", &get.state)] {
+        if let Some(value) = value {
+            path += &format!("&{name}={}", escape(value));
+        }
+    }
+    let items = Client::new(&get.remote).all(&path, get.limit.max(1))?;
+    print!("{}", output::items(&items, get.what.columns(), get.output));
+    Ok(())
+}
+
+/// Publishes each file; those after the first mistake are not touched.
+pub(super) fn apply(remote: &Remote, files: &[PathBuf], expect: Option<u64>) -> Result<(), Failure> {
+    let client = Client::new(remote);
+    // All files are read before any is sent, so that a mistake in the last leaves the first alone.
+    let mut read = Vec::new();
+    for path in files {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|e| Failure::new(format!("{name}: {e}")))?;
+        let json = path.extension().is_some_and(|extension| extension == "json");
+        let tenant = if json { tenant::parse_json(&name, &text) } else { tenant::parse_toml(&name, &text) }?;
+        read.push((name, tenant.id.to_string(), text, if json { "application/json" } else { "application/toml" }));
+    }
+    let expect = expect.map(|version| format!("\"{version}\""));
+    for (name, id, text, kind) in read {
+        let mut headers = vec![("content-type", kind)];
+        if let Some(expect) = &expect {
+            headers.push(("if-match", expect));
+        }
+        let answer = client.change("PUT", &format!("/api/v1/tenants/{}", escape(&id)), &headers, &text).map_err(|e| e.of(&name))?;
+        println!("{name}: tenant {id} is at version {}", answer["version"]);
+    }
+    Ok(())
+}
+
+pub(super) fn explain(remote: &Remote, call: &str, format: Format) -> Result<(), Failure> {
+    let answer = Client::new(remote).get(&format!("/api/v1/calls/{}/explain{}", escape(call), tenant_query(remote)))?;
+    if format == Format::Json {
+        println!("{}", serde_json::to_string_pretty(&answer).map_err(Failure::new)?);
+        return Ok(());
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    println!("call {} of {}: {}", text(&answer["call_id"]), text(&answer["tenant"]), text(&answer["state"]));
+    for decision in answer["text"].as_array().into_iter().flatten() {
+        print!("{}", text(decision));
+    }
+    if answer["text"].as_array().is_none_or(Vec::is_empty) {
+        println!("no decision was taken about it");
+    }
+    for attempt in answer["attempts"].as_array().into_iter().flatten() {
+        println!("offered to {} at {}: {}", text(&attempt["agent"]), text(&attempt["offered_at"]), text(&attempt["result"]));
+    }
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum AgentState {
+    Available,
+    Break,
+    Offline,
+    FinishWrapUp,
+    ForceRelease,
+}
+
+pub(super) fn agent(remote: &Remote, id: &str, state: AgentState, reason: Option<&str>) -> Result<(), Failure> {
+    let body = match state {
+        AgentState::Available => json!({ "state": "available" }),
+        AgentState::Break => json!({ "state": "break", "reason": reason.unwrap_or_default() }),
+        AgentState::Offline => json!({ "state": "offline" }),
+        AgentState::FinishWrapUp => json!({ "state": "finish_wrap_up" }),
+        AgentState::ForceRelease => json!({ "state": "force_release" }),
+    };
+    let path = format!("/api/v1/agents/{}/state{}", escape(id), tenant_query(remote));
+    Client::new(remote).change("POST", &path, &[("content-type", "application/json")], &body.to_string()).map(drop)
+}
+
+pub(super) fn hangup(remote: &Remote, call: &str) -> Result<(), Failure> {
+    let path = format!("/api/v1/calls/{}{}", escape(call), tenant_query(remote));
+    Client::new(remote).change("DELETE", &path, &[], "").map(drop)
+}
+
+pub(super) fn drain(remote: &Remote, node: u64, undo: bool) -> Result<(), Failure> {
+    let method = if undo { "DELETE" } else { "POST" };
+    Client::new(remote).change(method, &format!("/api/v1/nodes/{node}/drain"), &[], "")?;
+    println!("node {node} {}", if undo { "takes calls again" } else { "drains" });
+    Ok(())
+}
+
+pub(super) fn join(remote: &Remote, id: u64, addr: SocketAddr, witness: bool) -> Result<(), Failure> {
+    let body = json!({ "id": id, "addr": addr, "witness": witness }).to_string();
+    Client::new(remote).change("POST", "/api/v1/nodes", &[("content-type", "application/json")], &body)?;
+    println!("node {id} is admitted; replicas move to it in the background (`tandem get partitions`)");
+    Ok(())
+}
+
+pub(super) fn leave(remote: &Remote, node: u64) -> Result<(), Failure> {
+    Client::new(remote).change("DELETE", &format!("/api/v1/nodes/{node}"), &[], "")?;
+    println!("node {node} leaves; its replicas move in the background (`tandem get partitions`)");
+    Ok(())
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Token {
+    /// Make a token; it is shown once
+    Create {
+        #[arg(long)]
+        role: crate::api::access::Role,
+        /// The agent it speaks for (role agent)
+        #[arg(long)]
+        agent: Option<String>,
+    },
+    /// List tokens by name
+    List {
+        #[arg(short, long, default_value = "table")]
+        output: Format,
+    },
+    /// Make a token invalid
+    Revoke { id: String },
+}
+
+pub(super) fn token(remote: &Remote, command: &Token) -> Result<(), Failure> {
+    let client = Client::new(remote);
+    match command {
+        Token::Create { role, agent } => {
+            let body = json!({ "role": role, "agent": agent, "tenant": remote.tenant }).to_string();
+            let made = client.change("POST", "/api/v1/tokens", &[("content-type", "application/json")], &body)?;
+            println!("{}", made["token"].as_str().unwrap_or_default());
+        }
+        Token::List { output } => {
+            let columns = [("TOKEN", "/id"), ("ROLE", "/role"), ("TENANT", "/tenant"), ("AGENT", "/agent")];
+            print!("{}", output::items(&client.all("/api/v1/tokens", usize::MAX)?, &columns, *output));
+        }
+        Token::Revoke { id } => drop(client.change("DELETE", &format!("/api/v1/tokens/{}", escape(id)), &[], "")?),
+    }
+    Ok(())
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Events {
+    /// A type such as contact.queued, or a family such as contact.
+    #[arg(long = "type")]
+    kind: Option<String>,
+    #[arg(long)]
+    queue: Option<String>,
+    #[arg(long)]
+    agent: Option<String>,
+    #[arg(long)]
+    call: Option<String>,
+    /// Go on after this event
+    #[arg(long)]
+    after: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Prints each event as a line of JSON; a broken stream is taken up again where it broke.
+pub(super) fn events(events: &Events) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let filters = [
+        ("tenant", &events.remote.tenant),
+        ("type", &events.kind),
+        ("queue", &events.queue),
+        ("agent", &events.agent),
+        ("call", &events.call),
+    ];
+    let query: Vec<String> = filters.iter().filter_map(|(name, value)| Some(format!("{name}={}", escape(value.as_deref()?)))).collect();
+    let path = format!("/api/v1/events?{}", query.join("&"));
+    let client = Client::new(&events.remote);
+    let mut last = events.after.clone();
+    loop {
+        let header = last.clone();
+        let headers: Vec<(&str, &str)> = header.iter().map(|id| ("last-event-id", id.as_str())).collect();
+        for line in client.lines(&path, &headers)? {
+            if let Some(id) = line.strip_prefix("id:") {
+                last = Some(id.trim().to_owned());
+            } else if let Some(data) = line.strip_prefix("data:")
+                && writeln!(std::io::stdout(), "{}", data.trim()).is_err()
+            {
+                // The reader of our output went away, as `head` does.
+                return Ok(());
+            }
+        }
+        eprintln!("tandem: the stream ended; taking it up again");
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+}
+
+fn tenant_query(remote: &Remote) -> String {
+    remote.tenant.as_deref().map_or_else(String::new, |tenant| format!("?tenant={}", escape(tenant)))
+}

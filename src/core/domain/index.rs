@@ -1,0 +1,132 @@
+//! The indexes of a domain: who is ready in the pool, who waits in which group. Every change of an agent or a waiting
+//! call goes through here, and what became matchable is noted for `matching` to settle at the end of the command.
+
+use std::collections::BTreeMap;
+
+use crate::core::{
+    agent::Agent,
+    call::{Call, CallState},
+    explain::Trigger,
+    id::{AgentId, CallId, QueueId},
+    policy::{Requirement, Step},
+    pool::Pool,
+    queue::Place,
+    state::Ctx,
+};
+
+use super::Domain;
+
+impl Domain {
+    /// Makes rows and indexes fit the policy; ages, places and states of what stays are kept.
+    pub(super) fn rebuild(&mut self, ctx: &mut Ctx<'_>) {
+        let gone: Vec<_> = self.agents.keys().filter(|id| !self.policy.agents.contains_key(*id)).cloned().collect();
+        for id in gone {
+            self.forget_agent_timers(ctx, &id);
+            self.agents.remove(&id);
+        }
+        let steps: BTreeMap<_, _> = self.policy.queues.keys().map(|id| (id.clone(), self.plan(id))).collect();
+        let (pool, profiles) = Pool::new(&self.policy, &steps);
+        self.pool = pool;
+        self.rebuild_queues(ctx, steps);
+        // Every ready agent looks for a call anew, so the waiting calls need not look for an agent.
+        for (id, profile) in profiles {
+            let initial = &self.policy.agents[&id].initial;
+            let agent = self.agents.entry(id.clone()).or_insert_with(|| Agent::new(initial, ctx.at.time));
+            (agent.profile, agent.standing) = (profile, None);
+            self.index_agent(ctx, &id);
+        }
+    }
+
+    fn rebuild_queues(&mut self, ctx: &mut Ctx<'_>, steps: BTreeMap<QueueId, Vec<Step>>) {
+        let gone: Vec<_> = self.queues.keys().filter(|id| !steps.contains_key(*id)).cloned().collect();
+        for id in gone {
+            self.forget_queue_timer(ctx, &id);
+            self.queues.remove(&id);
+        }
+        for (id, steps) in steps {
+            assert!(!steps.is_empty(), "every queue has a plan");
+            let serving = self.pool.profiles().filter(|(_, profile)| profile.serves.contains(&id)).map(|(number, _)| number).collect();
+            let row = self.queues.entry(id).or_default();
+            (row.steps, row.profiles) = (steps, serving);
+            row.rows = Default::default();
+        }
+        for call in self.calls.values_mut().filter(|call| call.state == CallState::Queued) {
+            let row = self.queues.get_mut(&call.queue).expect("publish refuses to drop a queue in use");
+            call.step = call.step.min(row.steps.len() as u16 - 1);
+            call.waits_for = call.waits_for.take().filter(|agent| self.policy.agents.contains_key(agent));
+            let require = require(&row.steps, call);
+            row.rows.enter(call.place(), require, call.waits_for.as_ref());
+        }
+    }
+
+    /// The routing plan of a queue: its own, or the skill named like the queue if any agent has it.
+    fn plan(&self, queue: &QueueId) -> Vec<Step> {
+        let rules = &self.policy.queues[queue];
+        if !rules.steps.is_empty() {
+            return rules.steps.clone();
+        }
+        let known = self.policy.agents.values().any(|agent| agent.skills.contains_key(queue.as_str()));
+        let require = if known { Requirement::from([(queue.as_str().into(), 1)]) } else { Requirement::new() };
+        vec![Step { for_ms: 0, require }]
+    }
+
+    /// Puts an agent where it belongs in the pool. One that became ready looks for a call when the command is done.
+    pub(super) fn index_agent(&mut self, ctx: &mut Ctx<'_>, id: &AgentId) {
+        let agent = self.agents.get_mut(id).expect("only known agents are indexed");
+        let before = agent.standing.take();
+        if let Some(before) = &before {
+            self.pool.take(agent.profile, id, before);
+        }
+        let standing = match agent.kept_away_by(&self.policy.agents[id]) {
+            Some(filter) => Err(filter),
+            None => Ok(agent.figures()),
+        };
+        self.pool.put(agent.profile, id, &standing);
+        if standing.is_ok() && !matches!(before, Some(Ok(_))) {
+            ctx.freed.insert((agent.idle_since, id.clone()));
+        }
+        agent.standing = Some(standing);
+    }
+
+    /// Puts a call into its queue's index. It looks for an agent when the command is done.
+    pub(super) fn enter_index(&mut self, ctx: &mut Ctx<'_>, id: CallId, trigger: Trigger) {
+        let call = self.calls.get_mut(&id).expect("the call is live");
+        assert!(call.state == CallState::Queued, "only a waiting call is indexed");
+        let row = self.queues.get_mut(&call.queue).expect("calls are in known queues");
+        call.step = call.step.min(row.steps.len() as u16 - 1);
+        row.rows.enter(call.place(), require(&row.steps, call), call.waits_for.as_ref());
+        ctx.unmatched.insert(call.place(), trigger);
+    }
+
+    /// Takes a waiting call out of the index; any other is not in it.
+    pub(super) fn leave_index(&mut self, id: CallId) {
+        let call = &self.calls[&id];
+        let row = self.queues.get_mut(&call.queue).expect("calls are in known queues");
+        if call.state == CallState::Queued {
+            row.rows.leave(call.place(), &require(&row.steps, call), call.waits_for.as_ref());
+        } else {
+            row.served_now = row.served_now.checked_sub(1).expect("a call that does not wait is counted as served");
+        }
+    }
+
+    /// What a call requires now: its routing step, and the skills it asked for itself.
+    pub(super) fn requirement(&self, call: &Call) -> Requirement {
+        require(&self.queues[&call.queue].steps, call)
+    }
+}
+
+fn require(steps: &[Step], call: &Call) -> Requirement {
+    let mut require = steps[usize::from(call.step)].require.clone();
+    for (skill, level) in &call.skills {
+        let needs = require.entry(skill.clone()).or_insert(0);
+        *needs = (*needs).max(*level);
+    }
+    require
+}
+
+impl Call {
+    /// Its place in the queue, at its own age.
+    pub(in crate::core) const fn place(&self) -> Place {
+        (self.priority, self.entered, self.id)
+    }
+}

@@ -1,0 +1,165 @@
+//! Offers: a phone is rung for a call, is let go again, and what an offer without an answer does to agent and call.
+//!
+//! An offer is a lease: it ends by accept, refusal, time-out or rescission, and ends any way but accept with the call in
+//! its old place. Accepting is in `leg`.
+
+use crate::core::{
+    call::{CallState, Leg},
+    cdr::{Attempt, AttemptResult},
+    command::TimerKind,
+    effect::{Action, EventKind, Ring},
+    explain::Trigger,
+    id::{AgentId, CallId, LegId},
+    limits::{LEGS_PER_CALL_MAX, OFFER_TIMEOUT_MS_MIN, REDIRECTS_MAX},
+    party::Target,
+    state::Ctx,
+};
+
+use super::Domain;
+
+/// Max-Forwards of an INVITE we send on: a fresh B2BUA leg that still ends a loop.
+const MAX_FORWARDS: u8 = 69;
+
+impl Domain {
+    /// Makes an offer of a call to an agent.
+    pub(super) fn ring(&mut self, ctx: &mut Ctx<'_>, id: CallId, agent: &AgentId) {
+        let target = self.agents[agent].target(&self.policy.agents[agent]).expect("a ready agent can be reached");
+        let queue = self.calls[&id].queue.clone();
+        let deadline = ctx.at.time.plus_ms(self.policy.queues[&queue].offer_timeout_ms.max(OFFER_TIMEOUT_MS_MIN));
+        let n = self.call_out(ctx, id, agent, target, deadline, 0);
+        ctx.shared.offers += 1;
+        let turn = ctx.shared.offers;
+        let row = self.agents.get_mut(agent).expect("chosen agents are known");
+        row.last_turn = turn;
+        row.offers.made += 1;
+        self.index_agent(ctx, agent);
+        ctx.event(EventKind::ContactOffered, Some(id), Some(agent), Some(&queue), &[("leg", n.to_string())]);
+    }
+
+    /// Opens a leg to `target` for an agent and books the agent. Returns the leg's number.
+    fn call_out(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: CallId,
+        agent: &AgentId,
+        target: Target,
+        deadline: crate::core::time::LogTime,
+        redirects: u8,
+    ) -> u16 {
+        let call = self.calls.get_mut(&id).expect("offered calls are live");
+        let n = call.next_leg;
+        call.next_leg += 1;
+        let ring = Ring {
+            target,
+            caller: call.from.clone(),
+            queue: Some(call.queue.clone()),
+            trunk: call.trunk.clone(),
+            sdp: call.sdp.clone(),
+            headers: call.headers.clone(),
+            max_forwards: MAX_FORWARDS,
+        };
+        let order = ctx.order(call.leg_id(n), call.edge, Action::Ring(Box::new(ring)));
+        let leg = Leg {
+            agent: agent.clone(),
+            offered: ctx.at.stamp(),
+            rang: None,
+            answered: None,
+            deadline: Some(deadline),
+            dialog: None,
+            seq: 0,
+            order: Some(order),
+            redirects,
+        };
+        call.legs.insert(n, leg);
+        ctx.set_timer(deadline, TimerKind::Offer { call: id, leg: n });
+        let row = self.agents.get_mut(agent).expect("chosen agents are known");
+        let room = row.kept_away_by(&self.policy.agents[agent]).is_none() || redirects > 0;
+        assert!(room && row.contacts.insert((id, n)), "no agent is booked beyond its slots (A1)");
+        n
+    }
+
+    /// The agent's phone named another place (3xx): it is rung there for the rest of the offer's time.
+    pub(super) fn redirect(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, contact: &str) -> bool {
+        let leg = &self.calls[&id].legs[&n];
+        let (agent, redirects) = (leg.agent.clone(), leg.redirects + 1);
+        let Some(deadline) = leg.deadline.filter(|_| redirects <= REDIRECTS_MAX && self.calls[&id].next_leg < LEGS_PER_CALL_MAX) else {
+            return false;
+        };
+        let target = Target::Contact { uri: contact.to_owned() };
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        call.legs.remove(&n).expect("looked up above");
+        ctx.cancel_timer(deadline, TimerKind::Offer { call: id, leg: n });
+        self.agents.get_mut(&agent).expect("a leg holds its agent").contacts.remove(&(id, n));
+        self.call_out(ctx, id, &agent, target, deadline, redirects);
+        true
+    }
+
+    pub(super) fn offer_timeout(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16) {
+        if self.calls.get(&id).is_some_and(|call| call.legs.get(&n).is_some_and(|leg| leg.deadline.is_some())) {
+            self.miss(ctx, id, n, AttemptResult::Timeout);
+        }
+    }
+
+    /// An offer ended without an answer: the agent rests, the call goes back to its old place.
+    pub(super) fn miss(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, result: AttemptResult) {
+        let ours = matches!(result, AttemptResult::Timeout | AttemptResult::Rescinded);
+        let agent = self.drop_leg(ctx, id, n, result, ours);
+        self.punish(ctx, &agent, id, result);
+        self.back_to_queue(ctx, id);
+    }
+
+    /// When the last offer of a call is gone, it waits again.
+    pub(super) fn back_to_queue(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        if !call.legs.is_empty() {
+            return;
+        }
+        assert!(call.state == CallState::Offering, "only an offered call comes back");
+        if call.next_leg >= LEGS_PER_CALL_MAX {
+            self.end_call(ctx, id, crate::core::cdr::CallOutcome::Failed, "too_many_offers", 480, None);
+            return;
+        }
+        self.leave_index(id);
+        self.wait_in_queue(ctx, id, Trigger::CallWaiting);
+    }
+
+    /// Takes a leg off a live call, with a hang-up where its phone still rings, and frees its agent. Returns the agent.
+    pub(super) fn drop_leg(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, result: AttemptResult, hang_up: bool) -> AgentId {
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        let leg = call.legs.remove(&n).expect("the caller looked it up");
+        let agent = leg.agent.clone();
+        if let Some(deadline) = leg.deadline {
+            ctx.cancel_timer(deadline, TimerKind::Offer { call: id, leg: n });
+        }
+        call.attempts.push(Attempt {
+            leg: n,
+            agent: agent.clone(),
+            queue: Some(call.queue.clone()),
+            node: call.edge.node,
+            offered: leg.offered,
+            rang: leg.rang,
+            answered: leg.answered,
+            ended: ctx.at.stamp(),
+            result,
+        });
+        let (edge, queue) = (call.edge, call.queue.clone());
+        if hang_up {
+            let cause = if leg.answered.is_some() { "ended" } else { result.name() };
+            let order = ctx.order(LegId { call: id, n }, edge, Action::HangUp { cause: cause.to_owned(), dialog: None });
+            self.parting.insert(order, ctx.at.time);
+        }
+        let kind = match result {
+            AttemptResult::Timeout => Some(EventKind::ContactOfferTimeout),
+            AttemptResult::Rescinded => Some(EventKind::ContactRescinded),
+            AttemptResult::Accepted | AttemptResult::NodeLost => None,
+            AttemptResult::Rejected { .. } | AttemptResult::Busy | AttemptResult::Unreachable { .. } => Some(EventKind::ContactRejected),
+        };
+        if let Some(kind) = kind {
+            ctx.event(kind, Some(id), Some(&agent), Some(&queue), &[("result", result.name().to_owned())]);
+        }
+        let talked_ms = leg.answered.map(|answered| ctx.at.time.ms_since(answered.time));
+        self.agents.get_mut(&agent).expect("agents with contacts are never forgotten").offers.ended(result);
+        self.release(ctx, &agent, (id, n), talked_ms, &queue);
+        agent
+    }
+}

@@ -1,0 +1,5 @@
+//! The SIP edge of a node.
+
+mod backend;
+
+pub use backend::Backend;
