@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tandem_cluster::{BoxFuture, Cluster, NodeId, Options, PeerSpec, Service, Timing};
+use tandem_cluster::{BoxFuture, Cluster, MachineFactory, NodeId, Options, PeerSpec, Service, Timing};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -89,10 +89,14 @@ pub async fn run(config: Node) -> Result<(), Error> {
     let metrics = telemetry::install_metrics().map_err(|e| Error::Metrics(e.to_string()))?;
     make_data_dir(&config.data_dir)?;
     let inbox = forward::Inbox::default();
-    let service = Arc::new(Services { inbox: inbox.clone() });
-    let cluster = Cluster::start(options(&config), Arc::new(NullFactory), service).await?;
-    let live = actor::Handle::start(cluster.clone(), Arc::new(NoEdge));
+    let prepared = actor::Prepared::new(config.data_dir.clone());
+    prepared.also(Arc::new(Services { inbox: inbox.clone() }));
+    let machines = Arc::clone(&prepared) as Arc<dyn MachineFactory>;
+    let cluster = Cluster::start(options(&config), machines, Arc::clone(&prepared) as Arc<dyn Service>).await?;
+    let live = actor::Handle::start(cluster.clone(), &prepared, Arc::new(NoEdge)).await;
     let feed = Arc::new(Feed::default());
+    tokio::spawn(Arc::clone(&feed).run(live.events()));
+    tokio::spawn(api::meter::run(live.clone(), live.events()));
     let app = Arc::new(App {
         tokens: Book::new(cluster.clone(), admin_token(&config)?.as_deref()),
         live: live.clone(),
@@ -118,20 +122,11 @@ pub async fn run(config: Node) -> Result<(), Error> {
     Ok(())
 }
 
-
-struct NullFactory;
-impl tandem_cluster::MachineFactory for NullFactory {
-    fn open(&self, _: u32) -> Box<dyn tandem_cluster::Machine> { Box::new(Null) }
-}
-struct Null;
-impl tandem_cluster::Machine for Null {
-    fn apply(&mut self, entry: &tandem_cluster::Entry<'_>) -> Vec<bytes::Bytes> { entry.commands.iter().map(|_| bytes::Bytes::new()).collect() }
-    fn snapshot(&mut self) -> std::io::Result<Vec<u8>> { Ok(Vec::new()) }
-    fn restore(&mut self, _: &[u8]) -> std::io::Result<()> { Ok(()) }
-    fn role(&mut self, _: Option<tandem_cluster::Token>) {}
-}
 struct NoEdge;
-impl actor::Edge for NoEdge { fn perform(&self, _: Vec<crate::core::effect::Order>) {} }
+impl actor::Edge for NoEdge {
+    fn perform(&self, _: Vec<crate::core::effect::Order>) {}
+    fn tunnelled(&self, _: crate::core::id::NodeId, _: Bytes) {}
+}
 
 /// Gives leaderships away; new calls are refused from here on.
 async fn drain(config: &Node, cluster: &Cluster) {
@@ -141,18 +136,18 @@ async fn drain(config: &Node, cluster: &Cluster) {
     }
 }
 
-/// Node-to-node requests, by service number.
+/// Node-to-node requests that are not the actors'.
 struct Services {
     inbox: forward::Inbox,
 }
 
 impl Service for Services {
     fn handle(&self, _from: NodeId, service: u8, body: Bytes) -> BoxFuture<Result<Bytes, String>> {
-        if service == forward::SERVICE {
-            let inbox = self.inbox.clone();
-            return Box::pin(async move { inbox.handle(body).await });
+        if service != forward::SERVICE {
+            return Box::pin(async move { Err(format!("no service {service}")) });
         }
-        Box::pin(async move { Err(format!("no service {service}")) })
+        let inbox = self.inbox.clone();
+        Box::pin(async move { inbox.handle(body).await })
     }
 }
 

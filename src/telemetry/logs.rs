@@ -33,7 +33,13 @@ pub fn install(format: Format, level: &str) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&filter).map_err(|e| Error(directives.clone(), e.to_string()))?;
     let installed = match format {
         Format::Json => fmt().json().flatten_event(true).with_writer(std::io::stderr).with_env_filter(filter).finish().try_init(),
-        Format::Pretty => fmt().compact().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).with_env_filter(filter).finish().try_init(),
+        Format::Pretty => fmt()
+            .compact()
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr)
+            .with_env_filter(filter)
+            .finish()
+            .try_init(),
     };
     installed.map_err(|e| Error(directives, e.to_string()))
 }
