@@ -33,6 +33,9 @@ pub enum Error {
 pub trait Edge: Send + Sync + 'static {
     /// Takes orders for legs of this node. Repeats are harmless; order within a leg follows the effect ids.
     fn perform(&self, orders: Vec<Order>);
+
+    /// Takes a frame that another node sent with [`Handle::tunnel`]: SIP to or from one of its flows.
+    fn tunnelled(&self, from: NodeId, frame: bytes::Bytes);
 }
 
 /// What the SIP edge must know of every domain, kept current by this module on every node, replica or not.
