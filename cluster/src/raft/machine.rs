@@ -144,7 +144,7 @@ impl RaftStateMachine<TypeConfig> for Applied {
         let mut inner = self.inner.lock();
         inner.machine.restore(state)?;
         (inner.last, inner.membership, inner.time_ns) = (meta.last_log_id, meta.last_membership.clone(), time_ns);
-        self.store.save(self.group, &(meta, time_ns), state)
+        Ok(self.store.save(self.group, &(meta, time_ns), state)?)
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, Vec<u8>>>, io::Error> {
