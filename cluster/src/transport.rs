@@ -15,7 +15,10 @@ use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -72,6 +75,10 @@ impl Hello {
         codec::decode(body).map_err(|error| format!("the hello does not decode: {error}"))
     }
 
+    fn write(&self) -> Result<Bytes, String> {
+        codec::encode(self).map(Bytes::from).map_err(|error| error.to_string())
+    }
+
     /// Refuses who is not the node of its certificate, and who could not work with us.
     fn check(self, certified: NodeId, options: &Options) -> Result<(), String> {
         let (ours, theirs) = (options.levels, self.levels);
@@ -112,16 +119,19 @@ struct Peer {
 
 struct Inner {
     options: Options,
+    /// The present life of this node; it may take a new one while it runs.
+    incarnation: AtomicU64,
     identity: tls::Identity,
     endpoint: quinn::Endpoint,
     peers: Mutex<BTreeMap<NodeId, Peer>>,
+    /// Connections that peers opened to this node.
+    accepted: Mutex<Vec<Connection>>,
     events: broadcast::Sender<PeerEvent>,
 }
 
 impl Inner {
-    fn hello(&self) -> Result<Bytes, String> {
-        let Options { node, incarnation, levels, .. } = self.options;
-        codec::encode(&Hello { node, incarnation, levels }).map(Bytes::from).map_err(|error| error.to_string())
+    fn hello(&self) -> Hello {
+        Hello { node: self.options.node, incarnation: self.incarnation.load(Ordering::Acquire), levels: self.options.levels }
     }
 }
 
@@ -137,7 +147,9 @@ impl Transport {
         let identity = tls::Identity::load(options.files.clone(), tls::transport_config(options.loss_after_ms))?;
         let endpoint = quinn::Endpoint::server(identity.server(), options.listen)?;
         let (events, _) = broadcast::channel(PEER_EVENTS);
-        let inner = Arc::new(Inner { options, identity, endpoint, peers: Mutex::default(), events });
+        let incarnation = AtomicU64::new(options.incarnation);
+        let (peers, accepted) = (Mutex::default(), Mutex::default());
+        let inner = Arc::new(Inner { options, incarnation, identity, endpoint, peers, accepted, events });
         tokio::spawn(serve::accept(Arc::clone(&inner), handler));
         tokio::spawn(watch_files(Arc::downgrade(&inner)));
         Ok(Self { inner })
@@ -192,6 +204,22 @@ impl Transport {
     /// The life of `node` this node is connected to.
     pub(crate) fn connected(&self, node: NodeId) -> Option<Incarnation> {
         self.inner.peers.lock().get(&node)?.connection.as_ref().map(|(_, incarnation)| *incarnation)
+    }
+
+    /// Takes a new life: the peers are met again and told.
+    pub(crate) fn begin_anew(&self, incarnation: Incarnation) {
+        self.inner.incarnation.store(incarnation, Ordering::Release);
+        for connection in self.inner.accepted.lock().drain(..) {
+            connection.close(CLOSED_PLAIN.into(), b"a new life");
+        }
+    }
+
+    /// Cuts the connection to a life that is over, so that nobody waits for its answers until the silence is noticed.
+    pub(crate) fn cut(&self, node: NodeId, incarnation: Incarnation) {
+        let peers = self.inner.peers.lock();
+        if let Some((connection, _)) = peers.get(&node).and_then(|peer| peer.connection.as_ref()).filter(|(_, life)| *life <= incarnation) {
+            connection.close(CLOSED_PLAIN.into(), b"that life is over");
+        }
     }
 
     /// Sends a request and waits for its answer. Kinds with [`BULK`] or [`APPLICATION`] may wait for their turn first.

@@ -74,7 +74,7 @@ async fn connect(inner: &Inner, node: NodeId, addr: SocketAddr) -> Result<(quinn
     if certified != node {
         return Err(refuse(format!("its certificate names node {certified}")));
     }
-    let hello = inner.hello().map_err(Failed::Refused)?;
+    let hello = inner.hello().write().map_err(Failed::Refused)?;
     // TLS 1.3 lets the dialling side finish first: a refusal of our certificate arrives here, as the end of the connection.
     let answer = exchange(&connection, frame::HELLO, 0, &hello).await.map_err(|error| match connection.close_reason() {
         Some(quinn::ConnectionError::ConnectionClosed(close)) => Failed::Refused(close.to_string()),

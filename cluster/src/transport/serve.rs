@@ -1,15 +1,32 @@
 //! The accepting side: handshakes within bounds, a hello before anything else, then one answer per stream.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use quinn::{Connection, Incoming, RecvStream, SendStream};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{CLOSED_PLAIN, Handler, Hello, Inner, frame, tls};
 use crate::{
-    NodeId,
+    Incarnation, NodeId,
     limits::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX},
 };
+
+/// Which peer was told which life of ours.
+#[derive(Clone, Copy)]
+struct Told {
+    to: NodeId,
+    incarnation: Incarnation,
+}
+
+impl Inner {
+    /// Remembers a greeted connection. False when a new life began after the peer was told of the former one.
+    fn keep(&self, connection: &Connection, told: Told) -> bool {
+        let mut accepted = self.accepted.lock();
+        accepted.retain(|connection| connection.close_reason().is_none());
+        accepted.push(connection.clone());
+        self.incarnation.load(Ordering::Acquire) == told.incarnation
+    }
+}
 
 /// Accepts connections until the endpoint is closed.
 pub(super) async fn accept(inner: Arc<Inner>, handler: Arc<dyn Handler>) {
@@ -26,7 +43,8 @@ pub(super) async fn accept(inner: Arc<Inner>, handler: Arc<dyn Handler>) {
                 timeout(HANDSHAKE_TIMEOUT, greet(&inner, incoming)).await.unwrap_or_else(|_| Err("the handshake timed out".into()));
             drop(permit);
             match greeted {
-                Ok((connection, node)) => serve(&connection, node, &handler).await,
+                Ok((connection, told)) if inner.keep(&connection, told) => serve(&connection, told.to, &handler).await,
+                Ok((connection, _)) => connection.close(CLOSED_PLAIN.into(), b"a new life"),
                 Err(error) => {
                     metrics::counter!("cluster_connections_refused_total").increment(1);
                     tracing::warn!(%from, %error, "a connection was refused");
@@ -37,7 +55,7 @@ pub(super) async fn accept(inner: Arc<Inner>, handler: Arc<dyn Handler>) {
 }
 
 /// Finishes the handshake and exchanges hellos. Until then the peer can cause nothing but this.
-async fn greet(inner: &Inner, incoming: Incoming) -> Result<(Connection, NodeId), String> {
+async fn greet(inner: &Inner, incoming: Incoming) -> Result<(Connection, Told), String> {
     let connection = incoming.accept().map_err(|e| e.to_string())?.await.map_err(|e| e.to_string())?;
     let refuse = |why: String| {
         connection.close(CLOSED_PLAIN.into(), why.as_bytes());
@@ -50,14 +68,15 @@ async fn greet(inner: &Inner, incoming: Incoming) -> Result<(Connection, NodeId)
         return Err(refuse("the first request was not a hello".into()));
     }
     let checked = Hello::read(&request.body).and_then(|theirs| theirs.check(certified, &inner.options));
-    let answer = checked.clone().and_then(|()| inner.hello());
+    let ours = inner.hello();
+    let answer = checked.clone().and_then(|()| ours.write());
     frame::send_answer(&mut send, frame::HELLO, &answer).await.map_err(|e| e.to_string())?;
     if let Err(why) = checked {
         // The peer reads the reason from the answer; closing at once could overtake it.
         let _ = send.stopped().await;
         return Err(refuse(why));
     }
-    Ok((connection, certified))
+    Ok((connection, Told { to: certified, incarnation: ours.incarnation }))
 }
 
 /// Answers the streams of a greeted connection until it ends.

@@ -237,6 +237,19 @@ async fn only_the_drained_close_counts_as_proof() {
 }
 
 #[tokio::test]
+async fn a_new_life_is_told_and_a_life_that_is_over_is_cut() {
+    let (_dir, a, b) = pair().await;
+    let mut events = a.events();
+    b.begin_anew(25);
+    assert_eq!(next(&mut events).await, PeerEvent::Lost { node: 2, incarnation: 20, drained: false });
+    assert_eq!(next(&mut events).await, PeerEvent::Up { node: 2, incarnation: 25 });
+    a.cut(2, 24);
+    assert!(ask(&a, ECHO, b"a later life is not meant").await.is_ok());
+    a.cut(2, 25);
+    assert_eq!(next(&mut events).await, PeerEvent::Lost { node: 2, incarnation: 25, drained: false });
+}
+
+#[tokio::test]
 async fn an_authority_is_replaced_without_losing_a_connection() {
     let (dir, a, b) = pair().await;
     let (one, two) = (fs::read(dir.path().join("ca.pem")).unwrap(), authority(&[1, 2]));
