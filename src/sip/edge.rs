@@ -3,6 +3,10 @@
 //! It asks who calls and hands the call to the core; it decides nothing about routing. Without a valid lease it sends
 //! nothing that acts for its legs.
 
+mod backend;
+mod inbox;
+pub mod metrics;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -192,7 +196,7 @@ impl Desk {
             match output {
                 Output::Transmit { to, bytes } => self.transmit(&to, bytes),
                 Output::Request { tx, flow, request } => self.request(tx, flow, &request),
-                Output::Report(report) => self.handle.report(report),
+                Output::Report(report) | Output::Refused { report, .. } => self.handle.report(report),
                 Output::Foreign { node, flow, bytes } => self.tunnel(node, &Frame::From(flow, bytes)),
                 Output::Unknown { tx, leg, flow, request } => {
                     let (handle, work) = (self.handle.clone(), self.edge.work.clone());
@@ -242,7 +246,7 @@ impl Desk {
             ),
             Method::Options => self.stack.respond(now, tx, 503, "Service Unavailable", &retry, b""),
             Method::Invite if !healthy || self.arrivals >= ARRIVALS_MAX => {
-                metrics::counter!("sip_admission_refused_total").increment(1);
+                ::metrics::counter!("sip_admission_refused_total").increment(1);
                 self.stack.respond(now, tx, 503, "Service Unavailable", &retry, b"");
             }
             Method::Invite => {

@@ -45,8 +45,8 @@ pub(super) struct Client {
     pub(super) to: Destination,
     /// The interval of repeats; `None` once any answer came.
     interval: Option<Duration>,
-    /// The ACK of a 2xx, sent again when the 2xx is.
-    pub(super) ack: Option<Bytes>,
+    /// The ACK of the final answer and where it went, sent again when the answer is.
+    pub(super) ack: Option<(Destination, Bytes)>,
     pub(super) done: bool,
 }
 
@@ -91,7 +91,7 @@ impl Stack {
     pub(super) fn client_failed(&mut self, now: Instant, key: &ClientKey, status: u16) {
         let Some(client) = self.clients.remove(key).filter(|client| !client.done) else { return };
         match client.purpose {
-            Purpose::Ring => self.ring_failed(client.leg, status),
+            Purpose::Ring => self.ring_failed(now, client.leg, status),
             Purpose::Relay { server, .. } => {
                 self.relay_over(client.leg);
                 self.answer(now, &server, status, "No Answer", &[], b"");
@@ -112,8 +112,7 @@ impl Stack {
         let status = message.status();
         client.interval = None;
         if client.done {
-            let again =
-                if status >= 200 && key.method == Method::Invite { client.ack.clone().map(|ack| (client.to.clone(), ack)) } else { None };
+            let again = if status >= 200 && key.method == Method::Invite { client.ack.clone() } else { None };
             if let Some((to, ack)) = again {
                 self.transmit(to, ack);
             }
@@ -127,7 +126,7 @@ impl Stack {
             }
         }
         match purpose {
-            Purpose::Ring => self.ring_answered(now, leg, &key, flow, &message),
+            Purpose::Ring => self.ring_answered(now, leg, &key, flow, &message, bytes),
             Purpose::Relay { server, from } => self.relayed(now, leg, from, &key, &server, &message),
             Purpose::Bye | Purpose::Cancel if status >= 200 => self.bye_answered(leg, purpose == Purpose::Bye),
             Purpose::Bye | Purpose::Cancel => {}
@@ -148,14 +147,14 @@ impl Stack {
             .field(Name::CallId, request.call_id())
             .field(Name::CSeq, format!("{number} ACK"))
             .empty();
-        client.ack = Some(ack.clone());
         let to = client.to.clone();
+        client.ack = Some((to.clone(), ack.clone()));
         self.transmit(to, ack);
     }
 
-    pub(super) fn keep_ack(&mut self, key: &ClientKey, ack: Bytes) {
+    pub(super) fn keep_ack(&mut self, key: &ClientKey, to: Destination, ack: Bytes) {
         if let Some(client) = self.clients.get_mut(key) {
-            client.ack = Some(ack);
+            client.ack = Some((to, ack));
         }
     }
 }

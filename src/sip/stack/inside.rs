@@ -36,8 +36,7 @@ impl Stack {
         match message.method() {
             Method::Bye => {
                 self.answer(now, key, 200, "OK", &[], b"");
-                self.report(id, LegEvent::HungUp { cause: HangUpCause::Bye });
-                self.legs.remove(&id);
+                self.finish(id, LegEvent::HungUp { cause: HangUpCause::Bye });
             }
             Method::Prack => self.prack(now, id, key, message),
             Method::Options => self.answer(now, key, 200, "OK", &[("Allow", super::ALLOW.to_owned())], b""),
@@ -128,7 +127,7 @@ impl Stack {
         if invite && status < 300 {
             if offer.is_empty() {
                 if let Some(leg) = self.legs.get_mut(&leg) {
-                    leg.ack_owed = Some((key.clone(), leg.dialog.local_cseq));
+                    leg.ack_owed = Some(key.clone());
                 }
             } else {
                 self.ack_phone(leg, key, b"");
@@ -165,7 +164,7 @@ impl Stack {
         }
         // A late offer's answer travels on in the ACK to the other leg.
         let Some(peer) = leg.peer else { return };
-        if let Some((key, _)) = self.legs.get_mut(&peer).and_then(|peer| peer.ack_owed.take()) {
+        if let Some(key) = self.legs.get_mut(&peer).and_then(|peer| peer.ack_owed.take()) {
             self.ack_phone(peer, &key, &message.body);
         }
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{Destination, Flow, Options, client::ClientKey, names, reliable, server::ServerKey, transport_name};
 use crate::{
     core::{
+        command::LegReport,
         effect::Ring,
         id::{DomainId, EffectId, LegId},
         party::{Dialog, Sdp, Target, Transport},
@@ -21,6 +22,8 @@ pub(super) enum Phase {
     /// Caller: 200 sent, no ACK. Phone: 200 received.
     Answered,
     Confirmed,
+    /// Phone: the INVITE was refused; the edge may try again.
+    Refused,
     /// We are ending it.
     Leaving,
 }
@@ -41,10 +44,15 @@ pub(super) struct Leg {
     /// Phone: a provisional answer came, so that a CANCEL may be sent; and one is wanted.
     pub(super) proceeding: bool,
     pub(super) cancel_wanted: bool,
+    /// Phone: ringing was reported.
+    pub(super) rang: bool,
+    /// INVITEs sent so far, and what the last one came to.
+    pub(super) attempts: u32,
+    pub(super) last_report: Option<Box<LegReport>>,
     /// 200 to repeat until it is acknowledged, with the interval and the last moment.
     pub(super) unacked: Option<(Bytes, Duration, Instant)>,
     /// Phone: a late offer's 200 still needs its ACK, with the answer.
-    pub(super) ack_owed: Option<(ClientKey, u32)>,
+    pub(super) ack_owed: Option<ClientKey>,
     /// A re-INVITE or UPDATE towards this leg is open.
     pub(super) busy: bool,
     /// Reliable provisional responses (RFC 3262): RSeq, what to repeat, interval.
@@ -69,6 +77,9 @@ impl Leg {
             ring: None,
             proceeding: false,
             cancel_wanted: false,
+            rang: false,
+            attempts: 1,
+            last_report: None,
             unacked: None,
             ack_owed: None,
             busy: false,
@@ -120,6 +131,7 @@ impl Leg {
         id: LegId,
         domain: DomainId,
         ring: &Ring,
+        cseq: u32,
         options: &Options,
         address: impl Fn(&Destination) -> std::net::SocketAddr,
     ) -> Option<(Self, Bytes)> {
@@ -147,16 +159,18 @@ impl Leg {
             local: format!("{display}<sip:{}@{us}>;tag={tag}", ring.caller.user),
             local_tag: tag,
             remote: format!("<{uri}>"),
-            local_cseq: 1,
+            local_cseq: cseq,
             remote_target: uri,
             route_set: route,
             transport: Some(to.transport()),
-            invite_via: format!("SIP/2.0/{transport} {us};branch={};rport", names::branch(id, options.edge.node, 1)),
+            invite_via: format!("SIP/2.0/{transport} {us};branch={};rport", names::branch(id, options.edge.node, cseq)),
             ..Dialog::default()
         };
         let leg = Self::empty(id, domain, dialog, to);
-        let mut invite =
-            leg.builder("INVITE", 1, &leg.dialog.invite_via, us).field(Name::Allow, super::ALLOW).named("User-Agent", &options.user_agent);
+        let mut invite = leg
+            .builder("INVITE", cseq, ring.max_forwards, &leg.dialog.invite_via, us)
+            .field(Name::Allow, super::ALLOW)
+            .named("User-Agent", &options.user_agent);
         if let Some(queue) = &ring.queue {
             invite = invite.named("X-Tandem-Queue", queue.as_str());
         }
@@ -200,10 +214,10 @@ impl Leg {
         self.to = self.next_hop(flow);
     }
 
-    fn builder(&self, method: &str, cseq: u32, via: &str, us: std::net::SocketAddr) -> Builder {
+    fn builder(&self, method: &str, cseq: u32, max_forwards: u8, via: &str, us: std::net::SocketAddr) -> Builder {
         let mut builder = Builder::request(method, &self.dialog.remote_target)
             .field(Name::Via, via)
-            .field(Name::MaxForwards, "69")
+            .field(Name::MaxForwards, max_forwards.to_string())
             .field(Name::From, &self.dialog.local)
             .field(Name::To, &self.dialog.remote)
             .field(Name::CallId, &self.dialog.call_id)
@@ -223,7 +237,7 @@ impl Leg {
         // An ACK of a 200 has a branch of its own: its number lies beside the INVITE's.
         let branch = names::branch(self.id, options.edge.node, if method == "ACK" { number + 1_000_000 } else { number });
         let via = format!("SIP/2.0/{} {us};branch={branch};rport", transport_name(self.to.transport()));
-        self.builder(method, number, &via, us)
+        self.builder(method, number, 70, &via, us)
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{
-    Destination, Due, Flow, QUEUED_EVERY, Stack, T1, T64,
-    client::{ClientKey, Purpose},
+    Destination, Due, QUEUED_EVERY, Stack, T1, T64,
+    client::Purpose,
     leg::{Leg, Phase, contact},
     reliable,
 };
@@ -28,9 +28,13 @@ impl Stack {
     pub fn order(&mut self, now: Instant, order: &Order) {
         if let Some(leg) = self.legs.get_mut(&order.leg) {
             if leg.last_order.is_some_and(|last| order.id <= last) {
-                return;
+                // Whoever repeats it may not have heard what a refused leg came to.
+                let last = leg.last_report.as_deref().cloned();
+                return self.out.extend(last.map(super::Output::Report));
             }
             leg.last_order = Some(order.id);
+        } else if let Some(last) = self.ended.repeated(order) {
+            return self.out.push_back(super::Output::Report(last));
         }
         match &order.action {
             Action::Ring(ring) => {
@@ -54,86 +58,6 @@ impl Stack {
     fn gone(&mut self, domain: &DomainId, leg: LegId) {
         let report = LegReport { domain: domain.clone(), leg, edge: self.options.edge, seq: u32::MAX, event: LegEvent::Ended };
         self.out.push_back(super::Output::Report(report));
-    }
-
-    fn ring(&mut self, now: Instant, order: &Order, ring: &crate::core::effect::Ring) {
-        let made = Leg::phone(order.leg, order.domain.clone(), ring, &self.options, |to| self.address(to));
-        let Some((mut leg, invite)) = made else {
-            let event = LegEvent::Unreachable { status: 503 };
-            let report = LegReport { domain: order.domain.clone(), leg: order.leg, edge: self.options.edge, seq: 1, event };
-            return self.out.push_back(super::Output::Report(report));
-        };
-        leg.last_order = Some(order.id);
-        let to = leg.to.clone();
-        let parsed = crate::sip::message::parse(&invite).expect("the stack reads what it writes");
-        leg.ring = ClientKey::of(&parsed);
-        self.legs.insert(order.leg, leg);
-        self.send(now, order.leg, Purpose::Ring, to, invite);
-    }
-
-    pub(super) fn ring_failed(&mut self, id: LegId, status: u16) {
-        let wanted = self.legs.get(&id).is_some_and(|leg| leg.cancel_wanted);
-        self.report(id, if wanted { LegEvent::Ended } else { LegEvent::Unreachable { status } });
-        self.legs.remove(&id);
-    }
-
-    pub(super) fn ring_answered(&mut self, now: Instant, id: LegId, key: &ClientKey, flow: Flow, message: &Message) {
-        let status = message.status();
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        match status {
-            100..=199 => {
-                let first = !leg.proceeding;
-                leg.proceeding = true;
-                if leg.cancel_wanted && first {
-                    self.send_cancel(now, id);
-                } else if status > 100 && first | (status == 180) && !leg.cancel_wanted {
-                    leg.learn(message, flow);
-                    let dialog = leg.dialog.clone();
-                    self.report(id, LegEvent::Ringing { dialog });
-                }
-            }
-            200..=299 => {
-                leg.learn(message, flow);
-                leg.phase = Phase::Answered;
-                let cancelled = leg.cancel_wanted;
-                let offered = self.clients.get(key).is_some_and(|client| !client.request.body.is_empty());
-                if offered || cancelled {
-                    self.ack_phone(id, key, b"");
-                } else if let Some(leg) = self.legs.get_mut(&id) {
-                    leg.ack_owed = Some((key.clone(), 1));
-                }
-                if cancelled {
-                    return self.hang_up(now, id);
-                }
-                let Some(leg) = self.legs.get(&id) else { return };
-                let event = LegEvent::Answered { dialog: leg.dialog.clone(), sdp: Sdp::from(message.body.to_vec()) };
-                self.report(id, event);
-            }
-            _ => {
-                let event = if leg.cancel_wanted {
-                    LegEvent::Ended
-                } else {
-                    LegEvent::Refused { status, reason: String::new(), contacts: message.all(Name::Contact) }
-                };
-                self.report(id, event);
-                self.legs.remove(&id);
-            }
-        }
-    }
-
-    /// Acknowledges a phone's 200, with the answer to its offer if the offer was late.
-    pub(super) fn ack_phone(&mut self, id: LegId, key: &ClientKey, answer: &[u8]) {
-        let Some(leg) = self.legs.get(&id) else { return };
-        let us = self.address(&leg.to);
-        let leg = self.legs.get_mut(&id).expect("looked up above");
-        let number = self.clients.get(key).and_then(|client| client.request.cseq()).map_or(1, |(number, _)| number);
-        let ack = leg.request("ACK", Some(number), &self.options, us).body("application/sdp", answer);
-        if leg.phase == Phase::Answered {
-            leg.phase = Phase::Confirmed;
-        }
-        let to = leg.to.clone();
-        self.keep_ack(key, ack.clone());
-        self.transmit(to, ack);
     }
 
     fn queued(&mut self, now: Instant, id: LegId) {
@@ -265,12 +189,13 @@ impl Stack {
                 }
             }
             (Phase::Answered | Phase::Confirmed, _) => {
-                if let Some((key, _)) = leg.ack_owed.take() {
+                if let Some(key) = leg.ack_owed.take() {
                     // A late offer nobody answered: the dialog must be confirmed before it can be ended.
                     self.ack_phone(id, &key, b"");
                 }
                 self.bye(now, id);
             }
+            (Phase::Refused, _) => self.parted(id),
             (Phase::Leaving, _) => {}
         }
     }
@@ -286,7 +211,7 @@ impl Stack {
     }
 
     /// A CANCEL repeats the INVITE's Via, request-URI and CSeq number (§9.1).
-    fn send_cancel(&mut self, now: Instant, id: LegId) {
+    pub(super) fn send_cancel(&mut self, now: Instant, id: LegId) {
         let Some(client) = self.legs[&id].ring.as_ref().and_then(|key| self.clients.get(key)) else { return };
         let (bytes, to) = (cancel_of(&client.request), client.to.clone());
         self.send(now, id, Purpose::Cancel, to, bytes);
@@ -301,8 +226,7 @@ impl Stack {
 
     /// The leg is over and this edge knows it no more.
     pub(super) fn parted(&mut self, id: LegId) {
-        self.report(id, LegEvent::Ended);
-        self.legs.remove(&id);
+        self.finish(id, LegEvent::Ended);
     }
 
     /// Ends a dead node's leg from its replicated dialog.
@@ -321,7 +245,7 @@ impl Stack {
                 .field(Name::From, &dialog.local)
                 .field(Name::To, &dialog.remote)
                 .field(Name::CallId, &dialog.call_id)
-                .field(Name::CSeq, "1 CANCEL")
+                .field(Name::CSeq, format!("{} CANCEL", dialog.local_cseq))
                 .empty()
         } else {
             leg.dialog.local_cseq += CSEQ_JUMP;

@@ -153,8 +153,7 @@ impl Stack {
         if open && waiting {
             self.answer(now, &invite, 487, "Request Terminated", &[], b"");
             if let Some(leg) = leg {
-                self.report(leg, LegEvent::HungUp { cause: HangUpCause::Cancel });
-                self.legs.remove(&leg);
+                self.finish(leg, LegEvent::HungUp { cause: HangUpCause::Cancel });
             }
         }
     }

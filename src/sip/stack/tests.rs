@@ -46,7 +46,7 @@ impl Bench {
         while let Some(output) = self.stack.poll() {
             match output {
                 Output::Transmit { to, bytes } => self.sent.push((to, parse(&bytes).expect("well-formed"))),
-                Output::Report(report) => self.reports.push(report),
+                Output::Report(report) | Output::Refused { report, .. } => self.reports.push(report),
                 Output::Request { tx, .. } => self.requests.push(tx),
                 Output::Unknown { tx, .. } => self.unknown.push(tx),
                 Output::Foreign { node, .. } => self.foreign.push(node),
@@ -342,4 +342,42 @@ fn the_heir_of_a_dead_node_ends_its_legs_with_a_later_cseq() {
     assert_eq!(heir.last("BYE").cseq(), Some((1_002, Method::Bye)));
     heir.phone_answers("BYE", 200, "");
     assert!(matches!(heir.event(), LegEvent::Ended));
+}
+
+#[test]
+fn a_refused_leg_is_tried_again_with_a_new_cseq_and_a_repeated_order_hears_the_last_report() {
+    let mut bench = Bench::new();
+    bench.arrive("", "v=0");
+    let leg = bench.ring(Some("v=0"));
+    let first = bench.last("INVITE").clone();
+    bench.phone_answers("INVITE", 407, "");
+    let ring = Ring {
+        target: Target::Contact { uri: format!("sip:alice@{PHONE}") },
+        caller: Party::default(),
+        queue: None,
+        trunk: None,
+        sdp: Some(Sdp::from(b"v=0".to_vec())),
+        headers: vec![("Proxy-Authorization".into(), "Digest x".into())],
+        max_forwards: 9,
+    };
+    assert!(bench.stack.retry(bench.now, leg, &ring));
+    bench.drain();
+    let again = bench.last("INVITE").clone();
+    assert_eq!((again.cseq(), again.from_tag(), again.call_id()), (Some((2, Method::Invite)), first.from_tag(), first.call_id()));
+    assert_eq!((again.text(Name::ProxyAuthorization), again.text(Name::MaxForwards)), ("Digest x".into(), "9".into()));
+    bench.phone_answers("INVITE", 486, "");
+    bench.pass(Duration::from_secs(40));
+    assert!(!bench.stack.retry(bench.now, leg, &ring), "too late");
+    let (reports, invites) = (bench.reports.len(), bench.count("INVITE"));
+    let order = Order {
+        id: EffectId { group: 1, index: bench.orders, n: 0 },
+        domain: "demo".into(),
+        leg,
+        edge: EDGE,
+        action: Action::Ring(Box::new(ring)),
+    };
+    bench.stack.order(bench.now, &order);
+    bench.drain();
+    assert_eq!((bench.count("INVITE"), bench.reports.len()), (invites, reports + 1));
+    assert_eq!(bench.reports[reports], bench.reports[reports - 1], "the same report, same number");
 }
