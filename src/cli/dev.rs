@@ -148,8 +148,10 @@ async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) ->
             _ = interrupt.recv() => break,
         }
     }
-    drop(show);
-    println!("draining");
+    if let Some(show) = &show {
+        show.wind_down();
+    }
+    println!("\ndraining");
     tokio::select! {
         () = stop(args, nodes, &mut deaths) => {}
         _ = terminate.recv() => {}

@@ -21,7 +21,7 @@ pub struct Error(String, String);
 
 /// The consensus library tells every step of every group, and every try to reach a dead peer, at these levels. What an
 /// operator must know of it the cluster logs itself. A level that names the library wins over this.
-const QUIET: &str = "openraft=error";
+const QUIET: &str = "openraft=error,openraft::raft::raft_inner=off";
 
 /// Installs the process-wide subscriber. Output goes to standard error, since standard output belongs to results.
 ///

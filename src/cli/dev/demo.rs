@@ -11,6 +11,7 @@ mod summary;
 use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 
 use tokio::{net::UdpSocket, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use super::{Args, Folder};
 use crate::cli::Failure;
@@ -25,8 +26,9 @@ const TALK_MS: std::ops::Range<u64> = 3_000..8_000;
 const PATIENCE: Duration = Duration::from_secs(45);
 /// Where the demo agents' phones listen: this far above the SIP base port.
 const AGENT_PORT_ABOVE: u16 = 50;
-/// The demo agents. Two more than the load needs on average, so that queues build up and empty again.
-const AGENTS: [&str; 8] = ["ada", "bela", "chidi", "dana", "emil", "farah", "gus", "hana"];
+/// The demo agents: one more than the load keeps busy on average, so that a queue builds up and empties again.
+const AGENTS: [&str; 16] =
+    ["ada", "bela", "chidi", "dana", "emil", "farah", "gus", "hana", "ines", "jun", "kofi", "lena", "mira", "noor", "omar", "pia"];
 
 const HEAD: &str = r#"# The demo tenant of `tandem dev --demo`.
 [tenant]
@@ -68,7 +70,17 @@ const fn agent_port(args: &Args) -> u16 {
 
 /// The running show; it ends when dropped.
 #[derive(Debug)]
-pub(super) struct Show(#[expect(dead_code, reason = "dropping it stops the tasks")] JoinSet<()>);
+pub(super) struct Show {
+    _tasks: JoinSet<()>,
+    no_more_calls: CancellationToken,
+}
+
+impl Show {
+    /// Nobody dials any more; whoever waits or talks goes on, so that a drain has calls to wait for and they end well.
+    pub(super) fn wind_down(&self) {
+        self.no_more_calls.cancel();
+    }
+}
 
 /// Starts agents, callers and the summary line.
 pub(super) async fn start(args: &Args, folder: &Folder) -> Result<Show, Failure> {
@@ -86,11 +98,12 @@ pub(super) async fn start(args: &Args, folder: &Folder) -> Result<Show, Failure>
         folder.token_file().display(),
         folder.path().display()
     );
+    let no_more_calls = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(agents::run(phones));
-    tasks.spawn(callers::run(lines, nodes));
+    tasks.spawn(callers::run(lines, nodes, no_more_calls.clone()));
     tasks.spawn(summary::run(http, folder.token()?));
-    Ok(Show(tasks))
+    Ok(Show { _tasks: tasks, no_more_calls })
 }
 
 /// A random duration in a range of milliseconds.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::net::UdpSocket;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     CALLS_PER_S, PATIENCE,
@@ -48,13 +49,14 @@ struct Lines {
     callers: BTreeMap<String, Caller>,
     next_node: usize,
     next_call: Instant,
+    no_more_calls: CancellationToken,
 }
 
 type Datagram = (Vec<u8>, SocketAddr);
 
-pub(super) async fn run(socket: UdpSocket, nodes: Vec<SocketAddr>) {
+pub(super) async fn run(socket: UdpSocket, nodes: Vec<SocketAddr>, no_more_calls: CancellationToken) {
     let here = socket.local_addr().expect("a bound socket has an address");
-    let mut lines = Lines { here, nodes, callers: BTreeMap::new(), next_node: 0, next_call: Instant::now() };
+    let mut lines = Lines { here, nodes, callers: BTreeMap::new(), next_node: 0, next_call: Instant::now(), no_more_calls };
     let mut buffer = vec![0; 65_535];
     let mut tick = tokio::time::interval(TICK);
     loop {
@@ -115,7 +117,7 @@ impl Lines {
 
     fn advance(&mut self, now: Instant) -> Vec<Datagram> {
         let mut out = Vec::new();
-        if self.next_call <= now && self.callers.len() < CALLERS_MAX {
+        if self.next_call <= now && self.callers.len() < CALLERS_MAX && !self.no_more_calls.is_cancelled() {
             let gap_ms = (1000.0 / CALLS_PER_S) as u64;
             self.next_call = now + some_ms(gap_ms / 2..gap_ms * 3 / 2);
             self.next_node = (self.next_node + 1) % self.nodes.len();
