@@ -1,9 +1,9 @@
 //! What the edge needs of the rest of its node, small enough to be played by a test.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tandem_cluster::{BoxFuture, NodeState};
+use tandem_cluster::{BoxFuture, NodeState, NodeStatus};
 use tokio::sync::watch;
 
 use crate::{
@@ -12,8 +12,12 @@ use crate::{
         Outcome,
         command::{Arrive, Envelope, LegReport},
         id::{DomainId, Edge, LegId, NodeId},
+        party::Transport,
     },
 };
+
+/// What Via and Contact say for the flows of each node, by transport.
+pub type NodeAddresses = BTreeMap<NodeId, BTreeMap<Transport, SocketAddr>>;
 
 /// The live actors and the cluster, as the edge uses them.
 pub trait Backend: Send + Sync + 'static {
@@ -25,6 +29,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// True once a majority withdrew its support of this life of the node: its legs are no longer its own, for good.
     fn is_lost(&self) -> bool;
+
+    /// How the nodes' flows are addressed.
+    fn nodes(&self) -> NodeAddresses;
 
     /// Commits an arrival.
     fn arrive(&self, arrive: Arrive, deadline: Duration) -> BoxFuture<Result<Outcome, Error>>;
@@ -58,6 +65,18 @@ impl Backend for Handle {
         let nodes = self.cluster().nodes();
         let table = nodes.borrow();
         table.get(&me.node.0).is_some_and(|status| status.incarnation > me.incarnation || status.state == NodeState::Lost)
+    }
+
+    /// Nodes announce their sockets in the attributes `sip` (UDP and TCP) and `sip_tls`.
+    fn nodes(&self) -> NodeAddresses {
+        let nodes = self.cluster().nodes();
+        let table = nodes.borrow();
+        let addresses = |status: &NodeStatus| {
+            let of = |key: &str| status.attributes.get(key).and_then(|text| text.parse().ok());
+            let plain = of("sip").map_or(Vec::new(), |addr| vec![(Transport::Udp, addr), (Transport::Tcp, addr)]);
+            plain.into_iter().chain(of("sip_tls").map(|addr| (Transport::Tls, addr))).collect()
+        };
+        table.iter().map(|(id, status)| (NodeId(*id), addresses(status))).collect()
     }
 
     fn arrive(&self, arrive: Arrive, deadline: Duration) -> BoxFuture<Result<Outcome, Error>> {
