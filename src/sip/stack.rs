@@ -5,10 +5,12 @@
 //! a retransmission and any node can say whose leg a message belongs to.
 
 mod client;
+mod ended;
 mod inside;
 mod leg;
 mod names;
 mod orders;
+mod ring;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ use crate::{
 };
 
 use client::{Client, ClientKey};
+use ended::Ended;
 use leg::Leg;
 use server::{Server, ServerKey};
 
@@ -105,6 +108,12 @@ pub enum Output {
     },
     /// Something happened on a leg.
     Report(LegReport),
+    /// A leg's INVITE was refused or could not be delivered. The edge tries again elsewhere or with credentials
+    /// ([`Stack::retry`], any time within 32 s), or lets the report go on. `response` is empty when none came.
+    Refused {
+        report: LegReport,
+        response: Bytes,
+    },
     /// A message for a leg or transaction that another node minted: to be tunnelled there.
     Foreign {
         node: NodeId,
@@ -141,6 +150,8 @@ enum Due {
     Queued(LegId),
     Reliable(LegId),
     Session(LegId),
+    /// A refused leg is forgotten unless it was tried again.
+    Refused(LegId),
 }
 
 /// The stack of one edge.
@@ -152,6 +163,8 @@ pub struct Stack {
     pending: BTreeMap<TxId, ServerKey>,
     clients: HashMap<ClientKey, Client>,
     legs: BTreeMap<LegId, Leg>,
+    /// Legs that are over: a repeated order must not raise them again, and hears their last report once more.
+    ended: Ended,
     due: BTreeMap<(Instant, u64), Due>,
     counter: u64,
     out: VecDeque<Output>,
@@ -166,6 +179,7 @@ impl Stack {
             pending: BTreeMap::new(),
             clients: HashMap::new(),
             legs: BTreeMap::new(),
+            ended: Ended::default(),
             due: BTreeMap::new(),
             counter: 0,
             out: VecDeque::new(),
@@ -325,6 +339,7 @@ impl Stack {
                 Due::Queued(leg) => self.queued_again(now, leg),
                 Due::Reliable(leg) => self.reliable_resend(now, leg),
                 Due::Session(leg) => self.session_due(now, leg),
+                Due::Refused(leg) => self.refused_over(leg),
             }
         }
     }
@@ -348,10 +363,29 @@ impl Stack {
 
     /// Reports on a leg, numbered; unknown legs have nothing to say.
     fn report(&mut self, id: LegId, event: LegEvent) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
+        if let Some(report) = self.numbered(id, event) {
+            self.out.push_back(Output::Report(report));
+        }
+    }
+
+    fn numbered(&mut self, id: LegId, event: LegEvent) -> Option<LegReport> {
+        let leg = self.legs.get_mut(&id)?;
         leg.seq += 1;
-        let report = LegReport { domain: leg.domain.clone(), leg: id, edge: self.options.edge, seq: leg.seq, event };
-        self.out.push_back(Output::Report(report));
+        Some(LegReport { domain: leg.domain.clone(), leg: id, edge: self.options.edge, seq: leg.seq, event })
+    }
+
+    /// The last report on a leg; this edge knows it no more.
+    fn finish(&mut self, id: LegId, event: LegEvent) {
+        if let Some(report) = self.numbered(id, event) {
+            self.out.push_back(Output::Report(report.clone()));
+            self.forget(id, report);
+        }
+    }
+
+    fn forget(&mut self, id: LegId, last: LegReport) {
+        if let Some(leg) = self.legs.remove(&id) {
+            self.ended.remember(id, leg.last_order, last);
+        }
     }
 
     /// Our address as seen by whoever is at the other end of `to`.
