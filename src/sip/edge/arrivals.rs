@@ -32,8 +32,6 @@ enum Stage {
     /// Its arrival is being committed; what its leg reports meanwhile waits.
     Arriving(Vec<LegReport>),
     Live,
-    /// Its arrival was refused, so nobody knows of it and nobody need hear of its end.
-    Refused,
 }
 
 /// A call whose caller leg is here.
@@ -44,6 +42,12 @@ pub(super) struct Live {
     pub(super) admitted_at: Instant,
     /// Contact of the phone that answered it.
     pub(super) phone: Option<String>,
+}
+
+impl Live {
+    pub(super) const fn is_arriving(&self) -> bool {
+        matches!(self.stage, Stage::Arriving(_))
+    }
 }
 
 impl Worker {
@@ -152,43 +156,50 @@ impl Worker {
         let took = now.saturating_duration_since(live.admitted_at);
         metrics::histogram!(names::ARRIVAL_COMMIT_SECONDS).record(took.as_secs_f64());
         self.admission.committed(now, took);
-        let Stage::Arriving(held) = std::mem::replace(&mut live.stage, Stage::Live) else { return };
-        let retry = Some(self.retry_after_s());
-        let refusal = match outcome {
+        let held = match std::mem::replace(&mut live.stage, Stage::Live) {
+            Stage::Arriving(held) => held,
+            Stage::Live => return,
+        };
+        let retry_after_s = Some(self.retry_after_s());
+        match outcome {
             Ok(Outcome::Rejected(reason)) => {
                 tracing::debug!(%call, %reason, "arrival rejected");
-                let (status, busy) = status_of(&reason);
-                Some((status, reason.to_string(), retry.filter(|_| busy), true))
+                let (status, soon) = status_of(&reason);
+                self.refuse_call(now, call, status, &reason.to_string(), retry_after_s.filter(|_| soon));
             }
-            Ok(_) => None,
+            Err(error @ Error::Indefinite(_)) => {
+                tracing::info!(%call, %error, "arrival not committed in time");
+                held.into_iter().for_each(|report| self.note_call(report));
+                self.end_unknown_call(now, call, retry_after_s);
+            }
             Err(error) => {
                 tracing::info!(%call, %error, "arrival not committed");
-                // Unknown outcome: the call may exist, so its end is reported and the refusal waits for the lease.
-                Some((503, "no commit in time".to_owned(), retry, !matches!(error, Error::Indefinite(_))))
+                self.refuse_call(now, call, 503, "not available", retry_after_s);
             }
-        };
-        let nobody_knows = refusal.as_ref().is_some_and(|(.., definite)| *definite);
-        if nobody_knows && let Some(live) = self.calls.get_mut(&call) {
-            live.stage = Stage::Refused;
-        }
-        for report in held {
-            self.note_call(report);
-        }
-        if let Some((status, reason, retry_after_s, definite)) = refusal {
-            self.reject(now, call, Action::Reject { status, reason, retry_after_s }, definite);
+            Ok(_) => held.into_iter().for_each(|report| self.note_call(report)),
         }
     }
 
-    /// Refuses a caller whose arrival came to nothing. `plain` when no other node can own the call.
-    fn reject(&mut self, now: Instant, call: CallId, action: Action, plain: bool) {
-        let Some(live) = self.calls.get(&call) else { return };
-        // It comes before every order of the log, and for this leg there will be none.
-        let id = EffectId { group: 0, index: 0, n: 0 };
-        let order = Order { id, domain: live.account.0.clone(), leg: LegId::caller(call), edge: self.me, action };
-        self.plain_answer = plain;
-        self.stack.order(now, &order);
+    /// Refuses a caller whose call nobody knows of: no lease is needed for that, and no report follows.
+    fn refuse_call(&mut self, now: Instant, call: CallId, status: u16, reason: &str, retry_after_s: Option<u32>) {
+        if let Some(live) = self.calls.remove(&call) {
+            self.admission.gone(&live.account);
+        }
+        self.plain_answer = true;
+        self.stack.refuse_call(now, call, status, reason, retry_after_s);
         self.drain(now);
         self.plain_answer = false;
+    }
+
+    /// Refuses a caller whose call may exist: its end is reported, so that it ends there too.
+    fn end_unknown_call(&mut self, now: Instant, call: CallId, retry_after_s: Option<u32>) {
+        let Some(live) = self.calls.get(&call) else { return };
+        // It comes before every order of the log; should one follow, it finds the leg gone and is answered so.
+        let id = EffectId { group: 0, index: 0, n: 0 };
+        let action = Action::Reject { status: 503, reason: "no commit in time".to_owned(), retry_after_s };
+        let order = Order { id, domain: live.account.0.clone(), leg: LegId::caller(call), edge: self.me, action };
+        self.stack.order(now, &order);
+        self.drain(now);
     }
 
     /// Keeps the books on a report's call and passes it on, or holds it until the arrival is committed.
@@ -205,7 +216,6 @@ impl Worker {
                 return;
             }
             Stage::Live => self.backend.report(report),
-            Stage::Refused => {}
         }
         if over && let Some(live) = self.calls.remove(&call) {
             self.admission.gone(&live.account);

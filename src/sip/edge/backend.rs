@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tandem_cluster::{BoxFuture, NodeState, NodeStatus};
+use tandem_cluster::{BoxFuture, NodeStatus};
 use tokio::sync::watch;
 
 use crate::{
@@ -21,14 +21,11 @@ pub type NodeAddresses = BTreeMap<NodeId, BTreeMap<Transport, SocketAddr>>;
 
 /// The live actors and the cluster, as the edge uses them.
 pub trait Backend: Send + Sync + 'static {
-    /// This life of this node.
+    /// This life of this node; it changes when a majority gave the last one up.
     fn edge(&self) -> Edge;
 
     /// True while this node may act for its legs.
     fn lease_valid(&self) -> bool;
-
-    /// True once a majority withdrew its support of this life of the node: its legs are no longer its own, for good.
-    fn is_lost(&self) -> bool;
 
     /// How the nodes' flows are addressed.
     fn nodes(&self) -> NodeAddresses;
@@ -58,13 +55,6 @@ impl Backend for Handle {
 
     fn lease_valid(&self) -> bool {
         self.cluster().lease_valid()
-    }
-
-    fn is_lost(&self) -> bool {
-        let me = Self::edge(self);
-        let nodes = self.cluster().nodes();
-        let table = nodes.borrow();
-        table.get(&me.node.0).is_some_and(|status| status.incarnation > me.incarnation || status.state == NodeState::Lost)
     }
 
     /// Nodes announce their sockets in the attributes `sip` (UDP and TCP) and `sip_tls`.

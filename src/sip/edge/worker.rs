@@ -168,7 +168,10 @@ impl Worker {
 
     /// Looks at what changes by itself: lease, directory, drain; and every `TICK` at what changes seldom.
     fn renew(&mut self, now: Instant) {
-        let lease = self.backend.lease_valid();
+        let (lease, life) = (self.backend.lease_valid(), self.backend.edge());
+        if life != self.me {
+            self.lose(life);
+        }
         if lease && !self.lease {
             self.lease = true;
             self.release();
@@ -185,9 +188,6 @@ impl Worker {
             return;
         }
         self.ticked = now;
-        if !lease && self.backend.is_lost() {
-            self.lose();
-        }
         self.stack.set_nodes(self.backend.nodes());
         self.registrar.expire(now);
         metrics::gauge!(names::CALLS).set(self.calls.len() as f64);
@@ -195,17 +195,21 @@ impl Worker {
         metrics::gauge!(names::ARRIVALS_BOUND).set(self.admission.bound() as f64);
     }
 
-    /// A majority withdrew its support of this life of the node: its legs belong to others, and it says nothing more.
-    fn lose(&mut self) {
-        if self.calls.is_empty() && self.withheld.is_empty() && self.stack.legs().next().is_none() {
-            return;
-        }
-        tracing::warn!(calls = self.calls.len(), "this node was given up by the others and forgets its calls");
-        self.stack = new_stack(&self.transport, &self.options, self.me);
+    /// A majority gave this life of the node up and it began another: the legs of the old one belong to others, and
+    /// nothing more is said for them. Whoever still asks is told that they are gone.
+    fn lose(&mut self, life: Edge) {
+        tracing::warn!(calls = self.calls.len(), incarnation = life.incarnation, "this node was given up by the others and begins anew");
+        self.me = life;
+        self.stack = new_stack(&self.transport, &self.options, life);
+        self.stack.set_nodes(self.backend.nodes());
         self.withheld.clear();
         self.phones.clear();
         for (_, live) in self.calls.drain() {
             self.admission.gone(&live.account);
+            if live.is_arriving() {
+                // Its commit still comes to an end, which finds no call any more.
+                self.admission.committed(Instant::now(), std::time::Duration::ZERO);
+            }
         }
     }
 
