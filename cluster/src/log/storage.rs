@@ -68,6 +68,7 @@ impl NodeLog {
         self.groups.lock().keys().copied().collect()
     }
 
+    #[cfg(test)]
     pub(crate) fn wal(&self) -> &Wal {
         &self.wal
     }
