@@ -36,7 +36,7 @@ use crate::core::{
 };
 use limits::{EVENTS_MAX, PAGE_MAX};
 use machine::{CoreMachine, Partition};
-use shared::{Counts, Shared};
+use shared::Shared;
 use wire::{Answer, Ask};
 
 /// Why an operation could not be carried out. Domain answers are not here: they are [`Outcome::Rejected`].

@@ -89,6 +89,7 @@ pub async fn announce_death(config: &Node) -> Result<usize, String> {
 pub async fn run(config: Node) -> Result<(), Error> {
     let signals = Signals::new()?;
     let metrics = telemetry::install_metrics().map_err(|e| Error::Metrics(e.to_string()))?;
+    crate::sip::edge::metrics::describe();
     make_data_dir(&config.data_dir)?;
     let inbox = forward::Inbox::default();
     let prepared = actor::Prepared::new(config.data_dir.clone());

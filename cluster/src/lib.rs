@@ -23,6 +23,11 @@ pub use api::{
 pub use machine::{Entry, Machine, MachineFactory};
 pub use node::announce_death;
 
+/// What the consensus library's log lines are filed under, and the filter that keeps them to what an operator must know: it
+/// tells every step of every group, and every try to reach a dead peer. The cluster logs itself what matters of it.
+pub const LOG_TARGET: &str = "openraft";
+pub const LOG_QUIET: &str = "openraft=error,openraft::raft::raft_inner=off";
+
 /// A node of the cluster; chosen by the operator, never reused for a wiped disk.
 pub type NodeId = u64;
 /// A Raft group. Group 0 is the meta group; 1..=N are the partitions.

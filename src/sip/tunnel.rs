@@ -10,7 +10,7 @@ use super::{
     limits::TUNNEL_FRAME_BYTES_MAX,
     stack::{Destination, Flow},
 };
-use crate::core::{id::NodeId, party::Transport};
+use crate::core::{codec, id::NodeId, party::Transport};
 
 /// A tunnelled message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,9 +46,10 @@ impl Frame {
             Self::From(flow, bytes) => (true, flow, bytes),
         };
         let head = Head { from, transport: flow.transport, local: flow.local, remote: flow.remote, conn: flow.conn };
-        let head = bincode::serde::encode_to_vec(head, bincode::config::standard()).expect("a flow has no unencodable part");
-        let mut out = BytesMut::with_capacity(1 + head.len() + bytes.len());
+        let head = codec::encode(&head);
+        let mut out = BytesMut::with_capacity(3 + head.len() + bytes.len());
         out.extend_from_slice(&[VERSION]);
+        out.extend_from_slice(&(head.len() as u16).to_le_bytes());
         out.extend_from_slice(&head);
         out.extend_from_slice(bytes);
         out.freeze()
@@ -62,10 +63,11 @@ impl Frame {
         if frame.len() > TUNNEL_FRAME_BYTES_MAX || frame.first() != Some(&VERSION) {
             return Err(NotAFrame);
         }
-        let (head, len): (Head, usize) =
-            bincode::serde::decode_from_slice(&frame[1..], bincode::config::standard()).map_err(|_| NotAFrame)?;
+        let (len, rest) = frame[1..].split_first_chunk::<2>().ok_or(NotAFrame)?;
+        let len = usize::from(u16::from_le_bytes(*len));
+        let head: Head = codec::decode(rest.get(..len).ok_or(NotAFrame)?).map_err(|_| NotAFrame)?;
         let flow = |via| Flow { transport: head.transport, local: head.local, remote: head.remote, conn: head.conn, via };
-        let bytes = frame.slice(1 + len..);
+        let bytes = frame.slice(3 + len..);
         Ok(if head.from { Self::From(flow(Some(sender)), bytes) } else { Self::To(flow(None), bytes) })
     }
 }

@@ -1,3 +1,5 @@
+//! Admission in virtual time: buckets, limits, health.
+
 use std::collections::VecDeque;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Digest against the vectors of RFC 7616, and nonces any node can check.
+
 use super::*;
 
 const NONCE: &str = "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v";

@@ -1,3 +1,5 @@
+//! Framing however the bytes are cut, and what is refused.
+
 use proptest::prelude::*;
 
 use super::*;

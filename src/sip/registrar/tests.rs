@@ -1,3 +1,5 @@
+//! Registrations in virtual time: what is committed, what is kept local, what is refused.
+
 use super::*;
 use crate::{
     core::{id::NodeId, party::Transport},

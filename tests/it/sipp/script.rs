@@ -200,5 +200,11 @@ pub fn answered(name: &str, talk_ms: u32) -> Script {
 
 /// A phone that rings, answers and waits for the BYE.
 pub fn answers(name: &str) -> Script {
-    Script::phone(name).receive_invite().respond(180, "Ringing", "", false).respond(200, "OK", "", true).receive("ACK").receive("BYE").ok(false)
+    Script::phone(name)
+        .receive_invite()
+        .respond(180, "Ringing", "", false)
+        .respond(200, "OK", "", true)
+        .receive("ACK")
+        .receive("BYE")
+        .ok(false)
 }
