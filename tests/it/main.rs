@@ -4,5 +4,6 @@ mod api;
 mod cli;
 mod harness;
 mod serve;
+mod sip;
 mod sipp;
 mod tidy;

@@ -70,7 +70,11 @@ impl Worker {
     fn options(&mut self, now: Instant, tx: TxId) {
         match self.admission.health(self.lease) {
             Ok(()) => {
-                let headers = [("Accept", "application/sdp".to_owned()), ("Supported", "100rel, timer, path, outbound".to_owned())];
+                let headers = [
+                    ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, UPDATE, INFO, PRACK".to_owned()),
+                    ("Accept", "application/sdp".to_owned()),
+                    ("Supported", "100rel, timer, path, outbound".to_owned()),
+                ];
                 self.answer(now, tx, 200, "OK", &headers);
             }
             Err(_) => self.answer(now, tx, 503, "Service Unavailable", &[("Retry-After", self.retry_after_s().to_string())]),
