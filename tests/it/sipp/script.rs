@@ -11,6 +11,8 @@ pub struct Script {
     /// CSeq of the next request we send.
     cseq: u32,
     caller: bool,
+    /// Steps so far: SIPp numbers branches by step, and the INVITE's is 0.
+    index: u32,
 }
 
 const SDP: &str = "v=0\no=user 53655765 2353687637 IN IP4 [local_ip]\ns=-\nc=IN IP4 [local_ip]\nt=0 0\nm=audio 6000 RTP/AVP 0 101\na=rtpmap:0 PCMU/8000\na=rtpmap:101 telephone-event/8000\n";
@@ -19,11 +21,11 @@ const VIA: &str = "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[bran
 
 impl Script {
     pub fn caller(name: &str) -> Self {
-        Self { name: name.to_owned(), steps: String::new(), cseq: 1, caller: true }
+        Self { name: name.to_owned(), steps: String::new(), cseq: 1, caller: true, index: 0 }
     }
 
     pub fn phone(name: &str) -> Self {
-        Self { name: name.to_owned(), steps: String::new(), cseq: 1, caller: false }
+        Self { name: name.to_owned(), steps: String::new(), cseq: 1, caller: false, index: 0 }
     }
 
     pub fn xml(&self) -> String {
@@ -32,6 +34,7 @@ impl Script {
 
     /// Any step in SIPp's own language.
     pub fn raw(mut self, step: &str) -> Self {
+        self.index += 1;
         self.steps.push_str(step);
         self.steps.push('\n');
         self
@@ -94,12 +97,16 @@ impl Script {
     }
 
     pub fn cancel(self) -> Self {
-        let message = "CANCEL sip:[service]@[remote_ip]:[remote_port] SIP/2.0\nVia: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch-1]\nFrom: \"Sipp\" <sip:5551000@[local_ip]:[local_port]>;tag=[pid]c[call_number]\nTo: <sip:[service]@[remote_ip]:[remote_port]>\nCall-ID: [call_id]\nCSeq: 1 CANCEL\nMax-Forwards: 70\nContent-Length: 0\n";
-        self.send(true, message)
+        let message = format!(
+            "CANCEL sip:[service]@[remote_ip]:[remote_port] SIP/2.0\nVia: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch-{}]\nFrom: \"Sipp\" <sip:5551000@[local_ip]:[local_port]>;tag=[pid]c[call_number]\nTo: <sip:[service]@[remote_ip]:[remote_port]>\nCall-ID: [call_id]\nCSeq: 1 CANCEL\nMax-Forwards: 70\nContent-Length: 0\n",
+            self.index
+        );
+        self.send(true, &message)
     }
 
     /// ACK of a refused INVITE, which belongs to the INVITE's transaction.
-    pub fn ack_refusal(self, branch_back: u32) -> Self {
+    pub fn ack_refusal(self) -> Self {
+        let branch_back = self.index;
         let message = format!(
             "ACK sip:[service]@[remote_ip]:[remote_port] SIP/2.0\nVia: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch-{branch_back}]\nFrom: \"Sipp\" <sip:5551000@[local_ip]:[local_port]>;tag=[pid]c[call_number]\nTo: <sip:[service]@[remote_ip]:[remote_port]>[peer_tag_param]\nCall-ID: [call_id]\nCSeq: 1 ACK\nMax-Forwards: 70\nContent-Length: 0\n"
         );
@@ -188,6 +195,7 @@ impl Script {
     }
 
     pub fn pause_ms(mut self, ms: u32) -> Self {
+        self.index += 1;
         let _ = writeln!(self.steps, "<pause milliseconds=\"{ms}\"/>");
         self
     }
