@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run build test deps verify fix bench chaos sim doc deny show
+.PHONY: run build test deps verify fix bench doc deny
 
 ## run: build, then three real nodes with demo callers and agents on this machine
 run:
@@ -45,7 +45,7 @@ deny:
 ## bench: the figures of docs/BENCHMARKS.md on this machine
 bench:
 	$(CARGO) build --release --workspace
-	./target/release/tandem-bench all
+	./target/release/tandem-bench calls
 
 doc:
 	$(CARGO) doc --workspace --no-deps

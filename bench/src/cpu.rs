@@ -1,10 +1,9 @@
-//! CPU seconds and memory of processes as the kernel counts them (`/proc/PID/stat`, `/proc/PID/statm`).
+//! CPU seconds of processes as the kernel counts them (`/proc/PID/stat`).
 
 use std::fs;
 
 /// USER_HZ has been 100 on every Linux architecture Tandem runs on since 2.6.
 const TICKS_PER_S: f64 = 100.0;
-const PAGE_BYTES: u64 = 4096;
 
 /// User plus system seconds of a process, all threads; `None` once it is gone.
 pub fn seconds(pid: u32) -> Option<f64> {
@@ -13,12 +12,6 @@ pub fn seconds(pid: u32) -> Option<f64> {
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
     Some(ticks as f64 / TICKS_PER_S)
-}
-
-/// Resident bytes of a process.
-pub fn resident_bytes(pid: u32) -> Option<u64> {
-    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    statm.split_whitespace().nth(1)?.parse::<u64>().ok().map(|pages| pages * PAGE_BYTES)
 }
 
 /// Share of all cores that anybody else used, from two readings of `/proc/stat` around a run.

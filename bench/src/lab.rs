@@ -126,11 +126,6 @@ impl Lab {
         fs::read_to_string(self.dir.join(format!("node{k}.pid"))).ok()?.trim().parse().ok()
     }
 
-    pub fn signal(&self, k: u16, signal: Signal) -> Result<(), Error> {
-        let pid = self.pid(k).and_then(|pid| Pid::from_raw(pid as i32)).ok_or_else(|| Error::Setup(format!("node {k} has no process")))?;
-        kill_process(pid, signal).map_err(|error| Error::Setup(format!("signal to node {k}: {error}")))
-    }
-
     /// CPU seconds of all node processes so far.
     pub fn cpu_seconds(&self) -> f64 {
         (1..=self.nodes).filter_map(|k| self.pid(k)).filter_map(cpu::seconds).sum()
@@ -145,27 +140,6 @@ impl Lab {
             return Err(Error::Http(format!("{url}: {} {text}", response.status())));
         }
         Ok(serde_json::from_str(&text)?)
-    }
-
-    /// Text of node `k`'s `/metrics`.
-    pub fn metrics(&self, k: u16) -> Result<String, Error> {
-        let url = format!("http://127.0.0.1:{}/metrics", self.http_base + k - 1);
-        Ok(self.http.get(&url).header("Authorization", &format!("Bearer {}", self.token)).call()?.body_mut().read_to_string()?)
-    }
-
-    pub fn post(&self, k: u16, path: &str, body: &Value) -> Result<Value, Error> {
-        let url = format!("http://127.0.0.1:{}{path}", self.http_base + k - 1);
-        let mut response = self
-            .http
-            .post(&url)
-            .header("Authorization", &format!("Bearer {}", self.token))
-            .header("Content-Type", "application/json")
-            .send(body.to_string())?;
-        let text = response.body_mut().read_to_string()?;
-        if !response.status().is_success() {
-            return Err(Error::Http(format!("{url}: {} {text}", response.status())));
-        }
-        Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? })
     }
 
     /// Every item of a collection, page by page, from any node that answers.
@@ -192,17 +166,6 @@ impl Lab {
                 None => return Ok(items),
             }
         }
-    }
-
-    /// The node that leads the partition of `tenant`.
-    pub fn leader(&self, tenant: &str) -> Result<u16, Error> {
-        for partition in self.all("/api/v1/partitions")? {
-            let domains = partition["domains"].as_array().cloned().unwrap_or_default();
-            if domains.iter().any(|domain| domain == tenant) {
-                return partition["leader"].as_u64().map(|leader| leader as u16).ok_or_else(|| Error::Setup("no leader".to_owned()));
-            }
-        }
-        Err(Error::Setup(format!("no partition holds {tenant}")))
     }
 
     /// Polls until `check` is true.

@@ -204,11 +204,6 @@ impl Sipp {
         result.first_response_ms = read_times(self.dir.path())?;
         Ok(result)
     }
-
-    /// True once every call has ended.
-    pub fn is_done(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(Some(_)))
-    }
 }
 
 impl Drop for Sipp {

@@ -206,3 +206,51 @@ fn hops_that_run_out_are_refused() {
     let script = Script::caller("hops").invite_with("Max-Forwards: 0\n", true).may(100).expect(483).ack_refusal();
     lab.caller(1, &script).passes();
 }
+
+/// A request outside every dialog, as a whole message.
+fn outside(method: &str, to_tag: &str) -> String {
+    format!(
+        "{method} sip:[service]@[remote_ip]:[remote_port] SIP/2.0\nVia: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]\nFrom: <sip:a@[local_ip]>;tag=[pid]x\nTo: <sip:[service]@[remote_ip]>{to_tag}\nCall-ID: [call_id]\nCSeq: 7 {method}\nMax-Forwards: 70\nContent-Length: 0\n"
+    )
+}
+
+#[test]
+fn a_request_of_no_known_dialog_is_answered_481_and_health_is_told() {
+    let Some(lab) = Lab::new(&[], false) else { return };
+    lab.caller(1, &Script::caller("stray").message(true, &outside("BYE", ";tag=none")).expect(481)).passes();
+    lab.caller(2, &Script::caller("health").message(true, &outside("OPTIONS", "")).expect_matching(200, "Allow:")).passes();
+}
+
+#[test]
+fn hold_is_passed_on_and_a_refused_one_leaves_the_call_up() {
+    let Some(lab) = Lab::new(&["alice"], false) else { return };
+    let phone = Script::phone("held").receive_invite().respond(180, "Ringing", "", false).respond(200, "OK", "", true).receive("ACK");
+    let phone = phone.receive_matching("INVITE", "a=sendonly").ok(true).receive("ACK");
+    let phone = lab.phone(0, &phone.receive("INVITE").refuse(488, "Not Acceptable Here").receive("ACK").receive("BYE").ok(false));
+    let caller = Script::caller("holds").invite().may(100).may(182).may(180).expect(200).ack().pause_ms(200);
+    let caller = caller.reinvite("sendonly").may(100).expect(200).ack().pause_ms(200);
+    let caller = caller.reinvite("sendrecv").may(100).expect(488).ack_in_transaction().pause_ms(200).bye().expect(200);
+    lab.caller(1, &caller).passes();
+    phone.passes();
+    assert_eq!(lab.record()["outcome"], "answered");
+}
+
+#[test]
+fn header_fields_of_the_caller_reach_the_agent() {
+    let Some(lab) = Lab::new(&["alice"], false) else { return };
+    let phone =
+        Script::phone("sees").receive_matching("INVITE", "X-Own: 42").respond(200, "OK", "", true).receive("ACK").receive("BYE").ok(false);
+    let phone = lab.phone(0, &phone);
+    let caller = Script::caller("says")
+        .invite_with("X-Own: 42\n", true)
+        .may(100)
+        .may(182)
+        .may(180)
+        .expect(200)
+        .ack()
+        .pause_ms(100)
+        .bye()
+        .expect(200);
+    lab.caller(1, &caller).passes();
+    phone.passes();
+}

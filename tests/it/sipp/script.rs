@@ -113,6 +113,12 @@ impl Script {
         self.send(false, &message)
     }
 
+    /// ACK of a refused request in the dialog, two steps after it was sent.
+    pub fn ack_in_transaction(self) -> Self {
+        let message = self.request("ACK", self.cseq, "", "").replace("[branch]", "[branch-3]");
+        self.send(false, &message)
+    }
+
     pub fn bye(self) -> Self {
         self.in_dialog("BYE", "", "")
     }
