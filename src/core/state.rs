@@ -194,7 +194,7 @@ impl State {
         }
     }
 
-    fn is_lost(&self, edge: Edge) -> bool {
+    pub(super) fn is_lost(&self, edge: Edge) -> bool {
         self.lost.get(&edge.node).is_some_and(|incarnation| edge.incarnation <= *incarnation)
     }
 
