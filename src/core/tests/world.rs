@@ -6,7 +6,6 @@ use crate::core::{
     Effects, Outcome, State,
     agent::Presence,
     cdr::ClosedCall,
-    codec,
     command::{Actor, Arrive, Command, Envelope, HangUpCause, Intent, LegEvent, LegReport},
     effect::{Action, EventKind, Order},
     id::{CallId, DomainId, Edge, LegId, NodeId},
@@ -224,9 +223,5 @@ impl World {
 
     pub(in crate::core) fn ordered(&self, leg: LegId, matches: impl Fn(&Action) -> bool) -> bool {
         self.orders.iter().any(|order| order.leg == leg && matches(&order.action))
-    }
-
-    pub(in crate::core) fn bytes(&self) -> Vec<u8> {
-        codec::encode(&self.state)
     }
 }
