@@ -76,3 +76,10 @@ pub const CONFIRM_TIMEOUT: Duration = Duration::from_millis(100);
 /// Pause between two attempts to make a survivor lead, and their number (about a minute).
 pub const SUCCESSION_PAUSE: Duration = Duration::from_millis(50);
 pub const SUCCESSION_TRIES: usize = 1_200;
+
+/// Threads of consensus and QUIC, apart from the product's.
+pub const RUNTIME_THREADS: usize = 2;
+/// How long a start waits for another process, or an earlier node of this one, to let go of the data directory.
+pub const LOCK_WITHIN: Duration = Duration::from_secs(3);
+/// How long a node with an empty disk asks the peers whether it has lived before.
+pub const WIPED_WITHIN: Duration = Duration::from_millis(800);

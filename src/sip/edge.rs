@@ -1,7 +1,167 @@
-//! The SIP edge of a node.
+//! The SIP edge of a node: sockets around a sans-IO stack, and the way of a call from its INVITE to its commit.
+//!
+//! One task drives the stack ([`worker`]); sockets, commits and look-ups run beside it and leave what they found in its
+//! inbox. The edge performs orders and reports what it sees; where a call goes is decided by the core.
 
+mod arrivals;
 mod backend;
+mod fresh;
 mod inbox;
 pub mod metrics;
+mod outbound;
+mod registers;
+mod stateless;
+mod targets;
+mod verdicts;
+mod worker;
 
-pub use backend::Backend;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+pub use backend::{Backend, NodeAddresses};
+use inbox::Inbox;
+
+use super::{
+    transport::{self, Transport},
+    tunnel::Frame,
+};
+use crate::core::{effect::Order, id::NodeId, party};
+
+/// How a node speaks SIP.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub transport: transport::Options,
+    /// Key of the digest nonces: the same on every node of the cluster, and secret.
+    pub secret: [u8; 32],
+    /// Challenge with SHA-256 beside MD5 (RFC 8760). Off by default: a phone older than that RFC stumbles over a challenge
+    /// it does not know. SHA-256 answers are accepted in any case.
+    pub challenge_sha256: bool,
+    /// `User-Agent` and `Server`.
+    pub user_agent: String,
+    /// Calls at once whose caller leg is here; 0 means no bound but that of memory.
+    pub calls_max: u32,
+    /// New calls a second; 0 means that only the load decides.
+    pub calls_per_s_max: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            transport: transport::Options::default(),
+            secret: [0; 32],
+            challenge_sha256: false,
+            user_agent: concat!("Tandem/", env!("CARGO_PKG_VERSION")).to_owned(),
+            calls_max: 0,
+            calls_per_s_max: 0,
+        }
+    }
+}
+
+/// Why the edge could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Transport(#[from] transport::Error),
+}
+
+/// What the handle and the worker share.
+#[derive(Debug, Default)]
+struct Shared {
+    inbox: Inbox,
+    draining: AtomicBool,
+    stopping: AtomicBool,
+    started: AtomicBool,
+    /// Calls whose caller leg is here.
+    calls: AtomicUsize,
+}
+
+/// The edge of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    options: Arc<Options>,
+    transport: Transport,
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// Binds the sockets. The handle can be given to the actors at once; nothing is read before [`Handle::serve`].
+    ///
+    /// # Errors
+    /// When a socket cannot be bound or a certificate cannot be read.
+    pub async fn bind(options: Options) -> Result<Self, Error> {
+        let transport = Transport::bind(&options.transport).await?;
+        Ok(Self { options: Arc::new(options), transport, shared: Arc::new(Shared::default()) })
+    }
+
+    /// Starts to serve. A second call does nothing.
+    pub fn serve(&self, backend: Arc<dyn Backend>) {
+        if self.shared.started.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        tokio::spawn(worker::Worker::new(self, backend).run());
+        self.transport.start(Arc::new(worker::InboxSink(self.shared.clone())));
+    }
+
+    /// The addresses peers are told, by transport, in the order they were configured.
+    pub fn advertised(&self, transport: party::Transport) -> Vec<SocketAddr> {
+        self.transport.advertised(transport)
+    }
+
+    /// Calls whose caller leg is here, arrivals in flight included.
+    pub fn calls(&self) -> usize {
+        self.shared.calls.load(Ordering::Relaxed)
+    }
+
+    /// Open TCP and TLS connections.
+    pub fn connections(&self) -> usize {
+        self.transport.connections()
+    }
+
+    /// Refuses new calls from now on and waits until those that are here have ended. Returns how many are left at the
+    /// deadline. Everything else goes on: the sockets stay open.
+    pub async fn drain(&self, deadline: Duration) -> usize {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        self.shared.inbox.ring();
+        let until = Instant::now() + deadline;
+        while self.calls() > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.calls()
+    }
+
+    /// Closes the sockets and ends the worker.
+    pub fn shutdown(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.inbox.ring();
+        self.transport.shutdown();
+    }
+}
+
+impl crate::actor::Edge for Handle {
+    fn perform(&self, orders: Vec<Order>) {
+        self.shared.inbox.orders(orders);
+    }
+
+    fn tunnelled(&self, from: NodeId, frame: Bytes) {
+        match Frame::decode(from, &frame) {
+            Ok(Frame::To(flow, bytes)) => {
+                ::metrics::counter!(metrics::TUNNELLED_TOTAL, "direction" => "to_flow").increment(1);
+                // The sender's transaction finds out by its own timer when the flow is gone.
+                let _ = self.transport.send(&super::stack::Destination::Flow(flow), &bytes);
+            }
+            Ok(Frame::From(flow, bytes)) => {
+                ::metrics::counter!(metrics::TUNNELLED_TOTAL, "direction" => "from_flow").increment(1);
+                let _ = self.shared.inbox.message(flow, bytes, Instant::now());
+            }
+            Err(error) => tracing::warn!(%from, %error, "dropped"),
+        }
+    }
+}
