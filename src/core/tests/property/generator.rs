@@ -283,7 +283,7 @@ impl Generator {
 
     fn bind(&mut self) -> Command {
         let node = self.edge();
-        let flow = self.rng.one_in(2).then(|| FlowRef { node: node.node, incarnation: node.incarnation, flow: 1 });
+        let flow = self.rng.one_in(2).then_some(FlowRef { node: node.node, incarnation: node.incarnation, flow: 1 });
         let binding = Binding {
             instance: self.instance(),
             contact: "sip:d@192.0.2.4".into(),
