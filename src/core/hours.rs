@@ -35,20 +35,30 @@ pub fn open_at(hours: &Hours, at: WallTime) -> bool {
 /// The next moment at which `open_at` changes; `None` if it does not within 400 days.
 pub fn next_change(hours: &Hours, at: WallTime) -> Option<WallTime> {
     let now = open_at(hours, at);
-    let start = local_minute(hours, at);
-    let first_day = start.div_euclid(DAY_MIN);
-    let edges = (first_day..first_day + LOOK_AHEAD_DAYS).flat_map(|day| {
-        let day_edges = spans(hours, day).iter().flat_map(move |(from, to)| [i64::from(*from), i64::from(*to)]);
-        std::iter::once(0).chain(day_edges).map(move |edge| day * DAY_MIN + edge)
-    });
-    let mut edges: Vec<_> = edges.filter(|edge| *edge > start).collect();
-    edges.sort_unstable();
-    // The offset may change between now and the edge; look again with the offset that holds there.
-    edges.into_iter().find_map(|edge| {
-        let guess = WallTime(at.0 + (edge - start) * MINUTE_MS - at.0.rem_euclid(MINUTE_MS));
-        let there = WallTime(guess.0 + (edge - local_minute(hours, guess)) * MINUTE_MS);
-        (there > at && open_at(hours, there) != now).then_some(there)
+    let today = local_minute(hours, at).div_euclid(DAY_MIN);
+    // Day by day, since the change is nearly always today or tomorrow.
+    (today..today + LOOK_AHEAD_DAYS).find_map(|day| {
+        let mut moments = moments(hours, day);
+        moments.sort_unstable();
+        moments.into_iter().find(|moment| *moment > at && open_at(hours, *moment) != now)
     })
+}
+
+/// Moments of a local day at which something may change: its begin, the ends of its spans and steps of the local clock.
+/// An edge that the clock skips is none, and one that it passes twice is two.
+fn moments(hours: &Hours, day: i64) -> Vec<WallTime> {
+    let edges = spans(hours, day).iter().flat_map(|(from, to)| [i64::from(*from), i64::from(*to)]);
+    let edges: Vec<i64> = std::iter::once(0).chain(edges).map(|edge| day * DAY_MIN + edge).collect();
+    // No zone is further than a day from UTC.
+    let (begin, end) = (WallTime((day - 1) * DAY_MIN * MINUTE_MS), WallTime((day + 2) * DAY_MIN * MINUTE_MS));
+    let steps = || hours.utc_offsets.iter().filter(|(from, _)| (begin..end).contains(from));
+    let before = hours.utc_offsets.iter().rev().find(|(from, _)| *from < begin).or(hours.utc_offsets.first()).map(|(_, minutes)| *minutes);
+    let offsets = steps().map(|(_, minutes)| *minutes).chain([before.unwrap_or(0)]);
+    let at_edges = offsets.flat_map(|offset| {
+        let moment = move |edge: &i64| (WallTime((edge - i64::from(offset)) * MINUTE_MS), *edge);
+        edges.iter().map(moment).filter(|(moment, edge)| local_minute(hours, *moment) == *edge)
+    });
+    at_edges.map(|(moment, _)| moment).chain(steps().map(|(from, _)| *from)).collect()
 }
 
 #[cfg(test)]
@@ -75,6 +85,26 @@ mod tests {
         assert!(!open_at(&hours, WallTime(monday_9.0 - MINUTE_MS)));
         let friday_17 = WallTime(1_774_627_200_000);
         assert_eq!(next_change(&hours, friday_17), Some(monday_9));
+    }
+
+    #[test]
+    fn an_hour_that_is_skipped_or_passed_twice_is_open_as_the_clock_shows() {
+        // A night shift on Sundays from 02:30 to 04:00; on 2026-10-25, at 01:00 UTC, Berlin goes back from 03:00 to 02:00.
+        let back = 1_792_890_000_000;
+        let mut hours = nine_to_five();
+        hours.week = Default::default();
+        hours.week[6] = vec![(150, 240)];
+        hours.utc_offsets.push((WallTime(back), 60));
+        let hour = 60 * MINUTE_MS;
+        // Forth: 01:59 is followed by 03:00, and it is open at once.
+        assert_eq!(next_change(&hours, WallTime(DST - hour)), Some(WallTime(DST)));
+        assert_eq!(next_change(&hours, WallTime(DST)), Some(WallTime(DST + hour)));
+        // Back: open at the first 02:30, closed again at the second 02:00, open at the second 02:30.
+        let mut at = WallTime(back - hour);
+        for expected in [back - hour / 2, back, back + hour / 2, back + 2 * hour] {
+            at = next_change(&hours, at).expect("it changes that night");
+            assert_eq!(at, WallTime(expected));
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What must hold after every command, each an id, a sentence and a check: for tests, simulation, chaos and metrics.
+//! What must hold of the application itself is in `step`.
 //!
 //! The cost of a check is linear in the state, so it is not run by `apply`, which asserts what it touches.
+
+pub mod step;
 
 use std::fmt;
 

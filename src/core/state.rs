@@ -157,7 +157,9 @@ impl State {
             Command::EdgeLost { edge, .. } if self.is_lost(*edge) => Outcome::Rejected(Reason::Stale),
             Command::EdgeLost { edge, heir } => {
                 self.lost.insert(edge.node, edge.incarnation);
-                self.everywhere(at, out, |domain, ctx| domain.edge_lost(ctx, *edge, *heir));
+                // The heir may have died since it was named; then nobody speaks for the legs.
+                let heir = heir.filter(|heir| !self.is_lost(*heir));
+                self.everywhere(at, out, |domain, ctx| domain.edge_lost(ctx, *edge, heir));
                 Outcome::Accepted
             }
             Command::EffectsDone { domain, effects } => self.within(at, domain, out, |domain, _| domain.effects_done(effects)),
@@ -194,7 +196,7 @@ impl State {
         }
     }
 
-    fn is_lost(&self, edge: Edge) -> bool {
+    pub(super) fn is_lost(&self, edge: Edge) -> bool {
         self.lost.get(&edge.node).is_some_and(|incarnation| edge.incarnation <= *incarnation)
     }
 

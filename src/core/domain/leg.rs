@@ -160,6 +160,8 @@ impl Domain {
         }
         let row = self.agents.get_mut(&agent).expect("agents with contacts are never forgotten");
         (row.misses, row.calls) = (0, row.calls + 1);
+        // One with a slot left stays ready, at its new count.
+        self.index_agent(ctx, &agent);
         let level = self.policy.queues[&queue].service_level;
         let counters = self.queues.get_mut(&queue).expect("calls are in known queues");
         counters.answered += 1;

@@ -67,6 +67,16 @@ impl Domain {
         }
     }
 
+    /// True if an agent, were it ready, could be given a waiting call.
+    pub(in crate::core) fn may_serve(&self, agent: &AgentId, call: &Call) -> bool {
+        let Some(row) = self.agents.get(agent) else { return false };
+        let profile = self.pool.profile(row.profile);
+        match &call.waits_for {
+            Some(preferred) => preferred == agent,
+            None => profile.serves.contains(&call.queue) && profile.meets(&self.requirement(call)),
+        }
+    }
+
     pub(in crate::core) fn is_ready(&self, agent: &AgentId) -> bool {
         matches!(self.agents.get(agent).map(|agent| &agent.standing), Some(Some(Ok(_))))
     }

@@ -168,3 +168,15 @@ fn a_refused_first_policy_leaves_no_domain() {
     assert_eq!(world.apply(publish), Outcome::Rejected(Reason::VersionConflict { expected: 3, current: 0 }));
     assert!(!world.state.domains().contains_key("new"));
 }
+
+#[test]
+fn an_heir_that_is_dead_itself_speaks_for_nobody() {
+    let mut world = World::new(Strategy::LongestIdle, &["a"]);
+    let heir = Edge { node: NodeId(2), incarnation: 1 };
+    assert_eq!(world.apply(Command::EdgeLost { edge: heir, heir: None }), Outcome::Accepted);
+    world.arrive(1);
+    world.answer("a");
+    world.orders.clear();
+    assert_eq!(world.apply(Command::EdgeLost { edge: EDGE, heir: Some(heir) }), Outcome::Accepted);
+    assert_eq!((world.orders.len(), world.closed.len()), (0, 1));
+}

@@ -6,11 +6,10 @@ use crate::core::{
     Effects, Outcome, State,
     agent::Presence,
     cdr::ClosedCall,
-    codec,
     command::{Actor, Arrive, Command, Envelope, HangUpCause, Intent, LegEvent, LegReport},
     effect::{Action, EventKind, Order},
     id::{CallId, DomainId, Edge, LegId, NodeId},
-    invariant::violations,
+    invariant::{step::Step, violations},
     party::{Dialog, Party, Sdp},
     policy::*,
     time::{At, LogTime, WallTime},
@@ -117,17 +116,20 @@ impl World {
             wall: WallTime(1_795_000_000_000 + self.now_ms as i64),
         };
         let mut out = Effects::default();
-        let outcome = self.state.apply(at, &Envelope { request: None, command }, &mut out);
+        let before = self.state.clone();
+        let envelope = Envelope { request: None, command };
+        let outcome = self.state.apply(at, &envelope, &mut out);
+        self.check(&Step { before: &before, at, command: &envelope.command, outcome: &outcome, effects: &out, after: &self.state });
         self.orders.extend(out.orders);
         self.events.extend(out.events.iter().map(|event| event.kind));
         self.closed.extend(out.records.iter().map(|record| ClosedCall::decode(&record.bytes).expect("records read back")));
-        self.check();
         outcome
     }
 
-    /// What holds after every step, whatever happened.
-    fn check(&self) {
-        let violations = violations(&self.state);
+    /// What holds after and of every step, whatever happened.
+    fn check(&self, step: &Step<'_>) {
+        let mut violations = violations(&self.state);
+        violations.extend(step.violations());
         assert!(violations.is_empty(), "{}", violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
     }
 
@@ -221,9 +223,5 @@ impl World {
 
     pub(in crate::core) fn ordered(&self, leg: LegId, matches: impl Fn(&Action) -> bool) -> bool {
         self.orders.iter().any(|order| order.leg == leg && matches(&order.action))
-    }
-
-    pub(in crate::core) fn bytes(&self) -> Vec<u8> {
-        codec::encode(&self.state)
     }
 }

@@ -1,0 +1,351 @@
+//! Random commands that know the model: most are sensible for the state they meet, some are stale, early or absurd.
+
+use std::collections::BTreeMap;
+
+use crate::core::{
+    Command, State,
+    call::Call,
+    command::{Actor, Arrive, Binding, Envelope, HangUpCause, Intent, LegEvent, LegReport},
+    domain::Domain,
+    id::{AgentId, CallId, DomainId, Edge, LegId, NodeId, RequestId},
+    party::{Dialog, FlowRef, Party, Sdp, Transport},
+    policy::{Channel, Fallback, Hours, OnClose, Policy, Route, Step, Strategy},
+    tests::world::{agent, queue},
+    time::LogTime,
+};
+
+const AGENTS: [&str; 6] = ["a", "b", "c", "d", "e", "nobody"];
+const STRATEGIES: [Strategy; 6] = [
+    Strategy::LongestIdle,
+    Strategy::RoundRobin,
+    Strategy::LeastOccupied,
+    Strategy::FewestCalls,
+    Strategy::HighestSkill,
+    Strategy::RingAll,
+];
+/// Arrivals give way to other commands above this, so that a run stays quick.
+const LIVE_MAX: usize = 12;
+/// Earlier requests that may come again.
+const REQUESTS_KEPT: usize = 8;
+
+/// SplitMix64: small, good enough, and the same everywhere.
+pub(super) struct Rng(pub(super) u64);
+
+impl Rng {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % end
+    }
+
+    /// True once in `n` times.
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<T>(&mut self, from: impl ExactSizeIterator<Item = T>) -> Option<T> {
+        let mut from = from;
+        let len = from.len() as u64;
+        if len == 0 { None } else { from.nth(self.below(len) as usize) }
+    }
+}
+
+pub(super) struct Generator {
+    pub(super) rng: Rng,
+    seed: u64,
+    calls: u64,
+    seqs: BTreeMap<LegId, u32>,
+    /// Current life of each node.
+    lives: [u64; 3],
+    requests: Vec<Envelope>,
+}
+
+/// The domain all happens in, and one that comes and goes.
+pub(super) fn main_domain() -> DomainId {
+    "main".into()
+}
+
+fn side_domain() -> DomainId {
+    "side".into()
+}
+
+impl Generator {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { rng: Rng(seed), seed, calls: 0, seqs: BTreeMap::new(), lives: [1; 3], requests: Vec::new() }
+    }
+
+    /// The command that creates the main domain.
+    pub(super) fn first(&mut self) -> Envelope {
+        Envelope { request: None, command: self.publish(main_domain(), false) }
+    }
+
+    /// What comes next, with an idempotency key now and then, and now and then an earlier one again.
+    pub(super) fn next(&mut self, state: &State) -> Envelope {
+        if self.rng.one_in(50)
+            && let Some(again) = self.rng.pick(self.requests.iter()).cloned()
+        {
+            return again;
+        }
+        let request = self.rng.one_in(20).then(|| RequestId(u128::from(self.rng.below(u64::MAX))));
+        let envelope = Envelope { request, command: self.command(state) };
+        if request.is_some() {
+            self.requests.push(envelope.clone());
+            if self.requests.len() > REQUESTS_KEPT {
+                self.requests.remove(0);
+            }
+        }
+        envelope
+    }
+
+    fn command(&mut self, state: &State) -> Command {
+        let domain = main_domain();
+        let rows = &state.domains()[&domain];
+        let arriving = if rows.calls().len() < LIVE_MAX { 260 } else { 20 };
+        match self.rng.below(1_000) {
+            n if n < arriving => self.arrive(),
+            0..640 => self.report(rows),
+            640..740 => {
+                let intent = self.intent();
+                let wrapping: Vec<_> = rows.agents().iter().filter(|(_, agent)| agent.wrap_up_until.is_some()).map(|(id, _)| id).collect();
+                let of_wrap_up = matches!(intent, Intent::FinishWrapUp | Intent::ExtendWrapUp { .. });
+                let agent = self.rng.pick(wrapping.into_iter()).filter(|_| of_wrap_up).cloned().unwrap_or_else(|| self.agent());
+                Command::AgentIntent { domain, agent, intent, by: self.actor() }
+            }
+            740..840 => self.timers(state),
+            840..870 => self.bind(),
+            870..885 => Command::Unbind { domain, agent: self.agent(), instance: self.instance() },
+            885..897 => self.publish(domain, true),
+            897..912 => {
+                let domain = side_domain();
+                if self.rng.one_in(2) { self.publish(domain, false) } else { Command::RemoveDomain { domain } }
+            }
+            912..937 => {
+                let known: Vec<_> = rows.parting().map(|order| order.id).collect();
+                let effects = (0..3).filter_map(|_| self.rng.pick(known.iter().copied())).collect();
+                Command::EffectsDone { domain, effects }
+            }
+            937..950 => Command::HangUp { domain, call: self.call(rows), by: self.actor() },
+            950..970 => {
+                let queue = (!self.rng.one_in(3)).then(|| ["support", "second", "ring", "none"][self.rng.below(4) as usize].into());
+                let priority = self.rng.one_in(2).then(|| self.rng.below(4) as u8);
+                Command::Requeue { domain, call: self.call(rows), queue, priority, by: self.actor() }
+            }
+            970..982 => Command::Lead { grace_ms: self.rng.below(3_000) },
+            982..986 => self.edge_lost(),
+            986..998 => Command::RaiseLevel { level: self.rng.below(3) as u32 },
+            _ => Command::Erase { domain, subject: format!("+49 30 {}", self.rng.below(9)) },
+        }
+    }
+
+    fn edge(&mut self) -> Edge {
+        let node = self.rng.below(3);
+        Edge { node: NodeId(1 + node), incarnation: self.lives[node as usize] }
+    }
+
+    fn edge_lost(&mut self) -> Command {
+        let edge = self.edge();
+        if !self.rng.one_in(8) {
+            self.lives[edge.node.0 as usize - 1] += 1;
+        }
+        let heir = self.edge();
+        Command::EdgeLost { edge, heir: (heir.node != edge.node).then_some(heir) }
+    }
+
+    fn agent(&mut self) -> AgentId {
+        AGENTS[self.rng.below(AGENTS.len() as u64) as usize].into()
+    }
+
+    fn actor(&mut self) -> Actor {
+        match self.rng.below(3) {
+            0 => Actor::System,
+            1 => Actor::Agent(self.agent()),
+            _ => Actor::User("ops".into()),
+        }
+    }
+
+    fn instance(&mut self) -> String {
+        format!("phone{}", self.rng.below(2))
+    }
+
+    fn call(&mut self, rows: &Domain) -> CallId {
+        self.rng.pick(rows.calls().keys().copied()).unwrap_or(CallId(7))
+    }
+
+    fn arrive(&mut self) -> Command {
+        // Now and then one that arrived before.
+        let n = if self.calls > 0 && self.rng.one_in(40) { 1 + self.rng.below(self.calls) } else { self.calls + 1 };
+        self.calls = self.calls.max(n);
+        let user = format!("+4930{}", self.rng.below(9));
+        Command::Arrive(Box::new(Arrive {
+            domain: if self.rng.one_in(50) { side_domain() } else { main_domain() },
+            call: CallId::compose(1, NodeId(1), n),
+            edge: self.edge(),
+            trunk: None,
+            to_user: ["support", "support", "second", "ring", "112", "unknown"][self.rng.below(6) as usize].into(),
+            from: Party { uri: format!("sip:{user}@x"), user, display: String::new() },
+            dialog: Dialog::default(),
+            sdp: self.rng.one_in(2).then(|| Sdp::from(b"v=0".to_vec())),
+            headers: Vec::new(),
+            priority: self.rng.one_in(2).then(|| self.rng.below(4) as u8),
+            skills: if self.rng.one_in(6) { vec![("support".into(), 1 + self.rng.below(9) as u8)] } else { Vec::new() },
+            prefer: self.rng.one_in(4).then(|| self.agent()),
+        }))
+    }
+
+    fn report(&mut self, rows: &Domain) -> Command {
+        let gone = rows.parting().map(|order| (order.leg, order.edge)).collect::<Vec<_>>();
+        if self.rng.one_in(4)
+            && let Some((leg, edge)) = self.rng.pick(gone.iter().copied())
+        {
+            return self.numbered(leg, edge, LegEvent::Ended);
+        }
+        let Some(call) = self.rng.pick(rows.calls().values()) else {
+            return self.numbered(LegId::caller(CallId(7)), Edge { node: NodeId(1), incarnation: 1 }, LegEvent::Ended);
+        };
+        let n = if self.rng.one_in(4) { 0 } else { self.rng.pick(call.legs.keys().copied()).unwrap_or(0) };
+        let edge = if self.rng.one_in(30) { self.edge() } else { call.edge };
+        let event = if n == 0 { self.caller_event(call) } else { self.agent_event() };
+        self.numbered(call.leg_id(n), edge, event)
+    }
+
+    fn numbered(&mut self, leg: LegId, edge: Edge, event: LegEvent) -> Command {
+        let seq = self.seqs.entry(leg).or_insert(0);
+        // Sometimes the last report again.
+        *seq += u32::from(*seq == 0 || !self.rng.one_in(20));
+        Command::Leg(Box::new(LegReport { domain: main_domain(), leg, edge, seq: *seq, event }))
+    }
+
+    fn agent_event(&mut self) -> LegEvent {
+        let dialog = Dialog { call_id: "x".into(), ..Dialog::default() };
+        let sdp = Sdp::from(b"v=0".to_vec());
+        match self.rng.below(24) {
+            0..6 => LegEvent::Ringing { dialog },
+            6..13 => LegEvent::Answered { dialog, sdp },
+            13 => LegEvent::Confirmed { dialog },
+            14..17 => {
+                let status = [486, 603, 503, 302, 404][self.rng.below(5) as usize];
+                let contacts = if status == 302 { vec!["sip:elsewhere@192.0.2.9".into()] } else { Vec::new() };
+                LegEvent::Refused { status, reason: String::new(), contacts }
+            }
+            17 => LegEvent::Unreachable { status: 408 },
+            18..20 => LegEvent::Media { dialog, sdp, held: self.rng.one_in(2) },
+            20 => LegEvent::Ended,
+            _ => LegEvent::HungUp { cause: self.cause() },
+        }
+    }
+
+    fn caller_event(&mut self, call: &Call) -> LegEvent {
+        let dialog = call.caller.dialog.clone();
+        match self.rng.below(8) {
+            0 | 1 => LegEvent::Media { dialog, sdp: Sdp::default(), held: self.rng.one_in(2) },
+            2 => LegEvent::Confirmed { dialog },
+            3 => LegEvent::Ended,
+            _ => LegEvent::HungUp { cause: self.cause() },
+        }
+    }
+
+    fn cause(&mut self) -> HangUpCause {
+        let causes = [
+            HangUpCause::Bye,
+            HangUpCause::Bye,
+            HangUpCause::Cancel,
+            HangUpCause::SessionExpired,
+            HangUpCause::NoAck,
+            HangUpCause::EdgeFault,
+        ];
+        causes[self.rng.below(6) as usize]
+    }
+
+    fn intent(&mut self) -> Intent {
+        match self.rng.below(12) {
+            0 => Intent::Break { reason: "tea".into() },
+            1 => Intent::Offline,
+            2 | 3 => Intent::FinishWrapUp,
+            4 | 5 => Intent::ExtendWrapUp { by_ms: self.rng.below(2_000) },
+            6 => Intent::ForceRelease,
+            _ => Intent::Available,
+        }
+    }
+
+    /// Mostly what is due, sometimes what is not yet or no longer.
+    fn timers(&mut self, state: &State) -> Command {
+        let until = if self.rng.one_in(5) { LogTime(u64::MAX) } else { state.now() };
+        let mut timers = state.due(until, 1 + self.rng.below(8) as usize);
+        if self.rng.one_in(10)
+            && let Some(timer) = timers.first_mut()
+        {
+            timer.deadline = LogTime(timer.deadline.0 / 2);
+        }
+        Command::FireTimers { timers }
+    }
+
+    fn bind(&mut self) -> Command {
+        let node = self.edge();
+        let flow = self.rng.one_in(2).then_some(FlowRef { node: node.node, incarnation: node.incarnation, flow: 1 });
+        let binding = Binding {
+            instance: self.instance(),
+            contact: "sip:d@192.0.2.4".into(),
+            path: Vec::new(),
+            transport: Transport::Tcp,
+            received: "192.0.2.4:5060".into(),
+            flow,
+            expires_s: 5 + self.rng.below(60) as u32,
+        };
+        Command::Bind { domain: main_domain(), agent: self.agent(), binding }
+    }
+
+    /// The policy of this seed, sometimes with an agent less, a rule changed, or a mistake.
+    fn publish(&mut self, domain: DomainId, vary: bool) -> Command {
+        let mut policy = policy(STRATEGIES[(self.seed % 6) as usize]);
+        let mut expect = None;
+        if vary {
+            match self.rng.below(8) {
+                0 => drop(policy.agents.remove("b")),
+                1 => drop(policy.queues.remove("second")),
+                2 => expect = Some(1),
+                3 => policy.queues.get_mut("support").expect("made by policy").strategy = STRATEGIES[self.rng.below(6) as usize],
+                4 => policy.queues.get_mut("support").expect("made by policy").steps.clear(),
+                _ => {}
+            }
+        }
+        let mut entropy = [0; 32];
+        entropy[0] = self.seed as u8;
+        Command::PublishPolicy { domain, expect, policy: Box::new(policy), entropy }
+    }
+}
+
+/// Three queues that differ in every rule, agents with one, two and no slots free for voice, one with a phone to register.
+fn policy(strategy: Strategy) -> Policy {
+    let mut policy = Policy { calls_max: 40, ..Policy::default() };
+    let mut support = queue(strategy);
+    let step = |for_ms, level| Step { for_ms, require: [("support".into(), level)].into() };
+    support.steps = vec![step(5_000, 6), step(5_000, 3), step(0, 1)];
+    (support.max_wait_ms, support.offer_timeout_ms, support.wrap_up_ms) = (30_000, 4_000, 3_000);
+    (support.promote_after_ms, support.affinity_ms, support.max_unanswered_ms) = (10_000, 3_000, 40_000);
+    support.misses.max = 3;
+    support.on_max_wait = Fallback::Queue("second".into());
+    let mut second = queue(Strategy::LongestIdle);
+    (second.max_wait_ms, second.waiting_max, second.hours) = (20_000, 6, Some("half".into()));
+    (second.on_full, second.on_closed) = (Fallback::Queue("ring".into()), Fallback::Queue("ring".into()));
+    second.waiting_on_close = OnClose::Fallback;
+    let mut ring = queue(Strategy::RingAll);
+    (ring.max_wait_ms, ring.require_agents, ring.promote_after_ms) = (15_000, true, 5_000);
+    policy.queues = [("support".into(), support), ("second".into(), second), ("ring".into(), ring)].into();
+    // Open three minutes of each five.
+    let spans: Vec<_> = (0..288).map(|n| (n * 5, n * 5 + 3)).collect();
+    policy.hours.insert("half".into(), Hours { week: std::array::from_fn(|_| spans.clone()), ..Hours::default() });
+    for (name, level) in [("a", 9), ("b", 5), ("c", 5), ("d", 2), ("e", 7)] {
+        policy.agents.insert(name.into(), agent(&[("support", level), ("second", 1)]));
+    }
+    let two = policy.agents.get_mut("e").expect("made above");
+    two.capacity.insert(Channel::Voice, 2);
+    two.queues = vec!["support".into(), "ring".into()];
+    policy.agents.get_mut("d").expect("made above").contact = None;
+    let route = |queue: &str, priority, emergency| Route { queue: queue.into(), priority, emergency };
+    policy.routes =
+        [("support", None), ("second", Some(2)), ("ring", None)].map(|(to, priority)| (to.to_owned(), route(to, priority, false))).into();
+    policy.routes.insert("112".into(), route("second", Some(0), true));
+    policy
+}
