@@ -22,6 +22,7 @@ const SCENARIO_WITHIN: Duration = Duration::from_secs(45);
 const TENANT: &str = r#"
 [tenant]
 id = "demo"
+pass_headers = ["X-Own"]
 [[queue]]
 id = "support"
 strategy = "longest-idle"
