@@ -143,11 +143,13 @@ impl Fleet {
 }
 
 impl Fleet {
-    /// Starts three nodes and waits until each knows a leader of every group.
+    /// Starts three nodes and waits until each knows a leader of every group and all three are registered.
     pub async fn three(&self) -> [(Cluster, Seen); 3] {
         let nodes = [self.start(1).await, self.start(2).await, self.start(3).await];
         eventually("a leader of every group", || {
-            nodes.iter().all(|(cluster, _)| cluster.lease_valid() && (0..=GROUPS).all(|group| cluster.leader(group).is_some()))
+            nodes.iter().all(|(cluster, _)| {
+                cluster.lease_valid() && cluster.nodes().borrow().len() == 3 && (0..=GROUPS).all(|group| cluster.leader(group).is_some())
+            })
         })
         .await;
         nodes
