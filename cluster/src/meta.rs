@@ -34,6 +34,8 @@ pub(crate) struct NodeRow {
 pub(crate) struct MetaState {
     /// Every node that was admitted, whether it ever started or not. Empty until the founders are written down.
     pub(crate) members: BTreeMap<NodeId, Member>,
+    /// The nodes of the first start: the only ones that may found a group.
+    pub(crate) founders: BTreeSet<NodeId>,
     /// Ids that were members once; none is given out again.
     pub(crate) departed: BTreeSet<NodeId>,
     /// What nodes said of themselves when they last started.
@@ -106,6 +108,7 @@ impl MetaState {
             MetaCommand::Found { peers } => {
                 if self.members.is_empty() {
                     self.members = peers.iter().map(|peer| (peer.id, member(peer))).collect();
+                    self.founders = self.members.keys().copied().collect();
                 }
             }
             MetaCommand::Join { peer } => self.join(&peer)?,

@@ -57,7 +57,8 @@ impl Node {
             OPINION => self.opinion(&body),
             KNOWN => {
                 let meta = self.meta();
-                let known: Known = (meta.nodes.get(&from).map_or(0, |row| row.incarnation), !meta.members.is_empty());
+                let joins = !meta.members.is_empty() && !meta.founders.contains(&from);
+                let known: Known = (meta.nodes.get(&from).map_or(0, |row| row.incarnation), joins);
                 encode(&known)
             }
             kind => {

@@ -11,7 +11,7 @@ use crate::{
     transport::{CLOSED_PLAIN, Transport},
 };
 
-/// What a peer says of a node that asks: the last life of it that is known, and whether the cluster was founded.
+/// What a peer says of a node that asks: the last life of it that is known, and whether others founded the cluster.
 pub(super) type Known = (Incarnation, bool);
 
 /// Takes the data directory for this process; two nodes on one log would destroy it.
@@ -48,7 +48,7 @@ pub(super) fn next_incarnation(dir: &Path) -> io::Result<Incarnation> {
 }
 
 /// Asks the peers of the first start what they know of this node. Peers that are not up yet are not waited for long.
-/// Returns whether any of them says that the cluster was founded already.
+/// Returns whether any of them says that the cluster was founded without it.
 ///
 /// # Errors
 /// When the disk is empty and a peer knows an earlier life: its votes and its log are gone, and it must not vote again
