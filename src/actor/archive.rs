@@ -1,0 +1,179 @@
+//! The files in which a replica keeps the closed calls of its group: append-only, chained by hash, cut back on restart.
+//!
+//! It owns sequences and bytes. What a record says, and the head of the chain that all replicas agree on, are
+//! `core::cdr`'s; which records exist is decided by `apply` alone.
+
+mod fill;
+mod read;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    fs::{self, File},
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::{cdr, effect::Record, id::CallId};
+pub(super) use fill::Fill;
+pub(super) use read::{Plan, closed_at};
+use segment::Segment;
+
+/// How far a replica's files are, for comparing replicas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveStatus {
+    /// Sequence the next record gets.
+    pub next_seq: u64,
+    /// Bytes of all records ever.
+    pub bytes: u64,
+    /// Chain hash of the last record.
+    pub hash: [u8; 32],
+    /// Records that are not here yet and are being fetched from a peer.
+    pub missing: u64,
+}
+
+/// Calls closed lately, by id.
+#[derive(Debug, Default)]
+struct Recent {
+    seqs: HashMap<CallId, u64>,
+    ages: VecDeque<CallId>,
+    /// Records before this sequence were looked at.
+    to: u64,
+}
+
+/// The archive of one group on this node.
+#[derive(Debug)]
+pub(super) struct Archive {
+    dir: PathBuf,
+    segment_bytes: u64,
+    /// By first sequence. Ranges never overlap; a hole between two is missing here.
+    segments: BTreeMap<u64, Segment>,
+    /// The end of the last segment, open for appending.
+    tail: Option<File>,
+    /// The chain after the last applied record.
+    head: cdr::Archive,
+    recent: Recent,
+}
+
+impl Archive {
+    /// Opens the files in `dir`. What lies beyond the state that is about to be restored is cut when that is known.
+    pub(super) fn open(dir: &Path, segment_bytes: u64) -> io::Result<Self> {
+        fs::create_dir_all(dir)?;
+        let mut segments = BTreeMap::new();
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            match Segment::open(path.clone())? {
+                Some(segment) => drop(segments.insert(segment.first(), segment)),
+                // A header that a crash cut short: nothing was ever written behind it.
+                None if path.extension().is_some_and(|extension| extension == "open") => fs::remove_file(path)?,
+                None => {}
+            }
+        }
+        let head = cdr::Archive::default();
+        Ok(Self { dir: dir.to_owned(), segment_bytes, segments, tail: None, head, recent: Recent::default() })
+    }
+
+    /// Takes on the head that a snapshot carries: what lies beyond is cut and written again by the replay, what is
+    /// missing before it is fetched from a peer.
+    pub(super) fn restore(&mut self, head: &cdr::Archive) -> io::Result<()> {
+        self.cut(head.next_seq)?;
+        self.head = head.clone();
+        Ok(())
+    }
+
+    /// Appends what an application closed. A record that is here already begins the replay: the rest is cut.
+    pub(super) fn append(&mut self, records: &[Record]) -> io::Result<()> {
+        for record in records {
+            if record.seq < self.end() {
+                self.cut(record.seq)?;
+            }
+            assert_eq!(record.seq, self.head.next_seq, "records are applied in sequence");
+            self.rotate()?;
+            let (_, segment) = self.segments.iter_mut().next_back().expect("rotate leaves a segment to append to");
+            let tail = self.tail.as_mut().expect("rotate opens it");
+            segment.append(tail, &record.bytes)?;
+            segment::extend(&mut self.head, &record.bytes);
+            assert_eq!(self.head.hash, record.hash, "the files continue the chain of the state");
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the last segment ends where the next record goes, is open and has room.
+    fn rotate(&mut self) -> io::Result<()> {
+        let last = self.segments.values_mut().next_back();
+        let fits = last.as_ref().is_some_and(|last| !last.is_full() && last.next == self.head.next_seq && last.len < self.segment_bytes);
+        if !fits {
+            if let Some(last) = last.filter(|last| !last.is_full()) {
+                last.seal()?;
+            }
+            let segment = Segment::create(&self.dir, &self.head)?;
+            self.tail = Some(segment.writer()?);
+            self.segments.insert(segment.first(), segment);
+            self.sync_dir()?;
+        } else if self.tail.is_none() {
+            self.tail = last.map(|last| last.writer()).transpose()?;
+        }
+        Ok(())
+    }
+
+    /// Removes every record from `seq` on.
+    fn cut(&mut self, seq: u64) -> io::Result<()> {
+        self.tail = None;
+        self.recent = Recent::default();
+        for (first, segment) in self.segments.split_off(&seq) {
+            fs::remove_file(&segment.path)?;
+            if first == seq {
+                self.head = segment.before;
+            }
+        }
+        if let Some(last) = self.segments.values_mut().next_back().filter(|last| last.next > seq) {
+            self.head = last.cut(seq)?;
+        }
+        self.sync_dir()
+    }
+
+    /// Makes everything appended so far durable.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        match (&self.tail, self.segments.values().next_back().filter(|last| !last.is_full())) {
+            (Some(tail), _) => tail.sync_data(),
+            // Written by the life before, which may have ended before it synced.
+            (None, Some(last)) => File::open(&last.path)?.sync_data(),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// Sequence after the last record on disk.
+    fn end(&self) -> u64 {
+        self.segments.values().next_back().map_or(0, |segment| segment.next)
+    }
+
+    /// Sequences that should be here and are not.
+    pub(super) fn holes(&self) -> Vec<Range<u64>> {
+        let mut holes = Vec::new();
+        let mut from = 0;
+        for segment in self.segments.values() {
+            if segment.first() > from {
+                holes.push(from..segment.first());
+            }
+            from = segment.next;
+        }
+        if self.head.next_seq > from {
+            holes.push(from..self.head.next_seq);
+        }
+        holes
+    }
+
+    pub(super) fn status(&self) -> ArchiveStatus {
+        let missing = self.holes().iter().map(|hole| hole.end - hole.start).sum();
+        ArchiveStatus { next_seq: self.head.next_seq, bytes: self.head.bytes, hash: self.head.hash, missing }
+    }
+}
