@@ -3,23 +3,66 @@
 //! They converse, wait and retry. No decision is taken here, and no actor is the only holder of anything: all can be
 //! killed and are spawned again from the replicated state. This file is the handle the SIP edge and the API hold.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod agent;
+mod archive;
+mod call;
+mod census;
+mod delivery;
+mod directory;
+mod entity;
+mod fetch;
+mod lane;
+mod limits;
+mod machine;
+mod partition;
+mod queue;
+mod root;
+mod search;
+mod service;
+mod shared;
+mod submit;
+mod wire;
 
-use tandem_cluster::{Cluster, GroupId};
-use tokio::sync::{broadcast, watch};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use ractor::Actor;
+use serde_bytes::ByteBuf;
+use tandem_cluster::{BoxFuture, Cluster, GroupId, MachineFactory, Service};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
 use crate::core::{
     Outcome, State,
-    command::{Arrive, Envelope, LegReport},
+    command::{Arrive, Command, Envelope, LegReport},
     effect::{Event, Order},
-    id::{AgentId, CallId, DomainId, LegId, NodeId},
-    policy::{Ha1, Trunk},
+    id::{CallId, DomainId, LegId, NodeId},
 };
+pub use archive::ArchiveStatus;
+pub use census::{Census, Kind};
+pub use directory::{Directory, DomainView};
+pub use partition::Drill;
+pub use wire::SERVICE;
+
+use delivery::Delivery;
+use lane::Lanes;
+use machine::Replicas;
+use service::Desk;
+use shared::Shared;
+use submit::Parcel;
+use wire::{Answer, Question};
 
 /// Why an operation could not be carried out. Domain answers are not here: they are [`Outcome::Rejected`].
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// Certainly not done: no quorum, no leader, the domain is unknown. Say so to the client at once.
+    /// Certainly not done: no quorum, no leader, overload. Say so to the client at once.
     #[error("unavailable: {0}")]
     Unavailable(String),
     /// May have been done. Repeat with the same idempotency key.
@@ -29,27 +72,91 @@ pub enum Error {
     NoDomain(DomainId),
 }
 
-/// The SIP edge of this node, as the actors see it.
+/// The SIP edge of this node, as the actors see it. Calls come from many threads and must not block.
 pub trait Edge: Send + Sync + 'static {
     /// Takes orders for legs of this node. Repeats are harmless; order within a leg follows the effect ids.
     fn perform(&self, orders: Vec<Order>);
+
+    /// Which of these legs this edge does not have. Asked rarely, with at most a thousand legs at a time.
+    fn missing(&self, legs: Vec<LegId>) -> BoxFuture<Vec<LegId>>;
+
+    /// SIP bytes from another node's edge (see `sip::tunnel`).
+    fn tunnelled(&self, from: NodeId, frame: Bytes);
 }
 
-/// What the SIP edge must know of every domain, kept current by this module on every node, replica or not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Directory {
-    pub domains: BTreeMap<DomainId, DomainView>,
+/// Where the actors keep what is not in the log.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Folder of the archives, one subfolder per group.
+    pub archive_dir: PathBuf,
+    /// Bytes after which an archive file is full and another is begun.
+    pub archive_segment_bytes: u64,
 }
 
-/// The edge's part of a policy.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DomainView {
-    pub version: u64,
-    pub trunks: BTreeMap<crate::core::id::TrunkId, Trunk>,
-    /// Digest credentials of agents whose phones register.
-    pub agents: BTreeMap<AgentId, Option<Ha1>>,
-    pub pass_headers: Vec<String>,
-    pub calls_max: u32,
+/// A node's actors before its cluster runs: what `Cluster::start` needs, and then [`Node::start`].
+pub struct Node {
+    replicas: Arc<Replicas>,
+    opened: mpsc::UnboundedReceiver<GroupId>,
+    desk: Arc<Desk>,
+}
+
+impl Node {
+    pub fn prepare(options: Options) -> Self {
+        let (replicas, opened) = Replicas::new(options.archive_dir, options.archive_segment_bytes);
+        Self { replicas: Arc::new(replicas), opened, desk: Arc::default() }
+    }
+
+    /// Makes the machines of the groups.
+    pub fn factory(&self) -> Arc<dyn MachineFactory> {
+        Arc::clone(&self.replicas) as Arc<dyn MachineFactory>
+    }
+
+    /// Answers requests of other nodes' actors: those for [`SERVICE`].
+    pub fn service(&self) -> Arc<dyn Service> {
+        Arc::clone(&self.desk) as Arc<dyn Service>
+    }
+
+    /// Brings the actors to life, on the runtime this is called on. The SIP edge is attached later.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the first actor cannot be spawned.
+    pub async fn start(self, cluster: Cluster) -> Result<Handle, Error> {
+        let shared = Arc::new(Shared {
+            lanes: Lanes::new(cluster.clone()),
+            cluster,
+            replicas: Arc::clone(&self.replicas),
+            counters: census::Counters::default(),
+            edge: OnceLock::new(),
+            respawn: AtomicBool::new(true),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        self.desk.open(Arc::clone(&shared));
+        let (root, _) = Actor::spawn(None, root::RootActor, Arc::clone(&shared))
+            .await
+            .map_err(|error| Error::Unavailable(format!("no actor can be spawned: {error}")))?;
+        tokio::spawn(root::follow_groups(self.opened, root));
+        tokio::spawn(root::follow_roles(Arc::clone(&shared)));
+        tokio::spawn(root::follow_nodes(Arc::clone(&shared)));
+        tokio::spawn(fetch::run(Arc::clone(&shared)));
+        let (publish, directory) = watch::channel(Arc::default());
+        tokio::spawn(directory::follow(self.replicas, publish));
+        let inner = Inner {
+            delivery: Delivery::new(Arc::clone(&shared)),
+            shared,
+            directory,
+            arrivals: Semaphore::new(limits::ARRIVALS_MAX),
+            commands: Semaphore::new(limits::COMMANDS_MAX),
+        };
+        Ok(Handle { inner: Arc::new(inner) })
+    }
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    delivery: Arc<Delivery>,
+    directory: watch::Receiver<Arc<Directory>>,
+    arrivals: Semaphore,
+    commands: Semaphore,
 }
 
 /// A page of archived calls.
@@ -63,22 +170,22 @@ pub struct CdrPage {
 /// The handle of the live actors of this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    cluster: Cluster,
+    inner: Arc<Inner>,
 }
 
 impl Handle {
-    /// Opens the handle over a running cluster. `edge` performs the orders for legs of this node.
-    pub fn start(cluster: Cluster, _edge: Arc<dyn Edge>) -> Self {
-        Self { cluster }
+    /// Binds the SIP edge, once. Orders for this node wait until then.
+    pub fn attach(&self, edge: Arc<dyn Edge>) {
+        assert!(self.inner.shared.edge.set(edge).is_ok(), "a node has one SIP edge");
     }
 
     pub fn cluster(&self) -> &Cluster {
-        &self.cluster
+        &self.inner.shared.cluster
     }
 
     /// This life of this node, as the owner of legs.
     pub fn edge(&self) -> crate::core::id::Edge {
-        crate::core::id::Edge { node: NodeId(self.cluster.node()), incarnation: self.cluster.incarnation() }
+        self.inner.shared.me()
     }
 
     /// Commits a caller's arrival. Idempotent by call id, so it is retried inside until `deadline`.
@@ -86,21 +193,26 @@ impl Handle {
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Indefinite`]; the caller is then refused with 503 and the call, if it was
     /// committed after all, ends when the edge reports the leg gone.
-    pub async fn arrive(&self, _arrive: Arrive, _deadline: Duration) -> Result<Outcome, Error> {
-        unimplemented!()
+    pub async fn arrive(&self, arrive: Arrive, deadline: Duration) -> Result<Outcome, Error> {
+        let _permit = self.inner.arrivals.try_acquire().map_err(|_| overloaded())?;
+        let domain = arrive.domain.clone();
+        let parcel = Parcel::new(&domain, &Envelope { request: None, command: Command::Arrive(Box::new(arrive)) }, true);
+        self.inner.shared.submit(&parcel, deadline).await
     }
 
     /// Hands a report over for delivery: in order per leg, retried until the leader committed it or the leg is gone.
-    pub fn report(&self, _report: LegReport) {
-        unimplemented!()
+    pub fn report(&self, report: LegReport) {
+        self.inner.delivery.report(report);
     }
 
-    /// Commits any other command in the group of `domain`.
+    /// Commits any other command in the group of `domain`. Repeated inside, while its fate is unknown, only if it
+    /// carries an idempotency key.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn command(&self, _domain: &DomainId, _envelope: Envelope, _deadline: Duration) -> Result<Outcome, Error> {
-        unimplemented!()
+    pub async fn command(&self, domain: &DomainId, envelope: Envelope, deadline: Duration) -> Result<Outcome, Error> {
+        let _permit = self.inner.commands.try_acquire().map_err(|_| overloaded())?;
+        self.inner.shared.submit(&Parcel::new(domain, &envelope, false), deadline).await
     }
 
     /// Runs `read` on the local replica of a group after a read barrier, or at once when `stale`. `None` without a replica.
@@ -109,59 +221,124 @@ impl Handle {
     /// [`Error::Unavailable`] when the barrier cannot be had in time.
     pub async fn read<R: Send>(
         &self,
-        _group: GroupId,
-        _stale: bool,
-        _deadline: Duration,
-        _read: impl FnOnce(&State) -> R + Send,
+        group: GroupId,
+        stale: bool,
+        deadline: Duration,
+        read: impl FnOnce(&State) -> R + Send,
     ) -> Result<Option<R>, Error> {
-        unimplemented!()
+        let Some(replica) = self.inner.shared.replicas.get(group) else { return Ok(None) };
+        if !stale {
+            self.cluster().read_barrier(group, deadline).await.map_err(|error| Error::Unavailable(error.to_string()))?;
+        }
+        let state = replica.state.read();
+        Ok(Some(read(&state)))
+    }
+
+    /// How long ago the local replica of a group applied something: what a stale read may lag behind by, at most.
+    pub fn applied_ago(&self, group: GroupId) -> Option<Duration> {
+        self.inner.shared.replicas.get(group).map(|replica| replica.since_applied())
     }
 
     /// Archived calls of a group from sequence `from` on, from the local replica.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the archive cannot be read.
-    pub async fn cdrs(&self, _group: GroupId, _from: u64, _limit: usize) -> Result<CdrPage, Error> {
-        unimplemented!()
+    /// [`Error::Unavailable`] when the archive cannot be read, or those records are still on their way here.
+    pub async fn cdrs(&self, group: GroupId, from: u64, limit: usize) -> Result<CdrPage, Error> {
+        let page = self.inner.shared.records(group, from, limit).await;
+        page.map(|(items, next)| CdrPage { items, next }).map_err(|error| Error::Unavailable(error.to_string()))
+    }
+
+    /// The archived record of a call, from the local replica of its group.
+    ///
+    /// # Errors
+    /// As for [`Handle::cdrs`].
+    pub async fn cdr(&self, group: GroupId, call: CallId) -> Result<Option<Vec<u8>>, Error> {
+        self.inner.shared.find_record(group, call).await.map_err(|error| Error::Unavailable(error.to_string()))
+    }
+
+    /// How far the local archive of a group is; its hash is read off the records as they were written. `None` without
+    /// a replica.
+    pub fn archive(&self, group: GroupId) -> Option<ArchiveStatus> {
+        self.inner.shared.replicas.get(group).map(|replica| replica.archive.lock().status())
+    }
+
+    /// Groups with a replica on this node, the meta group aside.
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.inner.shared.replicas.all().iter().map(|replica| replica.group).collect()
     }
 
     /// Events as this node's replicas apply them, for SSE.
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
-        unimplemented!()
+        self.inner.shared.replicas.hub.events.subscribe()
     }
 
     pub fn directory(&self) -> watch::Receiver<Arc<Directory>> {
-        unimplemented!()
+        self.inner.directory.clone()
     }
 
-    /// The node whose edge owns a leg, from local replicas or by asking their leader. `None`: no such live leg.
-    pub async fn owner_of(&self, _leg: LegId) -> Option<crate::core::id::Edge> {
-        unimplemented!()
+    /// The node whose edge owns a leg, from local replicas or by asking the others. `None`: no such live leg.
+    pub async fn owner_of(&self, leg: LegId) -> Option<crate::core::id::Edge> {
+        if let Some(edge) = self.inner.shared.owner_here(leg) {
+            return Some(edge);
+        }
+        let nodes: Vec<_> = self.cluster().nodes().borrow().keys().copied().filter(|node| *node != self.cluster().node()).collect();
+        let asked = nodes.into_iter().map(|node| self.inner.shared.lanes.ask(node, lane::Kind::Orders, Question::OwnerOf(leg)));
+        futures::future::join_all(asked).await.into_iter().find_map(|answer| match answer {
+            Ok(Answer::Owner(owner)) => owner,
+            _ => None,
+        })
     }
 
     /// The domain and group of a live call, from local replicas.
-    pub fn find_call(&self, _call: CallId) -> Option<(DomainId, GroupId)> {
-        unimplemented!()
+    pub fn find_call(&self, call: CallId) -> Option<(DomainId, GroupId)> {
+        self.inner.shared.replicas.all().iter().find_map(|replica| {
+            let state = replica.state.read();
+            state.find_call(call).map(|domain| (domain.clone(), replica.group))
+        })
     }
 
     /// Sends raw SIP to the edge of another node (tunnel): see `sip::tunnel`.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the node does not answer.
-    pub async fn tunnel(&self, _node: NodeId, _frame: bytes::Bytes) -> Result<(), Error> {
-        unimplemented!()
+    pub async fn tunnel(&self, node: NodeId, frame: Bytes) -> Result<(), Error> {
+        let question = Question::Tunnel(ByteBuf::from(frame.to_vec()));
+        let answer = if node == self.edge().node {
+            Ok(self.inner.shared.answer(node.0, question).await)
+        } else {
+            self.inner.shared.lanes.ask(node.0, lane::Kind::Orders, question).await
+        };
+        match answer {
+            Ok(Answer::Taken) => Ok(()),
+            Ok(Answer::Refused(why)) => Err(Error::Unavailable(why)),
+            Ok(_) => Err(Error::Unavailable(format!("node {node} answered another question"))),
+            Err(error) => Err(Error::Unavailable(error.to_string())),
+        }
     }
 
     /// Live actors and messages handled, by kind.
     pub fn census(&self) -> BTreeMap<&'static str, Census> {
-        BTreeMap::new()
+        self.inner.shared.counters.read()
+    }
+
+    /// Switches the spawning of actors that stopped off or on again: a drill, to show that they do the work.
+    pub fn set_respawn(&self, on: bool) {
+        self.inner.shared.respawn.store(on, Relaxed);
+    }
+
+    /// Does something to the actors of every group this node leads, and says how many it hit.
+    pub async fn drill(&self, drill: Drill) -> usize {
+        let mut hit = 0;
+        for actor in self.inner.shared.replicas.all().iter().filter_map(|replica| replica.leader()) {
+            let (tell, told) = oneshot::channel();
+            actor.cast(partition::Message::Drill(drill, tell)).ok();
+            // A partition actor that falls over the drill itself counts as one.
+            hit += told.await.unwrap_or(1);
+        }
+        hit
     }
 }
 
-/// Counts of one kind of actor.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Census {
-    pub live: u64,
-    pub messages: u64,
-    pub restarts: u64,
+fn overloaded() -> Error {
+    Error::Unavailable("overloaded".to_owned())
 }

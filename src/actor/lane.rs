@@ -90,12 +90,7 @@ async fn exchange(cluster: &Cluster, node: NodeId, kind: Kind, batch: Vec<Waitin
     }
 }
 
-async fn ask_all(
-    cluster: &Cluster,
-    node: NodeId,
-    questions: &[Question],
-    within: std::time::Duration,
-) -> Result<Vec<Answer>, Error> {
+async fn ask_all(cluster: &Cluster, node: NodeId, questions: &[Question], within: std::time::Duration) -> Result<Vec<Answer>, Error> {
     let lost = |why: String| Error::Lost(why);
     let body = codec::encode(questions).map_err(|error| lost(error.to_string()))?;
     let answer = cluster.request(node, SERVICE, body.into(), within).await.map_err(|error| lost(error.to_string()))?;

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use tandem_cluster::{GroupId, NodeId};
+use tandem_cluster::GroupId;
 
 use super::archive::ArchiveStatus;
 use crate::core::{

@@ -1,0 +1,113 @@
+//! The door for other nodes: every question of `wire` is answered here, on the product's own threads.
+
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde_bytes::ByteBuf;
+use tandem_cluster::{BoxFuture, GroupId, NodeId, Service, codec};
+
+use super::{
+    limits::{COMMIT_DEADLINE, PAGE_RECORDS_MAX},
+    partition,
+    shared::{Job, Shared},
+    wire::{Address, Answer, Question, SERVICE},
+};
+use crate::core::id::{self, Edge, LegId};
+
+/// Answers peers from the moment the node's actors are there.
+#[derive(Default)]
+pub(super) struct Desk(OnceLock<Arc<Shared>>);
+
+impl Desk {
+    pub(super) fn open(&self, shared: Arc<Shared>) {
+        assert!(self.0.set(shared).is_ok(), "a node starts its actors once");
+    }
+}
+
+impl Service for Desk {
+    fn handle(&self, from: NodeId, service: u8, body: Bytes) -> BoxFuture<Result<Bytes, String>> {
+        let shared = self.0.get().cloned();
+        Box::pin(async move {
+            let shared = shared.ok_or("the node is starting")?;
+            if service != SERVICE {
+                return Err(format!("no service {service}"));
+            }
+            let questions: Vec<Question> = codec::decode(&body).map_err(|error| error.to_string())?;
+            let here = Arc::clone(&shared);
+            let answers = shared
+                .runtime
+                .spawn(async move { futures::future::join_all(questions.into_iter().map(|question| here.answer(from, question))).await });
+            let answers = answers.await.map_err(|error| error.to_string())?;
+            codec::encode(&answers).map(Bytes::from).map_err(|error| error.to_string())
+        })
+    }
+}
+
+impl Shared {
+    /// Answers a question of node `from`, which may be this one.
+    pub(super) async fn answer(&self, from: NodeId, question: Question) -> Answer {
+        let no_edge = || Answer::Refused("the SIP edge is not up".to_owned());
+        match question {
+            Question::Commit { group, to, command } => self.answer_commit(group, to, command).await,
+            Question::Orders(orders) => self.edge.get().map_or_else(no_edge, |edge| {
+                edge.perform(orders);
+                Answer::Taken
+            }),
+            Question::Tunnel(frame) => self.edge.get().map_or_else(no_edge, |edge| {
+                edge.tunnelled(id::NodeId(from), Bytes::from(frame.into_vec()));
+                Answer::Taken
+            }),
+            Question::Missing(legs) => match self.edge.get() {
+                Some(edge) => Answer::Missing(edge.missing(legs).await),
+                None => no_edge(),
+            },
+            Question::OwnerOf(leg) => Answer::Owner(self.owner_here(leg)),
+            Question::Records { group, from, limit } => match self.records(group, from, (limit as usize).min(PAGE_RECORDS_MAX)).await {
+                Ok((items, _)) => Answer::Records(items.into_iter().map(|(seq, bytes)| (seq, ByteBuf::from(bytes))).collect()),
+                Err(error) => Answer::Refused(error.to_string()),
+            },
+            Question::Archive(group) => Answer::Archive(self.replicas.get(group).map(|replica| replica.archive.lock().status())),
+        }
+    }
+
+    async fn answer_commit(&self, group: GroupId, to: Address, command: ByteBuf) -> Answer {
+        let Some(actor) = self.replicas.get(group).and_then(|replica| replica.leader()) else {
+            return Answer::Refused(format!("node {} does not lead partition {group}", self.cluster.node()));
+        };
+        let (job, told) = Job::new(command.into_vec().into());
+        if actor.cast(partition::Message::Commit(to, job)).is_err() {
+            return Answer::Refused("the partition's actor is being spawned again".to_owned());
+        }
+        match tokio::time::timeout(COMMIT_DEADLINE + Duration::from_secs(1), told).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Answer::Unknown("the actor that held the command fell".to_owned()),
+            Err(_) => Answer::Unknown("no answer in time".to_owned()),
+        }
+    }
+
+    /// The edge of a leg, live or on its way out, as far as the local replicas know.
+    pub(super) fn owner_here(&self, leg: LegId) -> Option<Edge> {
+        self.replicas.all().iter().find_map(|replica| {
+            let state = replica.state.read();
+            state.domains().values().find_map(|domain| {
+                let call = domain.calls().get(&leg.call).filter(|call| leg.n == 0 || call.legs.contains_key(&leg.n));
+                let parting = || domain.parting().find(|order| order.leg == leg).map(|order| order.edge);
+                call.map(|call| call.edge).or_else(parting)
+            })
+        })
+    }
+
+    /// Records of the local archive.
+    pub(super) async fn records(&self, group: GroupId, from: u64, limit: usize) -> io::Result<(Vec<(u64, Vec<u8>)>, Option<u64>)> {
+        let replica = self.replicas.get(group).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no replica here"))?;
+        let read = self.runtime.spawn_blocking(move || {
+            let plan = replica.archive.lock().plan(from, limit)?;
+            plan.read()
+        });
+        read.await.map_err(io::Error::other)?
+    }
+}
