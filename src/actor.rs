@@ -34,9 +34,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use ractor::Actor;
 use serde_bytes::ByteBuf;
-use tandem_cluster::{BoxFuture, Cluster, GroupId, MachineFactory, Service};
+use tandem_cluster::{BoxFuture, Cluster, GroupId, Machine, MachineFactory, Service};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
 use crate::core::{
@@ -77,77 +78,59 @@ pub trait Edge: Send + Sync + 'static {
     /// Takes orders for legs of this node. Repeats are harmless; order within a leg follows the effect ids.
     fn perform(&self, orders: Vec<Order>);
 
-    /// Which of these legs this edge does not have. Asked rarely, with at most a thousand legs at a time.
-    fn missing(&self, legs: Vec<LegId>) -> BoxFuture<Vec<LegId>>;
+    /// Which of these legs this edge does not have: asked by a new leader, with about a thousand legs at a time. An edge
+    /// that cannot tell leaves them to their deadlines.
+    fn missing(&self, _legs: Vec<LegId>) -> BoxFuture<Vec<LegId>> {
+        Box::pin(async { Vec::new() })
+    }
 
-    /// SIP bytes from another node's edge (see `sip::tunnel`).
+    /// Takes raw SIP that another node tunnelled here.
     fn tunnelled(&self, from: NodeId, frame: Bytes);
 }
 
-/// Where the actors keep what is not in the log.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Folder of the archives, one subfolder per group.
-    pub archive_dir: PathBuf,
-    /// Bytes after which an archive file is full and another is begun.
-    pub archive_segment_bytes: u64,
-}
+/// Bytes after which an archive file is full and another is begun.
+const ARCHIVE_SEGMENT_BYTES: u64 = 64 << 20;
 
-/// A node's actors before its cluster runs: what `Cluster::start` needs, and then [`Node::start`].
-pub struct Node {
+/// A node's actors before its cluster runs: the machines and the service that `Cluster::start` needs.
+pub struct Prepared {
     replicas: Arc<Replicas>,
-    opened: mpsc::UnboundedReceiver<GroupId>,
-    desk: Arc<Desk>,
+    opened: Mutex<Option<mpsc::UnboundedReceiver<GroupId>>>,
+    desk: Desk,
+    further: OnceLock<Arc<dyn Service>>,
 }
 
-impl Node {
-    pub fn prepare(options: Options) -> Self {
-        let (replicas, opened) = Replicas::new(options.archive_dir, options.archive_segment_bytes);
-        Self { replicas: Arc::new(replicas), opened, desk: Arc::default() }
+impl Prepared {
+    /// Archives are kept below `dir`.
+    pub fn new(dir: PathBuf) -> Arc<Self> {
+        Self::with_segments(dir, ARCHIVE_SEGMENT_BYTES)
     }
 
-    /// Makes the machines of the groups.
-    pub fn factory(&self) -> Arc<dyn MachineFactory> {
-        Arc::clone(&self.replicas) as Arc<dyn MachineFactory>
+    /// As [`Prepared::new`], with archive files of another size.
+    pub fn with_segments(dir: PathBuf, archive_segment_bytes: u64) -> Arc<Self> {
+        let (replicas, opened) = Replicas::new(dir.join("archive"), archive_segment_bytes);
+        let opened = Mutex::new(Some(opened));
+        Arc::new(Self { replicas: Arc::new(replicas), opened, desk: Desk::default(), further: OnceLock::new() })
     }
 
-    /// Answers requests of other nodes' actors: those for [`SERVICE`].
-    pub fn service(&self) -> Arc<dyn Service> {
-        Arc::clone(&self.desk) as Arc<dyn Service>
+    /// Answers every other service; may be set once.
+    pub fn also(&self, service: Arc<dyn Service>) {
+        assert!(self.further.set(service).is_ok(), "a node has one set of further services");
     }
+}
 
-    /// Brings the actors to life, on the runtime this is called on. The SIP edge is attached later.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when the first actor cannot be spawned.
-    pub async fn start(self, cluster: Cluster) -> Result<Handle, Error> {
-        let shared = Arc::new(Shared {
-            lanes: Lanes::new(cluster.clone()),
-            cluster,
-            replicas: Arc::clone(&self.replicas),
-            counters: census::Counters::default(),
-            edge: OnceLock::new(),
-            respawn: AtomicBool::new(true),
-            runtime: tokio::runtime::Handle::current(),
-        });
-        self.desk.open(Arc::clone(&shared));
-        let (root, _) = Actor::spawn(None, root::RootActor, Arc::clone(&shared))
-            .await
-            .map_err(|error| Error::Unavailable(format!("no actor can be spawned: {error}")))?;
-        tokio::spawn(root::follow_groups(self.opened, root));
-        tokio::spawn(root::follow_roles(Arc::clone(&shared)));
-        tokio::spawn(root::follow_nodes(Arc::clone(&shared)));
-        tokio::spawn(fetch::run(Arc::clone(&shared)));
-        let (publish, directory) = watch::channel(Arc::default());
-        tokio::spawn(directory::follow(self.replicas, publish));
-        let inner = Inner {
-            delivery: Delivery::new(Arc::clone(&shared)),
-            shared,
-            directory,
-            arrivals: Semaphore::new(limits::ARRIVALS_MAX),
-            commands: Semaphore::new(limits::COMMANDS_MAX),
-        };
-        Ok(Handle { inner: Arc::new(inner) })
+impl MachineFactory for Prepared {
+    fn open(&self, group: GroupId) -> Box<dyn Machine> {
+        self.replicas.open(group)
+    }
+}
+
+impl Service for Prepared {
+    fn handle(&self, from: u64, service: u8, body: Bytes) -> BoxFuture<Result<Bytes, String>> {
+        match self.further.get() {
+            _ if service == SERVICE => self.desk.answer(from, &body),
+            Some(further) => further.handle(from, service, body),
+            None => Box::pin(async move { Err(format!("no service {service}")) }),
+        }
     }
 }
 
@@ -174,9 +157,36 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Binds the SIP edge, once. Orders for this node wait until then.
-    pub fn attach(&self, edge: Arc<dyn Edge>) {
-        assert!(self.inner.shared.edge.set(edge).is_ok(), "a node has one SIP edge");
+    /// Brings the actors to life over a running cluster, on the runtime this is called on. `edge` performs the orders
+    /// for legs of this node. To be called once for what was prepared.
+    pub async fn start(cluster: Cluster, prepared: &Prepared, edge: Arc<dyn Edge>) -> Self {
+        let opened = prepared.opened.lock().take().expect("what was prepared is started once");
+        let replicas = Arc::clone(&prepared.replicas);
+        let shared = Arc::new(Shared {
+            lanes: Lanes::new(cluster.clone()),
+            cluster,
+            replicas: Arc::clone(&replicas),
+            counters: census::Counters::default(),
+            edge,
+            respawn: AtomicBool::new(true),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        prepared.desk.open(Arc::clone(&shared));
+        let (root, _) = Actor::spawn(None, root::RootActor, Arc::clone(&shared)).await.expect("an actor without a name always starts");
+        tokio::spawn(root::follow_groups(opened, root));
+        tokio::spawn(root::follow_roles(Arc::clone(&shared)));
+        tokio::spawn(root::follow_nodes(Arc::clone(&shared)));
+        tokio::spawn(fetch::run(Arc::clone(&shared)));
+        let (publish, directory) = watch::channel(Arc::default());
+        tokio::spawn(directory::follow(replicas, publish));
+        let inner = Inner {
+            delivery: Delivery::new(Arc::clone(&shared)),
+            shared,
+            directory,
+            arrivals: Semaphore::new(limits::ARRIVALS_MAX),
+            commands: Semaphore::new(limits::COMMANDS_MAX),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     pub fn cluster(&self) -> &Cluster {

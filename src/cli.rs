@@ -4,6 +4,7 @@
 //! and `dev` run nodes.
 
 mod client;
+mod columns;
 mod commands;
 mod dev;
 mod failure;

@@ -1,13 +1,31 @@
 //! One node, assembled: cluster, live actors, SIP edge, HTTP. And taken apart again, in order, when it drains.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
-use tandem_cluster::{Options, PeerSpec, Timing};
+use bytes::Bytes;
+use tandem_cluster::{BoxFuture, Cluster, MachineFactory, NodeId, Options, PeerSpec, Service, Timing};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Semaphore,
+};
+use tokio_util::sync::CancellationToken;
 
-use crate::config::node::Node;
+use crate::{
+    actor,
+    api::{self, App, feed::Feed, forward, tokens::Book},
+    config::node::Node,
+    telemetry,
+};
 
 /// Longest time the notice of a death may take.
 const NOTICE_WITHIN: Duration = Duration::from_secs(2);
+/// Longest time the mark that this node drains may take to commit.
+const DRAIN_MARK_WITHIN: Duration = Duration::from_secs(2);
+/// Longest time HTTP requests in flight may take at the end.
+const HTTP_STOP_WITHIN: Duration = Duration::from_secs(2);
+/// Longest time giving leaderships away and closing may take.
+const SHUTDOWN_WITHIN: Duration = Duration::from_secs(8);
 
 /// Why a node could not run.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +85,102 @@ pub async fn announce_death(config: &Node) -> Result<usize, String> {
 /// # Errors
 /// When it could not start.
 pub async fn run(config: Node) -> Result<(), Error> {
-    let _ = options(&config);
+    let signals = Signals::new()?;
+    let metrics = telemetry::install_metrics().map_err(|e| Error::Metrics(e.to_string()))?;
+    make_data_dir(&config.data_dir)?;
+    let inbox = forward::Inbox::default();
+    let prepared = actor::Prepared::new(config.data_dir.clone());
+    prepared.also(Arc::new(Services { inbox: inbox.clone() }));
+    let machines = Arc::clone(&prepared) as Arc<dyn MachineFactory>;
+    let cluster = Cluster::start(options(&config), machines, Arc::clone(&prepared) as Arc<dyn Service>).await?;
+    let live = actor::Handle::start(cluster.clone(), &prepared, Arc::new(NoEdge)).await;
+    let feed = Arc::new(Feed::default());
+    tokio::spawn(Arc::clone(&feed).run(live.events()));
+    tokio::spawn(api::meter::run(live.clone(), live.events()));
+    let app = Arc::new(App {
+        tokens: Book::new(cluster.clone(), admin_token(&config)?.as_deref()),
+        live: live.clone(),
+        metrics,
+        feed: Arc::clone(&feed),
+        requests: Semaphore::new(config.limits.http_requests as usize),
+        streams: Arc::new(Semaphore::new(api::limits::STREAMS_MAX)),
+    });
+    let router = api::router(app);
+    inbox.open(router.clone());
+    let listener = TcpListener::bind(config.http.listen).await.map_err(|e| Error::Http(config.http.listen, e))?;
+    let stop = CancellationToken::new();
+    let http = tokio::spawn(api::serve(listener, router, stop.clone()));
+    tracing::info!(node = config.node, incarnation = cluster.incarnation(), http = %config.http.listen, "node started");
+    signals.wait().await;
+    drain(&config, &cluster).await;
+    stop.cancel();
+    tokio::time::timeout(HTTP_STOP_WITHIN, http).await.ok();
+    if tokio::time::timeout(SHUTDOWN_WITHIN, cluster.shutdown()).await.is_err() {
+        tracing::warn!("the cluster did not close in time");
+    }
+    tracing::info!(node = config.node, "node drained");
     Ok(())
+}
+
+struct NoEdge;
+impl actor::Edge for NoEdge {
+    fn perform(&self, _: Vec<crate::core::effect::Order>) {}
+    fn tunnelled(&self, _: crate::core::id::NodeId, _: Bytes) {}
+}
+
+/// Gives leaderships away; new calls are refused from here on.
+async fn drain(config: &Node, cluster: &Cluster) {
+    tracing::info!(node = config.node, "draining");
+    if let Err(error) = cluster.set_draining(config.node, true, DRAIN_MARK_WITHIN).await {
+        tracing::warn!(%error, "the drain could not be told to the cluster; it goes on");
+    }
+}
+
+/// Node-to-node requests that are not the actors'.
+struct Services {
+    inbox: forward::Inbox,
+}
+
+impl Service for Services {
+    fn handle(&self, _from: NodeId, service: u8, body: Bytes) -> BoxFuture<Result<Bytes, String>> {
+        if service != forward::SERVICE {
+            return Box::pin(async move { Err(format!("no service {service}")) });
+        }
+        let inbox = self.inbox.clone();
+        Box::pin(async move { inbox.handle(body).await })
+    }
+}
+
+fn make_data_dir(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|e| Error::File(path.display().to_string(), e))
+}
+
+/// The administrator's token of the configuration, if it names a file.
+fn admin_token(config: &Node) -> Result<Option<String>, Error> {
+    let Some(path) = &config.http.admin_token_file else { return Ok(None) };
+    let text = std::fs::read_to_string(path).map_err(|e| Error::File(path.display().to_string(), e))?;
+    Ok(text.lines().next().map(|line| line.trim().to_owned()))
+}
+
+/// What tells a node to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Installed before anything else, so that a signal during the start is not lost.
+    fn new() -> Result<Self, Error> {
+        let install = |kind| signal(kind).map_err(|e| Error::File("signal handler".to_owned(), e));
+        Ok(Self { terminate: install(SignalKind::terminate())?, interrupt: install(SignalKind::interrupt())? })
+    }
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

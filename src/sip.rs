@@ -5,9 +5,11 @@
 
 pub mod admission;
 pub mod auth;
+pub mod edge;
 pub mod framer;
 pub mod limits;
 pub mod message;
+pub mod registrar;
 pub mod stack;
 pub mod transport;
 pub mod trunk;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
-use crate::{GroupId, Incarnation, MachineFactory, NodeId, meta::MetaCommand, node::Node};
+use crate::{GroupId, Incarnation, MachineFactory, NodeId, limits::RUNTIME_THREADS, meta::MetaCommand, node::Node};
 
 /// Fencing token of a leadership: a later leader of the same group always has a greater one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -172,8 +172,33 @@ pub trait Service: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Cluster {
     node: Arc<Node>,
-    /// Consensus and QUIC run on threads of their own, so that the product's load is not taken for death.
-    runtime: tokio::runtime::Handle,
+    runtime: Arc<Threads>,
+}
+
+/// Consensus and QUIC run on threads of their own, so that the product's load is not taken for death. They stop with
+/// the last handle, as abruptly as in a crash; [`Cluster::shutdown`] is the orderly way.
+struct Threads {
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Threads {
+    fn start() -> Result<Self, StartError> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let builder = builder.worker_threads(RUNTIME_THREADS).thread_name("tandem-cluster").enable_all();
+        builder.build().map(|runtime| Self { runtime: Some(runtime) }).map_err(|error| StartError::Config(error.to_string()))
+    }
+
+    fn handle(&self) -> &tokio::runtime::Handle {
+        self.runtime.as_ref().expect("taken only when dropped").handle()
+    }
 }
 
 impl Cluster {
@@ -182,18 +207,15 @@ impl Cluster {
     /// # Errors
     /// When the log is corrupt, the certificate is unusable or the socket cannot be bound.
     pub async fn start(options: Options, factory: Arc<dyn MachineFactory>, service: Arc<dyn Service>) -> Result<Self, StartError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("tandem-cluster").enable_all().build();
-        let runtime = runtime.map_err(|error| StartError::Config(error.to_string()))?;
-        let handle = runtime.handle().clone();
-        // The runtime lives as long as the process: a node that stops ends its process.
-        std::mem::forget(runtime);
-        let node = handle.spawn(Node::start(options, factory, service)).await.map_err(|error| StartError::Config(error.to_string()))??;
-        Ok(Self { node, runtime: handle })
+        let runtime = Arc::new(Threads::start()?);
+        let started = runtime.handle().spawn(Node::start(options, factory, service)).await;
+        let node = started.map_err(|error| StartError::Config(error.to_string()))??;
+        Ok(Self { node, runtime })
     }
 
     /// Runs on the cluster's own threads.
     async fn there<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        match self.runtime.spawn(work).await {
+        match self.runtime.handle().spawn(work).await {
             Ok(value) => value,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
@@ -203,8 +225,10 @@ impl Cluster {
         self.node.options.node
     }
 
+    /// The present life of this node. It changes while the node runs if the peers gave the life up (after a long pause,
+    /// say): what an earlier life owned is then no longer this node's.
     pub fn incarnation(&self) -> Incarnation {
-        self.node.incarnation
+        self.node.incarnation()
     }
 
     /// The address the transport listens on; of use when port 0 was asked for.

@@ -8,7 +8,7 @@ mod api;
 pub mod codec;
 pub mod limits;
 mod liveness;
-mod log;
+pub mod log;
 mod machine;
 mod meta;
 mod node;

@@ -22,6 +22,12 @@ pub const WAL_SPARE_SEGMENTS: usize = 2;
 /// Segments in use after which the groups that hold the oldest one back are reported as pinning it.
 pub const WAL_PINNED_AFTER_SEGMENTS: usize = 4;
 
+/// Entries handed to replication in one read, bytes, so that a frame to a lagging peer stays far below its bound.
+pub const LOG_READ_MAX_BYTES: usize = 4 << 20;
+
+/// How long opening a log waits for its former owner to let go.
+pub const WAL_LOCK_WAIT: Duration = Duration::from_secs(2);
+
 /// Largest snapshot of one group, bytes.
 pub const SNAPSHOT_MAX_BYTES: usize = 1 << 30;
 /// Largest metadata (last log id, membership) of a snapshot, bytes.
@@ -70,3 +76,10 @@ pub const CONFIRM_TIMEOUT: Duration = Duration::from_millis(100);
 /// Pause between two attempts to make a survivor lead, and their number (about a minute).
 pub const SUCCESSION_PAUSE: Duration = Duration::from_millis(50);
 pub const SUCCESSION_TRIES: usize = 1_200;
+
+/// Threads of consensus and QUIC, apart from the product's.
+pub const RUNTIME_THREADS: usize = 2;
+/// How long a start waits for another process, or an earlier node of this one, to let go of the data directory.
+pub const LOCK_WITHIN: Duration = Duration::from_secs(3);
+/// How long a node with an empty disk asks the peers whether it has lived before.
+pub const WIPED_WITHIN: Duration = Duration::from_millis(800);

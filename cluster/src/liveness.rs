@@ -1,7 +1,9 @@
 //! Who is alive, as leases: a node may act while a majority answered a ping it sent less than a lease ago.
 //!
-//! A peer that stops answering for a lease withdraws its support of that life of the node and never renews it; a node is
-//! lost once a majority has withdrawn, or its death is proven. Waiting for the lease and detecting the loss overlap.
+//! A peer that had no ping of a node to answer for a lease may withdraw its support of that life and never renews it; a
+//! node is lost once a majority has withdrawn, or its death is proven. The holder counts from the *sending* of a ping, the
+//! supporter from its *answer*, which is later: so a life given up by a majority holds no lease any more, and none again.
+//! A node whose life was given up takes a new one (`node/failover.rs`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +25,7 @@ fn now() -> Duration {
 pub(crate) struct Liveness {
     lease: Duration,
     me: NodeId,
+    started: Duration,
     rows: Mutex<Rows>,
 }
 
@@ -30,17 +33,30 @@ pub(crate) struct Liveness {
 struct Rows {
     /// When the last answered ping to a peer was sent.
     supported_since: BTreeMap<NodeId, Duration>,
+    /// Peers that will not support the present life of this node again.
+    refused_by: BTreeSet<NodeId>,
     /// When a peer's ping was last answered.
     answered: BTreeMap<NodeId, (Incarnation, Duration)>,
-    /// Lives this node will never support again.
-    withdrawn: BTreeSet<(NodeId, Incarnation)>,
-    /// Lives known to be over: withdrawn by a majority, or proven.
-    lost: BTreeSet<(NodeId, Incarnation)>,
+    /// The latest life of a node that this one will never support again; all before it are included.
+    withdrawn: BTreeMap<NodeId, Incarnation>,
+    /// The latest life known to be over: withdrawn by a majority, or proven.
+    lost: BTreeMap<NodeId, Incarnation>,
+}
+
+fn reaches(rows: &BTreeMap<NodeId, Incarnation>, node: NodeId, incarnation: Incarnation) -> bool {
+    rows.get(&node).is_some_and(|over| *over >= incarnation)
+}
+
+fn raise(rows: &mut BTreeMap<NodeId, Incarnation>, node: NodeId, incarnation: Incarnation) -> bool {
+    let over = rows.entry(node).or_default();
+    let raised = *over < incarnation;
+    *over = incarnation.max(*over);
+    raised
 }
 
 impl Liveness {
     pub(crate) fn new(me: NodeId, lease_ms: u64) -> Self {
-        Self { lease: Duration::from_millis(lease_ms), me, rows: Mutex::default() }
+        Self { lease: Duration::from_millis(lease_ms), me, started: now(), rows: Mutex::default() }
     }
 
     /// A mark of when a ping is sent; pass it to `supported` with its answer.
@@ -54,10 +70,32 @@ impl Liveness {
         *since = sent.max(*since);
     }
 
-    /// Answers a ping, unless this life was given up or has a lease-long gap behind it.
+    /// A peer said that it gave the present life of this node up.
+    pub(crate) fn refused(&self, by: NodeId) {
+        self.rows.lock().refused_by.insert(by);
+    }
+
+    /// True if the peers that could still support this life, `reachable` ones that did not refuse, are too few of `nodes`.
+    pub(crate) fn must_begin_anew(&self, nodes: &BTreeSet<NodeId>, reachable: impl Fn(NodeId) -> bool) -> bool {
+        let rows = self.rows.lock();
+        let could = |node: &NodeId| *node == self.me || (reachable(*node) && !rows.refused_by.contains(node));
+        !rows.refused_by.is_empty() && nodes.iter().filter(|node| could(node)).count() * 2 <= nodes.len()
+    }
+
+    /// Starts a new life of this node without any support.
+    pub(crate) fn begin_anew(&self) {
+        let mut rows = self.rows.lock();
+        rows.supported_since.clear();
+        rows.refused_by.clear();
+    }
+
+    /// Answers a ping, unless this life was given up or is over.
     pub(crate) fn support(&self, node: NodeId, incarnation: Incarnation) -> bool {
         let mut rows = self.rows.lock();
-        if rows.withdrawn.contains(&(node, incarnation)) || rows.lost.contains(&(node, incarnation)) {
+        if reaches(&rows.withdrawn, node, incarnation) || reaches(&rows.lost, node, incarnation) {
+            return false;
+        }
+        if rows.answered.get(&node).is_some_and(|(known, _)| *known > incarnation) {
             return false;
         }
         rows.answered.insert(node, (incarnation, now()));
@@ -76,22 +114,26 @@ impl Liveness {
     /// Withdraws support of a life that was not answered for a lease. True if it is withdrawn now.
     pub(crate) fn withdraw(&self, node: NodeId, incarnation: Incarnation) -> bool {
         let mut rows = self.rows.lock();
-        let now = now();
-        let silent =
-            rows.answered.get(&node).is_none_or(|(answered, at)| *answered != incarnation || now.saturating_sub(*at) >= self.lease);
+        // A life this process never answered may have been answered by the process before it.
+        let answered = match rows.answered.get(&node) {
+            Some((known, _)) if *known > incarnation => None,
+            Some((known, at)) if *known == incarnation => Some(*at),
+            _ => Some(self.started),
+        };
+        let silent = answered.is_none_or(|at| now().saturating_sub(at) >= self.lease);
         if silent {
-            rows.withdrawn.insert((node, incarnation));
+            raise(&mut rows.withdrawn, node, incarnation);
         }
-        silent
+        silent || reaches(&rows.withdrawn, node, incarnation)
     }
 
-    /// Notes that a life is over for certain. True the first time.
+    /// Notes that a life, with all before it, is over for certain. True the first time.
     pub(crate) fn lose(&self, node: NodeId, incarnation: Incarnation) -> bool {
-        self.rows.lock().lost.insert((node, incarnation))
+        raise(&mut self.rows.lock().lost, node, incarnation)
     }
 
     pub(crate) fn is_lost(&self, node: NodeId, incarnation: Incarnation) -> bool {
-        self.rows.lock().lost.contains(&(node, incarnation))
+        reaches(&self.rows.lock().lost, node, incarnation)
     }
 }
 
@@ -99,18 +141,54 @@ impl Liveness {
 mod tests {
     use super::*;
 
+    const NODES: [NodeId; 3] = [1, 2, 3];
+
+    fn expired() -> Liveness {
+        Liveness::new(1, 0)
+    }
+
     #[test]
-    fn a_lease_needs_a_majority_and_a_withdrawn_life_gets_no_more_support() {
-        let nodes = BTreeSet::from([1, 2, 3]);
+    fn a_lease_needs_a_majority_and_a_fresh_answer() {
+        let nodes = BTreeSet::from(NODES);
         let liveness = Liveness::new(1, 60_000);
         assert!(!liveness.lease_valid(&nodes));
         liveness.supported(2, Liveness::sent());
         assert!(liveness.lease_valid(&nodes));
+        let liveness = expired();
+        liveness.supported(2, Liveness::sent());
+        assert!(!liveness.lease_valid(&nodes));
+    }
+
+    #[test]
+    fn no_support_is_withdrawn_while_the_lease_it_granted_can_still_run() {
+        let liveness = Liveness::new(1, 60_000);
         assert!(liveness.support(3, 7));
         assert!(!liveness.withdraw(3, 7), "it was answered within the lease");
-        assert!(liveness.withdraw(3, 6), "another life was never answered");
-        assert!(!liveness.support(3, 6));
-        assert!(liveness.lose(3, 7) && !liveness.lose(3, 7));
+        assert!(!liveness.withdraw(2, 1), "an earlier process of this node may have answered it");
+        assert!(liveness.withdraw(3, 6), "a newer life has spoken");
+    }
+
+    #[test]
+    fn a_life_given_up_is_never_supported_again_but_the_next_one_is() {
+        let liveness = expired();
+        assert!(liveness.support(3, 7));
+        assert!(liveness.withdraw(3, 7));
         assert!(!liveness.support(3, 7));
+        assert!(liveness.support(3, 8));
+        assert!(!liveness.support(3, 7), "the newer life has spoken");
+        assert!(liveness.lose(3, 8) && !liveness.lose(3, 8) && liveness.is_lost(3, 7));
+        assert!(!liveness.support(3, 8));
+    }
+
+    #[test]
+    fn a_node_begins_anew_when_too_few_could_support_its_life() {
+        let nodes = BTreeSet::from(NODES);
+        let liveness = Liveness::new(1, 60_000);
+        assert!(!liveness.must_begin_anew(&nodes, |_| false), "nobody refused: a quorum is merely out of reach");
+        liveness.refused(2);
+        assert!(!liveness.must_begin_anew(&nodes, |_| true), "node 3 is enough");
+        assert!(liveness.must_begin_anew(&nodes, |node| node == 2));
+        liveness.begin_anew();
+        assert!(!liveness.must_begin_anew(&nodes, |_| true));
     }
 }

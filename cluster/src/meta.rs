@@ -11,6 +11,9 @@ use crate::{Entry, GroupId, Incarnation, Machine, NodeId, Token, codec};
 /// The group the cluster keeps its own state in.
 pub(crate) const META: GroupId = 0;
 
+/// The reply to a command that was refused; no group has this number.
+pub(crate) const REFUSED: GroupId = GroupId::MAX;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeRow {
     pub(crate) incarnation: Incarnation,
@@ -24,6 +27,8 @@ pub(crate) struct NodeRow {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MetaState {
     pub(crate) nodes: BTreeMap<NodeId, NodeRow>,
+    /// Lives that may no longer act, the latest of each node: so that a supporter that restarts does not renew them.
+    pub(crate) fenced: BTreeMap<NodeId, Incarnation>,
     pub(crate) domains: BTreeMap<String, GroupId>,
     /// The product's own small shared table.
     pub(crate) directory: BTreeMap<String, Vec<u8>>,
@@ -35,6 +40,11 @@ pub(crate) enum MetaCommand {
     Register {
         node: NodeId,
         row: NodeRow,
+    },
+    /// A life of a node is over: given up by a majority, or proven dead.
+    Fence {
+        node: NodeId,
+        incarnation: Incarnation,
     },
     /// Gives a domain a partition for good, the one with the fewest domains.
     Assign {
@@ -57,9 +67,17 @@ impl MetaState {
         match command {
             MetaCommand::Register { node, row } => {
                 let known = self.nodes.get(&node).map_or(0, |known| known.incarnation);
+                if row.incarnation < known {
+                    return REFUSED;
+                }
                 if row.incarnation > known {
                     self.nodes.insert(node, row);
                 }
+                0
+            }
+            MetaCommand::Fence { node, incarnation } => {
+                let fenced = self.fenced.entry(node).or_default();
+                *fenced = incarnation.max(*fenced);
                 0
             }
             MetaCommand::Assign { domain, groups } => {

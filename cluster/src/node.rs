@@ -8,7 +8,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,16 +28,16 @@ use crate::{
     RoleChange, Service, StartError,
     api::BoxFuture,
     codec,
-    limits::{FORWARD_PAUSE, ROLE_EVENTS},
+    limits::{FORWARD_PAUSE, LOCK_WITHIN, ROLE_EVENTS, WIPED_WITHIN},
     liveness::Liveness,
     log::{snapshot::Store, storage::NodeLog},
-    meta::{META, MetaCommand, MetaMachine, MetaState, NodeRow},
+    meta::{META, MetaCommand, MetaMachine, MetaState, NodeRow, REFUSED},
     raft::{
         group::{Group, Setting},
         machine::Applied,
         network::{self, Router},
     },
-    transport::{self, CLOSED_DRAINED, Files, Handler, Transport},
+    transport::{self, CLOSED_DRAINED, CLOSED_PLAIN, Files, Handler, Transport},
 };
 
 /// Kinds of frames above Raft's own.
@@ -44,10 +47,15 @@ const SERVICE: u8 = 12;
 const PING: u8 = 13;
 const DEATH: u8 = 14;
 const OPINION: u8 = 15;
+/// Which life of me do you know?
+const KNOWN: u8 = 16;
+
+/// The answer to the ping of a life that was given up.
+const WITHDRAWN: &str = "support was withdrawn from this life";
 
 pub(crate) struct Node {
     pub(crate) options: Options,
-    pub(crate) incarnation: Incarnation,
+    incarnation: AtomicU64,
     groups: RwLock<BTreeMap<GroupId, Group>>,
     pub(crate) transport: Transport,
     pub(crate) roles: broadcast::Sender<RoleChange>,
@@ -55,6 +63,23 @@ pub(crate) struct Node {
     pub(crate) table: watch::Sender<Arc<NodeTable>>,
     liveness: Liveness,
     service: Arc<dyn Service>,
+    /// Keeps every other process off the data directory.
+    _lock: fs::File,
+}
+
+/// Takes the data directory for this process; two nodes on one log would destroy it.
+async fn lock(dir: &Path) -> Result<fs::File, StartError> {
+    let refuse = |error: &dyn std::fmt::Display| StartError::Config(format!("{} cannot be locked: {error}", dir.display()));
+    let file = fs::File::create(dir.join("lock")).map_err(|error| refuse(&error))?;
+    let give_up = Instant::now() + LOCK_WITHIN;
+    loop {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < give_up => sleep(FORWARD_PAUSE).await,
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(refuse(&"another process runs on it")),
+            Err(error) => return Err(refuse(&error)),
+        }
+    }
 }
 
 /// Counts this start in a file that is durable before anything else happens.
@@ -75,14 +100,43 @@ fn next_incarnation(dir: &Path) -> io::Result<Incarnation> {
     Ok(last + 1)
 }
 
+/// Asks the peers whether a node with an empty disk has lived before: then its votes and its log are gone, and it must
+/// not vote again under that name. Peers that are not up yet are not waited for long; the meta group refuses it later.
+async fn refuse_a_wiped_disk(options: &Options, transport: &Transport) -> Result<(), StartError> {
+    let give_up = Instant::now() + WIPED_WITHIN;
+    let mut silent: BTreeSet<NodeId> = options.bootstrap.iter().map(|peer| peer.id).filter(|id| *id != options.node).collect();
+    while !silent.is_empty() && Instant::now() < give_up {
+        for peer in silent.clone() {
+            let Ok(answer) = transport.request(peer, KNOWN, 0, &[], WIPED_WITHIN).await else { continue };
+            silent.remove(&peer);
+            let known = answer.first_chunk::<8>().map_or(0, |life| Incarnation::from_le_bytes(*life));
+            if known > 0 {
+                transport.close(CLOSED_PLAIN).await;
+                return Err(StartError::Config(format!(
+                    "node {} has lived before (incarnation {known}, says node {peer}) and {} is empty: what it voted and stored is lost. \
+                     Give it its disk back, or remove it from the cluster and join under a new id",
+                    options.node,
+                    options.data_dir.display()
+                )));
+            }
+        }
+        sleep(FORWARD_PAUSE).await;
+    }
+    Ok(())
+}
+
 /// Lets the transport start before the node it answers for exists.
-#[derive(Default)]
-struct LateHandler(OnceLock<Arc<Node>>);
+struct LateHandler {
+    node: OnceLock<Arc<Node>>,
+    /// True in the first life of a disk, which can know nothing of the others'.
+    fresh: bool,
+}
 
 impl Handler for LateHandler {
     fn handle(&self, from: NodeId, kind: u8, group: u32, body: Bytes) -> BoxFuture<Result<Bytes, String>> {
-        match self.0.get().cloned() {
+        match self.node.get().cloned() {
             Some(node) => Box::pin(async move { node.answer(from, kind, group, body).await }),
+            None if kind == KNOWN && self.fresh => Box::pin(async { Ok(Bytes::copy_from_slice(&0_u64.to_le_bytes())) }),
             None => Box::pin(async { Err("the node is starting".to_owned()) }),
         }
     }
@@ -95,11 +149,12 @@ impl Node {
         service: Arc<dyn Service>,
     ) -> Result<Arc<Self>, StartError> {
         fs::create_dir_all(&options.data_dir).map_err(|error| StartError::Config(error.to_string()))?;
+        let lock = lock(&options.data_dir).await?;
         let incarnation = next_incarnation(&options.data_dir).map_err(|error| StartError::Log(error.to_string()))?;
         let log =
             NodeLog::open(&options.data_dir.join("wal"), options.wal_segment_bytes).map_err(|error| StartError::Log(error.to_string()))?;
         let store = Store::open(&options.data_dir.join("snapshots")).map_err(|error| StartError::Log(error.to_string()))?;
-        let handler = Arc::new(LateHandler::default());
+        let handler = Arc::new(LateHandler { node: OnceLock::new(), fresh: incarnation == 1 });
         let transport = Transport::start(
             transport::Options {
                 node: options.node,
@@ -111,6 +166,10 @@ impl Node {
             Arc::clone(&handler) as Arc<dyn Handler>,
         )
         .map_err(|error| StartError::Transport(error.to_string()))?;
+        transport.set_peers(&options.bootstrap.iter().map(|peer| (peer.id, peer.addr)).collect());
+        if incarnation == 1 {
+            refuse_a_wiped_disk(&options, &transport).await?;
+        }
         let (roles, _) = broadcast::channel(ROLE_EVENTS);
         let (publish, meta) = watch::channel(Arc::new(MetaState::default()));
         let setting = Setting {
@@ -128,7 +187,7 @@ impl Node {
         }
         let node = Arc::new(Self {
             liveness: Liveness::new(options.node, options.timing.lease_ms),
-            incarnation,
+            incarnation: AtomicU64::new(incarnation),
             groups: RwLock::new(groups),
             transport,
             roles,
@@ -136,19 +195,22 @@ impl Node {
             table: watch::channel(Arc::default()).0,
             service,
             options,
+            _lock: lock,
         });
         // Set once: this is the only place.
-        let _ = handler.0.set(Arc::clone(&node));
-        node.connect_and_found().await?;
+        let _ = handler.node.set(Arc::clone(&node));
+        node.found().await?;
         failover::watch(&node);
         tokio::spawn(Arc::clone(&node).register());
         Ok(node)
     }
 
-    /// Connects to the peers and, at the very first start, founds every group with them as its voters.
-    async fn connect_and_found(&self) -> Result<(), StartError> {
-        let peers = self.options.bootstrap.iter().map(|peer| (peer.id, peer.addr)).collect();
-        self.transport.set_peers(&peers);
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.incarnation.load(Ordering::Acquire)
+    }
+
+    /// At the very first start, founds every group with them as its voters.
+    async fn found(&self) -> Result<(), StartError> {
         let groups: Vec<_> = self.groups.read().values().cloned().collect();
         for group in groups {
             let members: BTreeMap<_, _> = self.options.bootstrap.iter().map(|peer| (peer.id, BasicNode::new(peer.addr))).collect();
@@ -163,8 +225,9 @@ impl Node {
 
     /// Announces this life of the node in the meta group, however long that takes.
     async fn register(self: Arc<Self>) {
+        let incarnation = self.incarnation();
         let row = NodeRow {
-            incarnation: self.incarnation,
+            incarnation,
             addr: self.options.advertise,
             witness: self.options.witness,
             draining: false,
@@ -174,11 +237,28 @@ impl Node {
         loop {
             let command = MetaCommand::Register { node: self.options.node, row: row.clone() };
             match self.propose_meta(&command, Duration::from_secs(2)).await {
+                Ok(REFUSED) if self.incarnation() == incarnation => return self.cease().await,
                 Ok(_) => return,
                 Err(error) => tracing::debug!(%error, "not registered yet"),
             }
             sleep(FORWARD_PAUSE).await;
         }
+    }
+
+    /// The cluster knows a later life of this node than its own disk does: the disk was lost or put back, and with it
+    /// votes and entries others count on.
+    async fn cease(&self) {
+        tracing::error!(
+            node = self.options.node,
+            incarnation = self.incarnation(),
+            "the cluster knows a later life of this node: its data directory was lost or restored. It stops here; \
+             clear the directory and join under a new node id"
+        );
+        for group in self.all_groups() {
+            // An error means it has stopped already.
+            let _ = group.raft.shutdown().await;
+        }
+        self.transport.close(CLOSED_PLAIN).await;
     }
 
     pub(crate) async fn propose_meta(&self, command: &MetaCommand, deadline: Duration) -> Result<GroupId, ProposeError> {
@@ -295,11 +375,8 @@ impl Node {
             SERVICE => self.service.handle(from, u8::try_from(group).map_err(|_| "no such service")?, body).await,
             PING => {
                 let incarnation = body.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes)).ok_or("a ping without an incarnation")?;
-                if self.liveness.support(from, incarnation) {
-                    Ok(Bytes::new())
-                } else {
-                    Err("support was withdrawn from this life".to_owned())
-                }
+                let fenced = self.meta().fenced.get(&from).is_some_and(|life| *life >= incarnation);
+                if !fenced && self.liveness.support(from, incarnation) { Ok(Bytes::new()) } else { Err(WITHDRAWN.to_owned()) }
             }
             DEATH => {
                 let (node, incarnation): (NodeId, Incarnation) = codec::decode(&body).map_err(|error| error.to_string())?;
@@ -310,6 +387,10 @@ impl Node {
                 Ok(Bytes::new())
             }
             OPINION => self.opinion(&body),
+            KNOWN => {
+                let life = self.meta().nodes.get(&from).map_or(0, |row| row.incarnation);
+                Ok(Bytes::copy_from_slice(&life.to_le_bytes()))
+            }
             kind => {
                 let group = self.group(group).ok_or("no such group")?;
                 if kind == network::APPEND {

@@ -6,7 +6,16 @@
 mod dial;
 mod tls;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -77,8 +86,12 @@ struct Peer {
 
 struct Inner {
     options: Options,
+    /// The present life of this node; it may take a new one while it runs.
+    incarnation: AtomicU64,
     endpoint: quinn::Endpoint,
     peers: Mutex<BTreeMap<NodeId, Peer>>,
+    /// Connections that peers opened to this node.
+    accepted: Mutex<Vec<quinn::Connection>>,
     events: broadcast::Sender<PeerEvent>,
 }
 
@@ -88,15 +101,21 @@ pub(crate) struct Transport {
     inner: Arc<Inner>,
 }
 
+impl Inner {
+    fn hello(&self) -> Hello {
+        Hello { node: self.options.node, incarnation: self.incarnation.load(Ordering::Acquire) }
+    }
+}
+
 impl Transport {
     /// Binds the socket and answers peers with `handler`.
     pub(crate) fn start(options: Options, handler: Arc<dyn Handler>) -> io::Result<Self> {
         let server = options.files.server(tls::transport_config(options.loss_after_ms))?;
         let endpoint = quinn::Endpoint::server(server, options.listen)?;
         let (events, _) = broadcast::channel(PEER_EVENTS);
-        let inner = Arc::new(Inner { options, endpoint, peers: Mutex::default(), events });
-        let hello = codec::encode(&Hello { node: inner.options.node, incarnation: inner.options.incarnation })?;
-        tokio::spawn(accept(Arc::clone(&inner), handler, Bytes::from(hello)));
+        let incarnation = AtomicU64::new(options.incarnation);
+        let inner = Arc::new(Inner { options, incarnation, endpoint, peers: Mutex::default(), accepted: Mutex::default(), events });
+        tokio::spawn(accept(Arc::clone(&inner), handler));
         Ok(Self { inner })
     }
 
@@ -130,6 +149,23 @@ impl Transport {
     /// The life of `node` this node is connected to.
     pub(crate) fn connected(&self, node: NodeId) -> Option<Incarnation> {
         self.inner.peers.lock().get(&node)?.connection.as_ref().map(|(_, incarnation)| *incarnation)
+    }
+
+    /// Takes a new life: the peers are met again and told.
+    pub(crate) fn begin_anew(&self, incarnation: Incarnation) {
+        self.inner.incarnation.store(incarnation, Ordering::Release);
+        let mut accepted = self.inner.accepted.lock();
+        for connection in accepted.drain(..) {
+            connection.close(CLOSED_PLAIN.into(), b"a new life");
+        }
+    }
+
+    /// Cuts the connection to a life that is over, so that nobody waits for its answers until the silence is noticed.
+    pub(crate) fn cut(&self, node: NodeId, incarnation: Incarnation) {
+        let peers = self.inner.peers.lock();
+        if let Some((connection, _)) = peers.get(&node).and_then(|peer| peer.connection.as_ref()).filter(|(_, life)| *life <= incarnation) {
+            connection.close(CLOSED_PLAIN.into(), b"that life is over");
+        }
     }
 
     /// Sends a request and waits for its answer.
@@ -173,7 +209,7 @@ async fn exchange(connection: &quinn::Connection, kind: u8, group: u32, body: &[
     receive.read_to_end(BULK_FRAME_MAX_BYTES).await.map(Bytes::from).map_err(io::Error::other)
 }
 
-async fn accept(inner: Arc<Inner>, handler: Arc<dyn Handler>, hello: Bytes) {
+async fn accept(inner: Arc<Inner>, handler: Arc<dyn Handler>) {
     let handshakes = Arc::new(tokio::sync::Semaphore::new(HANDSHAKES_MAX));
     while let Some(incoming) = inner.endpoint.accept().await {
         let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
@@ -182,7 +218,7 @@ async fn accept(inner: Arc<Inner>, handler: Arc<dyn Handler>, hello: Bytes) {
         };
         // Read anew, so that a rotated certificate is shown from now on.
         let config = inner.options.files.server(tls::transport_config(inner.options.loss_after_ms));
-        let (handler, hello) = (Arc::clone(&handler), hello.clone());
+        let (handler, inner) = (Arc::clone(&handler), Arc::clone(&inner));
         tokio::spawn(async move {
             let from = incoming.remote_address();
             let connecting = match config {
@@ -198,7 +234,7 @@ async fn accept(inner: Arc<Inner>, handler: Arc<dyn Handler>, hello: Bytes) {
             };
             drop(permit);
             match connected {
-                Ok(connection) => serve(connection, handler, hello).await,
+                Ok(connection) => serve(&inner, connection, handler).await,
                 Err(error) => {
                     metrics::counter!("cluster_connections_refused_total").increment(1);
                     tracing::warn!(%from, %error, "a connection was refused");
@@ -209,18 +245,23 @@ async fn accept(inner: Arc<Inner>, handler: Arc<dyn Handler>, hello: Bytes) {
 }
 
 /// Answers the streams of one accepted connection.
-async fn serve(connection: quinn::Connection, handler: Arc<dyn Handler>, hello: Bytes) {
+async fn serve(inner: &Arc<Inner>, connection: quinn::Connection, handler: Arc<dyn Handler>) {
     let Some(node) = tls::peer_node(&connection) else {
         tracing::warn!(from = %connection.remote_address(), "a certificate without a node was refused");
         connection.close(CLOSED_PLAIN.into(), b"no node in the certificate");
         return;
     };
+    {
+        let mut accepted = inner.accepted.lock();
+        accepted.retain(|connection| connection.close_reason().is_none());
+        accepted.push(connection.clone());
+    }
     while let Ok((send, receive)) = connection.accept_bi().await {
-        tokio::spawn(answer(node, send, receive, Arc::clone(&handler), hello.clone()));
+        tokio::spawn(answer(node, send, receive, Arc::clone(&handler), inner.hello()));
     }
 }
 
-async fn answer(from: NodeId, mut send: quinn::SendStream, mut receive: quinn::RecvStream, handler: Arc<dyn Handler>, hello: Bytes) {
+async fn answer(from: NodeId, mut send: quinn::SendStream, mut receive: quinn::RecvStream, handler: Arc<dyn Handler>, hello: Hello) {
     let Ok(frame) = receive.read_to_end(BULK_FRAME_MAX_BYTES).await else { return };
     let frame = Bytes::from(frame);
     let reply = match frame.split_first_chunk::<HEAD>() {
@@ -228,7 +269,7 @@ async fn answer(from: NodeId, mut send: quinn::SendStream, mut receive: quinn::R
             let group = u32::from_le_bytes(head[4..].try_into().expect("four bytes were sliced"));
             let names_itself = || body.len() <= HELLO_MAX_BYTES && codec::decode::<Hello>(body).is_ok_and(|theirs| theirs.node == from);
             match head[3] {
-                KIND_HELLO if names_itself() => Ok(hello),
+                KIND_HELLO if names_itself() => codec::encode(&hello).map(Bytes::from).map_err(|error| error.to_string()),
                 KIND_HELLO => Err("the certificate names another node".to_owned()),
                 kind => handler.handle(from, kind, group, frame.slice_ref(body)).await,
             }

@@ -97,10 +97,8 @@ impl CallState {
         }
         for (edge, orders) in by_edge {
             let ids: Vec<_> = orders.iter().map(|order| order.id).collect();
-            if edge == me
-                && let Some(here) = self.seat.shared.edge.get()
-            {
-                here.perform(orders);
+            if edge == me {
+                self.seat.shared.edge.perform(orders);
                 self.taken(&ids);
             } else {
                 let shared = Arc::clone(&self.seat.shared);
@@ -132,7 +130,7 @@ impl CallState {
 
 async fn carry(shared: Arc<Shared>, edge: id::Edge, orders: Vec<Order>, ids: Vec<EffectId>, pause: Duration, back: ActorRef<Message>) {
     let taken = if edge.node == shared.me().node {
-        // An earlier life of this node, or an edge that is not up yet.
+        // An earlier life of this node, whose loss will be declared.
         false
     } else {
         matches!(shared.lanes.ask(edge.node.0, lane::Kind::Orders, Question::Orders(orders)).await, Ok(Answer::Taken))

@@ -8,13 +8,13 @@ use std::{
 
 use bytes::Bytes;
 use serde_bytes::ByteBuf;
-use tandem_cluster::{BoxFuture, GroupId, NodeId, Service, codec};
+use tandem_cluster::{BoxFuture, GroupId, NodeId, codec};
 
 use super::{
     limits::{COMMIT_DEADLINE, PAGE_RECORDS_MAX},
     partition,
     shared::{Job, Shared},
-    wire::{Address, Answer, Question, SERVICE},
+    wire::{Address, Answer, Question},
 };
 use crate::core::id::{self, Edge, LegId};
 
@@ -26,17 +26,14 @@ impl Desk {
     pub(super) fn open(&self, shared: Arc<Shared>) {
         assert!(self.0.set(shared).is_ok(), "a node starts its actors once");
     }
-}
 
-impl Service for Desk {
-    fn handle(&self, from: NodeId, service: u8, body: Bytes) -> BoxFuture<Result<Bytes, String>> {
+    /// Answers a batch of questions.
+    pub(super) fn answer(&self, from: NodeId, body: &Bytes) -> BoxFuture<Result<Bytes, String>> {
         let shared = self.0.get().cloned();
+        let questions: Result<Vec<Question>, _> = codec::decode(body);
         Box::pin(async move {
             let shared = shared.ok_or("the node is starting")?;
-            if service != SERVICE {
-                return Err(format!("no service {service}"));
-            }
-            let questions: Vec<Question> = codec::decode(&body).map_err(|error| error.to_string())?;
+            let questions = questions.map_err(|error| error.to_string())?;
             let here = Arc::clone(&shared);
             let answers = shared
                 .runtime
@@ -50,21 +47,17 @@ impl Service for Desk {
 impl Shared {
     /// Answers a question of node `from`, which may be this one.
     pub(super) async fn answer(&self, from: NodeId, question: Question) -> Answer {
-        let no_edge = || Answer::Refused("the SIP edge is not up".to_owned());
         match question {
             Question::Commit { group, to, command } => self.answer_commit(group, to, command).await,
-            Question::Orders(orders) => self.edge.get().map_or_else(no_edge, |edge| {
-                edge.perform(orders);
+            Question::Orders(orders) => {
+                self.edge.perform(orders);
                 Answer::Taken
-            }),
-            Question::Tunnel(frame) => self.edge.get().map_or_else(no_edge, |edge| {
-                edge.tunnelled(id::NodeId(from), Bytes::from(frame.into_vec()));
+            }
+            Question::Tunnel(frame) => {
+                self.edge.tunnelled(id::NodeId(from), Bytes::from(frame.into_vec()));
                 Answer::Taken
-            }),
-            Question::Missing(legs) => match self.edge.get() {
-                Some(edge) => Answer::Missing(edge.missing(legs).await),
-                None => no_edge(),
-            },
+            }
+            Question::Missing(legs) => Answer::Missing(self.edge.missing(legs).await),
             Question::OwnerOf(leg) => Answer::Owner(self.owner_here(leg)),
             Question::Records { group, from, limit } => match self.records(group, from, (limit as usize).min(PAGE_RECORDS_MAX)).await {
                 Ok((items, _)) => Answer::Records(items.into_iter().map(|(seq, bytes)| (seq, ByteBuf::from(bytes))).collect()),

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -32,8 +32,7 @@ pub(super) struct Shared {
     pub(super) replicas: Arc<Replicas>,
     pub(super) lanes: Lanes,
     pub(super) counters: Counters,
-    /// Bound when the SIP edge is up; orders are refused, and so sent again, until then.
-    pub(super) edge: OnceLock<Arc<dyn Edge>>,
+    pub(super) edge: Arc<dyn Edge>,
     /// Off only in drills: an actor that stopped is then not spawned again.
     pub(super) respawn: AtomicBool,
     /// The product's threads; requests of peers come in on the cluster's.

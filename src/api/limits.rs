@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Bytes of a request body; a tenant of 10^5 agents fits.
 pub const BODY_BYTES_MAX: usize = 32 << 20;
+/// Bytes of a body that is read before its handler is asked.
+pub const SMALL_BODY_BYTES_MAX: usize = 64 << 10;
 /// Longest time a request may take, event streams apart.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time a command waits for its commit.

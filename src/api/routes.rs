@@ -67,3 +67,46 @@ async fn no_route(request: Request) -> Problem {
 async fn no_method(request: Request) -> Problem {
     Problem::method_not_allowed(format!("{} is not supported at {}", request.method(), request.uri().path()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const VERBS: [&str; 4] = ["get", "put", "post", "delete"];
+
+    /// `(path, verb)` of every `.route` of this file.
+    fn routed() -> BTreeSet<(String, String)> {
+        let code = include_str!("routes.rs").split("#[cfg(test)]").next().unwrap();
+        let mut found = BTreeSet::new();
+        for line in code.lines().filter_map(|line| line.trim().strip_prefix(".route(\"")) {
+            let (path, handlers) = line.split_once("\", ").unwrap();
+            for verb in VERBS.iter().filter(|verb| handlers.contains(&format!("{verb}("))) {
+                found.insert((path.to_owned(), (*verb).to_owned()));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_description_and_the_routes_are_the_same() {
+        let described: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let paths = described["paths"].as_object().unwrap();
+        let described: BTreeSet<(String, String)> = paths
+            .iter()
+            .flat_map(|(path, verbs)| verbs.as_object().unwrap().keys().map(move |verb| (path.clone(), verb.clone())))
+            .collect();
+        assert_eq!(described, routed());
+        assert!(described.len() > 20);
+    }
+
+    #[test]
+    fn every_reference_of_the_description_leads_somewhere() {
+        let description: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        for reference in OPENAPI.lines().filter_map(|line| line.split("\"$ref\": \"#").nth(1)) {
+            let pointer = reference.trim_end_matches(['"', ',', '}', ' ']);
+            assert!(description.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+}

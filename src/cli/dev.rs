@@ -58,6 +58,9 @@ pub(super) struct Args {
     /// Do not tell the peers of a death, as if the whole machine had died
     #[arg(long)]
     no_death_notice: bool,
+    /// Drain when standard input ends, so that a test's cluster does not outlive the test
+    #[arg(long, hide = true)]
+    until_eof: bool,
 }
 
 impl Args {
@@ -112,6 +115,7 @@ async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) ->
     let mut ready = std::pin::pin!(tokio::time::timeout(READY_WITHIN, ready::wait(args, folder, tenants)));
     let mut is_ready = false;
     let mut show = None;
+    let mut orphaned = std::pin::pin!(end_of_input(args.until_eof));
     loop {
         tokio::select! {
             result = &mut ready, if !is_ready => {
@@ -139,6 +143,7 @@ async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) ->
                     return Err(Failure::new(format!("every node is gone; logs are in {}", folder.path().display())));
                 }
             }
+            () = &mut orphaned => break,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -152,6 +157,20 @@ async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) ->
     }
     folder.remove_if_temporary();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for standard input to end, or for ever.
+async fn end_of_input(wanted: bool) {
+    if !wanted {
+        return std::future::pending().await;
+    }
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // A thread of its own, since a blocking read cannot be cancelled and must not hold up the end of the runtime.
+    std::thread::spawn(move || {
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).ok();
+        tell.send(()).ok();
+    });
+    told.await.ok();
 }
 
 /// A node's process id while it runs; `stop` signals through it.

@@ -1,16 +1,28 @@
-//! A tenant's file (TOML or JSON) read into the policy the core uses.
+//! A tenant's file (TOML, or the same keys as JSON) read into the policy the core uses.
 //!
-//! It owns the keys, their units and their defaults. The policy itself, and what it does, is `core::policy`.
+//! It owns the checks of the whole and how a mistake is told: one error with file, line and key, and no policy. The keys
+//! are in `file`; what the policy does is `core::policy`. Passwords become HA1 values here and are kept nowhere.
 
-use std::{collections::BTreeMap, path::Path};
+mod file;
+mod opening;
+mod parties;
+mod queues;
 
-use serde::Deserialize;
+use std::{collections::BTreeMap, ops::Range, path::Path};
 
-use super::Error;
+use toml::Spanned;
+
+use self::file::{File, RouteRow, Seconds};
+use super::{Error, line_of};
 use crate::core::{
     id::DomainId,
-    policy::{Agent, AgentKind, Channel, Fallback, InitialState, Misses, OnClose, Policy, Queue, Route, ServiceLevel, Strategy, Trunk},
+    policy::{Policy, Route},
 };
+
+/// Longest name of anything.
+const NAME_BYTES_MAX: usize = 64;
+/// Longest time a file may ask for, in seconds: a week.
+const DURATION_S_MAX: u64 = 7 * 24 * 3_600;
 
 /// A tenant as its file says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,188 +31,128 @@ pub struct Tenant {
     pub policy: Policy,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    tenant: Head,
-    #[serde(default)]
-    queue: Vec<QueueRow>,
-    #[serde(default)]
-    agent: Vec<AgentRow>,
-    #[serde(default)]
-    route: Vec<RouteRow>,
-    #[serde(default)]
-    trunk: Vec<TrunkRow>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Head {
-    id: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct QueueRow {
-    id: String,
-    #[serde(default = "longest_idle")]
-    strategy: String,
-    service_level: Option<Level>,
-    #[serde(default = "fifteen")]
-    offer_timeout_s: u64,
-    #[serde(default = "ten_minutes")]
-    max_wait_s: u64,
-    #[serde(default)]
-    wrap_up_s: u64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Level {
-    answer_within_s: u64,
-    target_percent: u8,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AgentRow {
-    id: String,
-    contact: Option<String>,
-    #[serde(default)]
-    skills: BTreeMap<String, u8>,
-    #[serde(default)]
-    state: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RouteRow {
-    to: String,
-    queue: String,
-    priority: Option<u8>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TrunkRow {
-    id: String,
-    #[serde(default)]
-    sources: Vec<String>,
-}
-
-fn longest_idle() -> String {
-    "longest-idle".into()
-}
-const fn fifteen() -> u64 {
-    15
-}
-const fn ten_minutes() -> u64 {
-    600
-}
-
+/// Reads a tenant file; `file` is only for messages.
+///
 /// # Errors
-/// [`Error`] names file, line and key.
+/// [`Error`] names file, line and key of the first mistake.
 pub fn parse_toml(file: &str, text: &str) -> Result<Tenant, Error> {
-    let rows: File = toml::from_str(text).map_err(|e| Error::toml(Path::new(file), text, &e))?;
-    build(file, rows)
+    let source = Source { file, text };
+    let rows: File = toml::from_str(text).map_err(|e| source.syntax(&e))?;
+    build(&source, rows)
 }
 
+/// Reads the same keys as JSON. A mistake in a value is told by its key alone, since JSON keeps no places.
+///
 /// # Errors
-/// [`Error`] names file, line and key.
+/// [`Error`] names file and key of the first mistake, and the line if the text is no JSON.
 pub fn parse_json(file: &str, text: &str) -> Result<Tenant, Error> {
-    let rows: File = serde_json::from_str(text).map_err(|e| Error::new(file, Some(e.line()), e.to_string()))?;
-    build(file, rows)
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|e| Error::new(file, Some(e.line()), e.to_string()))?;
+    let toml = toml::to_string(&without_nulls(value)).map_err(|e| Error::new(file, None, e.to_string()))?;
+    parse_toml(file, &toml).map_err(|e| Error { line: None, ..e })
 }
 
-fn build(file: &str, rows: File) -> Result<Tenant, Error> {
-    let mut policy = Policy::default();
-    for row in rows.queue {
-        let strategy = strategy(&row.strategy).ok_or_else(|| Error::new(file, None, format!("unknown strategy {:?}", row.strategy)))?;
-        policy.queues.insert(row.id.as_str().into(), queue(&row, strategy));
+/// A null is how JSON leaves a key out.
+fn without_nulls(value: serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key, without_nulls(value))).collect()
+        }
+        serde_json::Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
     }
-    for row in rows.agent {
-        let initial = match row.state.as_deref() {
-            Some("available") => InitialState::Available,
-            None | Some("offline") => InitialState::Offline,
-            Some(other) => InitialState::Break(other.to_owned()),
-        };
-        let agent = Agent {
-            kind: AgentKind::Human,
-            contact: row.contact,
-            ha1: None,
-            skills: row.skills.iter().map(|(skill, level)| (skill.as_str().into(), *level)).collect(),
-            queues: Vec::new(),
-            capacity: BTreeMap::from([(Channel::Voice, 1)]),
-            exclusive: vec![Channel::Voice],
-            initial,
-        };
-        if policy.agents.insert(row.id.as_str().into(), agent).is_some() {
-            return Err(Error::new(file, None, format!("two agents have the id {}", row.id)));
+}
+
+/// The text being read, for messages.
+struct Source<'a> {
+    file: &'a str,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    /// A mistake at a place of the text.
+    fn at(&self, span: Range<usize>, key: &str, message: impl std::fmt::Display) -> Error {
+        Error::new(self.file, Some(line_of(self.text, &span)), format!("{key}: {message}"))
+    }
+
+    /// What the TOML reader found, with the key in front if its message does not name one.
+    fn syntax(&self, error: &toml::de::Error) -> Error {
+        let told = Error::toml(Path::new(self.file), self.text, error);
+        match error.span().and_then(|span| self.key_before(span.start)).filter(|_| !told.message.contains("field `")) {
+            Some(key) => Error { message: format!("{key}: {}", told.message), ..told },
+            None => told,
         }
     }
-    for row in rows.route {
-        if !policy.queues.contains_key(row.queue.as_str()) {
-            return Err(Error::new(file, None, format!("route {:?}: no such queue: {}", row.to, row.queue)));
+
+    /// The key whose value starts at a byte of the text, if it is on the same line.
+    fn key_before(&self, at: usize) -> Option<&str> {
+        let line_start = self.text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
+        let before = self.text[line_start..at].trim_end().strip_suffix('=')?.trim_end();
+        let start = before.rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).map_or(0, |other| other + 1);
+        Some(&before[start..]).filter(|key| !key.is_empty())
+    }
+
+    /// A name: letters, digits and `_ - . + @ *`, so that it can stand in URLs, metrics and SIP users as it is.
+    fn name<'n>(&self, key: &str, name: &'n Spanned<String>) -> Result<&'n str, Error> {
+        let text = name.get_ref().as_str();
+        let fits = !text.is_empty() && text.len() <= NAME_BYTES_MAX;
+        if fits && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.+@*".contains(&b)) {
+            return Ok(text);
         }
-        policy.routes.insert(row.to, Route { queue: row.queue.as_str().into(), priority: row.priority, emergency: false });
+        Err(self.at(name.span(), key, format_args!("{text:?} is no name: 1 to {NAME_BYTES_MAX} of letters, digits and _-.+@*")))
     }
-    for row in rows.trunk {
-        let trunk = Trunk {
-            sources: row.sources,
-            ha1: None,
-            username: None,
-            contacts: Vec::new(),
-            outbound_auth: None,
-            caller_id: None,
-            calls_per_s_max: 0,
-            calls_max: 0,
-            trust_priority: false,
+
+    /// Refuses a second row with the same name.
+    fn fresh(&self, key: &str, seen: &mut BTreeMap<String, usize>, name: &Spanned<String>) -> Result<(), Error> {
+        let line = line_of(self.text, &name.span());
+        match seen.insert(name.get_ref().clone(), line) {
+            Some(first) => Err(self.at(name.span(), key, format_args!("{:?} is taken already, on line {first}", name.get_ref()))),
+            None => Ok(()),
+        }
+    }
+
+    /// Milliseconds of a duration given in seconds.
+    fn millis(&self, key: &str, seconds: &Seconds) -> Result<u64, Error> {
+        let value = *seconds.get_ref();
+        if value > DURATION_S_MAX {
+            return Err(self.at(seconds.span(), key, format_args!("{value} s is longer than {DURATION_S_MAX} s")));
+        }
+        Ok(value * 1_000)
+    }
+
+    /// Milliseconds of an optional duration.
+    fn millis_or(&self, key: &str, seconds: Option<&Seconds>, default_s: u64) -> Result<u64, Error> {
+        seconds.map_or(Ok(default_s * 1_000), |seconds| self.millis(key, seconds))
+    }
+}
+
+fn build(source: &Source<'_>, rows: File) -> Result<Tenant, Error> {
+    let id = source.name("tenant.id", &rows.tenant.id)?.to_owned();
+    let realm = rows.tenant.realm.unwrap_or_else(|| id.clone());
+    let mut policy = Policy { calls_max: rows.tenant.calls_max, ..Policy::default() };
+    for header in rows.tenant.pass_headers {
+        source.name("tenant.pass_headers", &header)?;
+        policy.pass_headers.push(header.into_inner());
+    }
+    policy.hours = opening::read(source, &rows.hours)?;
+    policy.agents = parties::agents(source, &realm, &rows.queue, &rows.agent)?;
+    policy.queues = queues::read(source, &rows.queue, &policy)?;
+    policy.routes = routes(source, &rows.route, &policy)?;
+    policy.trunks = parties::trunks(source, &realm, &rows.trunk)?;
+    Ok(Tenant { id: id.as_str().into(), policy })
+}
+
+fn routes(source: &Source<'_>, rows: &[RouteRow], policy: &Policy) -> Result<BTreeMap<String, Route>, Error> {
+    let (mut routes, mut seen) = (BTreeMap::new(), BTreeMap::new());
+    for row in rows {
+        let to = source.name("route.to", &row.to)?;
+        source.fresh("route.to", &mut seen, &row.to)?;
+        let Some((queue, _)) = policy.queues.get_key_value(row.queue.get_ref().as_str()) else {
+            return Err(source.at(row.queue.span(), "route.queue", format_args!("there is no queue {:?}", row.queue.get_ref())));
         };
-        policy.trunks.insert(row.id.as_str().into(), trunk);
+        routes.insert(to.to_owned(), Route { queue: queue.clone(), priority: row.priority, emergency: row.emergency });
     }
-    Ok(Tenant { id: rows.tenant.id.as_str().into(), policy })
+    Ok(routes)
 }
 
-fn queue(row: &QueueRow, strategy: Strategy) -> Queue {
-    let level = row.service_level.as_ref();
-    Queue {
-        strategy,
-        service_level: level.map(|l| ServiceLevel { answer_within_ms: l.answer_within_s * 1000, target_percent: l.target_percent }),
-        offer_timeout_ms: row.offer_timeout_s * 1000,
-        max_wait_ms: row.max_wait_s * 1000,
-        on_max_wait: Fallback::Reject { status: 480 },
-        wrap_up_ms: row.wrap_up_s * 1000,
-        waiting_max: 0,
-        on_full: Fallback::Reject { status: 486 },
-        require_agents: false,
-        on_no_agents: Fallback::Reject { status: 480 },
-        hours: None,
-        on_closed: Fallback::Reject { status: 480 },
-        waiting_on_close: OnClose::Finish,
-        priority: 5,
-        promote_after_ms: 0,
-        steps: Vec::new(),
-        affinity_ms: 0,
-        misses: Misses {
-            max: 3,
-            break_reason: "missed".into(),
-            timeout_delay_ms: 5_000,
-            reject_delay_ms: 5_000,
-            busy_delay_ms: 5_000,
-            unreachable_delay_ms: 5_000,
-        },
-        max_unanswered_ms: 150_000,
-    }
-}
-
-fn strategy(name: &str) -> Option<Strategy> {
-    Some(match name {
-        "longest-idle" => Strategy::LongestIdle,
-        "round-robin" => Strategy::RoundRobin,
-        "least-occupied" => Strategy::LeastOccupied,
-        "fewest-calls" => Strategy::FewestCalls,
-        "highest-skill" => Strategy::HighestSkill,
-        "ring-all" => Strategy::RingAll,
-        _ => return None,
-    })
-}
+#[cfg(test)]
+mod tests;

@@ -38,14 +38,14 @@ pub struct Domain {
     version: u64,
     policy: Policy,
     keys: Keys,
-    calls: BTreeMap<CallId, Call>,
-    agents: BTreeMap<AgentId, Agent>,
+    pub(super) calls: BTreeMap<CallId, Call>,
+    pub(super) agents: BTreeMap<AgentId, Agent>,
     queues: BTreeMap<QueueId, Queue>,
-    on_edge: BTreeMap<Edge, BTreeSet<CallId>>,
-    pool: Pool,
+    pub(super) on_edge: BTreeMap<Edge, BTreeSet<CallId>>,
+    pub(super) pool: Pool,
     /// Hang-ups and refusals on their way to legs that left their calls.
     parting: Parting,
-    closed: Closed,
+    pub(super) closed: Closed,
 }
 
 impl Domain {
@@ -75,6 +75,9 @@ impl Domain {
         let lost_agent = self.agents.iter().find(|(id, agent)| !agent.contacts.is_empty() && !policy.agents.contains_key(*id));
         if let Some((agent, _)) = lost_agent {
             return Outcome::Rejected(Reason::InUse(format!("agent {agent}")));
+        }
+        if let Err(error) = policy.check() {
+            return Outcome::Rejected(Reason::Invalid(error.to_string()));
         }
         self.version += 1;
         self.policy = policy.clone();

@@ -2,6 +2,8 @@
 //!
 //! It does not own the file format; `config::tenant` reads TOML into this and keeps the line numbers for its errors.
 
+pub mod check;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

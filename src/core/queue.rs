@@ -77,6 +77,11 @@ impl Waiting {
         self.preferring.get(agent)
     }
 
+    /// Agents that some calls wait for alone.
+    pub(super) fn preferred(&self) -> impl Iterator<Item = &AgentId> {
+        self.preferring.keys()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_priority.is_empty()
     }

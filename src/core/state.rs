@@ -30,7 +30,7 @@ pub struct State {
     /// Log time of the last application.
     now: LogTime,
     pub(super) domains: BTreeMap<DomainId, Domain>,
-    shared: Shared,
+    pub(super) shared: Shared,
     /// The latest life of each node that is known to be over: nothing is taken from it any more.
     lost: BTreeMap<NodeId, u64>,
     requests: BTreeMap<RequestId, Outcome>,

@@ -7,3 +7,5 @@ mod recovery;
 mod rules;
 mod strategies;
 mod world;
+
+pub(super) use world::{World, queue};

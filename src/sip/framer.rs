@@ -13,20 +13,28 @@ use super::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
 mod tests;
 
 /// Why bytes are no message. All but `HeadTooBig` leave a head from which a 400 can be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    #[error("Missing Content-Length")]
     NoContentLength,
-    #[error("Bad Content-Length")]
     BadContentLength,
-    #[error("Body Shorter Than Content-Length")]
     Truncated,
-    #[error("Header Too Large")]
     HeadTooBig,
-    #[error("Body Too Large")]
     BodyTooBig,
-    #[error("No End Of Header")]
     NoHeadEnd,
+}
+
+impl Fault {
+    /// Reason phrase of the 400.
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::NoContentLength => "Missing Content-Length",
+            Self::BadContentLength => "Bad Content-Length",
+            Self::Truncated => "Body Shorter Than Content-Length",
+            Self::HeadTooBig => "Header Too Large",
+            Self::BodyTooBig => "Body Too Large",
+            Self::NoHeadEnd => "No End Of Header",
+        }
+    }
 }
 
 /// What a datagram is.

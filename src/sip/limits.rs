@@ -132,3 +132,11 @@ pub const TICK: Duration = Duration::from_millis(500);
 pub const MESSAGE_BYTES_MAX: usize = 65_535;
 /// Header fields of one message.
 pub const HEADER_FIELDS_MAX: usize = 256;
+/// Server transactions at once; more get 503. A million unfinished INVITEs are refused here, not remembered.
+pub const TRANSACTIONS_MAX: usize = 100_000;
+/// Legs that are over but remembered, so that a repeated order cannot raise them again.
+pub const ENDED_LEGS_MAX: usize = 65_536;
+/// INVITEs sent for one leg: next contacts, credentials, a longer session timer.
+pub const RING_ATTEMPTS_MAX: u32 = 8;
+/// Contacts of a redirection that are reported.
+pub const CONTACTS_MAX: usize = 8;

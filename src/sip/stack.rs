@@ -1,18 +1,52 @@
 //! The sans-IO SIP stack: transactions (RFC 3261 §17, RFC 6026), dialogs and B2BUA legs of one edge.
 //!
 //! It opens no socket and reads no clock. The caller feeds it framed messages, orders and the time, then drains `poll`
-//! until `None` and sleeps until `next_timeout`.
+//! until `None` and sleeps until `next_timeout`. Every identifier it makes follows from the leg's id, so that a repeat is
+//! a retransmission and any node can say whose leg a message belongs to.
 
-use std::{net::SocketAddr, time::Instant};
+mod client;
+mod ended;
+mod inside;
+mod leg;
+mod names;
+mod orders;
+mod ring;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
-use crate::core::{
-    command::LegReport,
-    effect::Order,
-    id::{CallId, DomainId, NodeId},
-    party::{Dialog, Sdp, Transport},
+use crate::{
+    core::{
+        command::{LegEvent, LegReport},
+        id::{CallId, DomainId, Edge, LegId, NodeId},
+        party::{Dialog, Sdp, Transport},
+    },
+    sip::{
+        limits::TRANSACTIONS_MAX,
+        message::{Builder, Message, Method, Name, parse},
+    },
 };
+
+use client::{Client, ClientKey};
+use ended::Ended;
+use leg::Leg;
+use server::{Server, ServerKey};
+
+/// RFC 3261 §17.1.1.1: the round-trip estimate, the longest retransmission interval, and how long a transaction may take.
+const T1: Duration = Duration::from_millis(500);
+const T2: Duration = Duration::from_secs(4);
+const T64: Duration = Duration::from_secs(32);
+/// 182 is repeated so that proxies do not give the caller up.
+const QUEUED_EVERY: Duration = Duration::from_secs(60);
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK";
 
 /// Where a message came from, and so the way back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +72,15 @@ pub enum Destination {
     },
 }
 
+impl Destination {
+    pub const fn transport(&self) -> Transport {
+        match self {
+            Self::Flow(flow) => flow.transport,
+            Self::Host { transport, .. } => *transport,
+        }
+    }
+}
+
 /// A server transaction awaiting an answer of the transaction user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TxId(pub u64);
@@ -56,8 +99,21 @@ pub enum Output {
         flow: Flow,
         request: Bytes,
     },
+    /// A request in a dialog this node minted and no longer knows: to be looked up before it is answered 481.
+    Unknown {
+        tx: TxId,
+        leg: LegId,
+        flow: Flow,
+        request: Bytes,
+    },
     /// Something happened on a leg.
     Report(LegReport),
+    /// A leg's INVITE was refused or could not be delivered. The edge tries again elsewhere or with credentials
+    /// ([`Stack::retry`], any time within 32 s), or lets the report go on. `response` is empty when none came.
+    Refused {
+        report: LegReport,
+        response: Bytes,
+    },
     /// A message for a leg or transaction that another node minted: to be tunnelled there.
     Foreign {
         node: NodeId,
@@ -73,36 +129,286 @@ pub struct TakenCall {
     pub sdp: Option<Sdp>,
 }
 
+/// Who this stack speaks as.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub edge: Edge,
+    /// What Via and Contact say, per transport.
+    pub addresses: BTreeMap<Transport, SocketAddr>,
+    pub user_agent: String,
+}
+
+/// What is due; the row it names decides whether it still stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    ClientResend(ClientKey),
+    ClientEnd(ClientKey),
+    ServerResend(ServerKey),
+    ServerEnd(ServerKey),
+    /// 200 again until it is acknowledged.
+    AnswerResend(LegId),
+    Queued(LegId),
+    Reliable(LegId),
+    Session(LegId),
+    /// A refused leg is forgotten unless it was tried again.
+    Refused(LegId),
+}
+
 /// The stack of one edge.
-#[derive(Debug, Default)]
-pub struct Stack {}
+pub struct Stack {
+    options: Options,
+    /// What Via and Contact must say for a flow that another node holds.
+    nodes: BTreeMap<NodeId, BTreeMap<Transport, SocketAddr>>,
+    servers: HashMap<ServerKey, Server>,
+    pending: BTreeMap<TxId, ServerKey>,
+    clients: HashMap<ClientKey, Client>,
+    legs: BTreeMap<LegId, Leg>,
+    /// Legs that are over: a repeated order must not raise them again, and hears their last report once more.
+    ended: Ended,
+    due: BTreeMap<(Instant, u64), Due>,
+    counter: u64,
+    out: VecDeque<Output>,
+}
 
 impl Stack {
-    /// Takes in one framed message.
-    pub fn receive(&mut self, _now: Instant, _flow: Flow, _message: Bytes) {}
-
-    /// Answers a pending request with a final or provisional status.
-    pub fn respond(&mut self, _now: Instant, _tx: TxId, _status: u16, _reason: &str, _headers: &[(&str, String)], _body: &[u8]) {}
-
-    /// Makes a pending INVITE the caller leg of a call. `None` if it was cancelled or timed out meanwhile.
-    pub fn take_call(&mut self, _now: Instant, _tx: TxId, _domain: &DomainId, _call: CallId) -> Option<TakenCall> {
-        None
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            nodes: BTreeMap::new(),
+            servers: HashMap::new(),
+            pending: BTreeMap::new(),
+            clients: HashMap::new(),
+            legs: BTreeMap::new(),
+            ended: Ended::default(),
+            due: BTreeMap::new(),
+            counter: 0,
+            out: VecDeque::new(),
+        }
     }
 
-    /// Performs an order; an older one than the leg has seen is refused.
-    pub fn order(&mut self, _now: Instant, _order: &Order) {}
+    /// Sets what the other nodes' flows are addressed as.
+    pub fn set_nodes(&mut self, nodes: BTreeMap<NodeId, BTreeMap<Transport, SocketAddr>>) {
+        self.nodes = nodes;
+    }
+
+    /// Live legs, for reconciliation.
+    pub fn legs(&self) -> impl Iterator<Item = LegId> {
+        self.legs.keys().copied()
+    }
+
+    pub fn transactions(&self) -> usize {
+        self.servers.len() + self.clients.len()
+    }
+
+    /// Takes in one framed message.
+    pub fn receive(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+        match parse(&bytes) {
+            Ok(message) if message.is_request() => self.request(now, flow, message, bytes),
+            Ok(message) => self.response(now, flow, message, bytes),
+            Err(error) => {
+                if let Some(partial) =
+                    error.partial.filter(|partial| partial.is_request() && partial.method() != Method::Ack && partial.top_via().is_some())
+                {
+                    let answer = Builder::response(&partial, error.status, error.reason, Some("bad")).empty();
+                    self.transmit(Destination::Flow(flow), answer);
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, now: Instant, flow: Flow, message: Message, bytes: Bytes) {
+        let Some(key) = ServerKey::of(&message) else { return };
+        match message.method() {
+            Method::Ack => return self.ack(now, &key, &message, flow, bytes),
+            Method::Cancel => return self.cancel(now, flow, &key, &message, bytes),
+            _ => {}
+        }
+        if let Some(server) = self.servers.get(&key) {
+            if let Some(last) = server.last.clone() {
+                self.transmit(Destination::Flow(flow), last);
+            }
+            return;
+        }
+        if self.servers.len() >= TRANSACTIONS_MAX {
+            let answer = Builder::response(&message, 503, "Service Unavailable", Some("full")).named("Retry-After", "5").empty();
+            return self.transmit(Destination::Flow(flow), answer);
+        }
+        if let Some((leg, node)) = message.to_tag().as_deref().and_then(names::read_tag) {
+            if node != self.options.edge.node && !self.legs.contains_key(&leg) {
+                return self.out.push_back(Output::Foreign { node, flow, bytes });
+            }
+            self.open_server(now, &key, flow, &message);
+            if self.legs.contains_key(&leg) {
+                return self.inside(now, leg, &key, flow, &message);
+            }
+            let tx = self.pend(&key);
+            return self.out.push_back(Output::Unknown { tx, leg, flow, request: bytes });
+        }
+        self.open_server(now, &key, flow, &message);
+        if let Some((status, reason, extra)) = self.refuses(&message) {
+            return self.answer(now, &key, status, reason, &extra, b"");
+        }
+        if message.method() == Method::Invite {
+            self.answer(now, &key, 100, "Trying", &[], b"");
+        }
+        let tx = self.pend(&key);
+        self.out.push_back(Output::Request { tx, flow, request: bytes });
+    }
+
+    /// What a request outside every dialog is refused for before anybody looks at it.
+    fn refuses(&self, message: &Message) -> Option<(u16, &'static str, Vec<(&'static str, String)>)> {
+        let known = matches!(message.method(), Method::Invite | Method::Options | Method::Register);
+        let scheme = message.uri().split(':').next().unwrap_or_default().to_ascii_lowercase();
+        let unsupported: Vec<_> = message
+            .all(Name::Require)
+            .into_iter()
+            .filter(|option| !matches!(option.as_str(), "100rel" | "timer" | "path" | "outbound" | "gruu"))
+            .collect();
+        let looped = message.all(Name::Via).iter().any(|via| {
+            let branch = crate::sip::message::param(via, "branch").unwrap_or_default();
+            names::read_branch(branch).is_some_and(|(leg, node)| node == self.options.edge.node && self.legs.contains_key(&leg))
+        });
+        if message.to_tag().is_some() {
+            Some((481, "Call/Transaction Does Not Exist", Vec::new()))
+        } else if !known {
+            let status = if message.method() == Method::Other { (501, "Not Implemented") } else { (405, "Method Not Allowed") };
+            Some((status.0, status.1, vec![("Allow", ALLOW.to_owned())]))
+        } else if scheme != "sip" && scheme != "sips" {
+            Some((416, "Unsupported URI Scheme", Vec::new()))
+        } else if !unsupported.is_empty() {
+            Some((420, "Bad Extension", vec![("Unsupported", unsupported.join(", "))]))
+        } else if message.text(Name::MaxForwards).trim() == "0" && message.method() == Method::Invite {
+            Some((483, "Too Many Hops", Vec::new()))
+        } else if looped {
+            Some((482, "Loop Detected", Vec::new()))
+        } else {
+            None
+        }
+    }
+
+    fn pend(&mut self, key: &ServerKey) -> TxId {
+        self.counter += 1;
+        let tx = TxId(self.counter);
+        self.pending.insert(tx, key.clone());
+        if let Some(server) = self.servers.get_mut(key) {
+            server.tx = Some(tx);
+        }
+        tx
+    }
+
+    /// Answers a pending request with a final or provisional status.
+    pub fn respond(&mut self, now: Instant, tx: TxId, status: u16, reason: &str, headers: &[(&str, String)], body: &[u8]) {
+        let Some(key) = self.pending.get(&tx).cloned() else { return };
+        if status >= 200 {
+            self.pending.remove(&tx);
+        }
+        self.answer(now, &key, status, reason, headers, body);
+    }
+
+    /// Makes a pending INVITE the caller leg of a call. `None` if it was cancelled or timed out meanwhile.
+    pub fn take_call(&mut self, now: Instant, tx: TxId, domain: &DomainId, call: CallId) -> Option<TakenCall> {
+        let key = self.pending.remove(&tx)?;
+        let server = self.servers.get_mut(&key)?;
+        let invite = server.request.clone()?;
+        let id = LegId::caller(call);
+        server.leg = Some(id);
+        let flow = server.flow;
+        let leg = Leg::caller(id, domain.clone(), key, invite, flow, &self.options, now);
+        let taken = TakenCall { dialog: leg.dialog.clone(), sdp: leg.offer() };
+        self.legs.insert(id, leg);
+        Some(taken)
+    }
 
     /// The transport could not deliver to this destination.
-    pub fn unreachable(&mut self, _now: Instant, _to: &Destination, _message: &Bytes) {}
+    pub fn unreachable(&mut self, now: Instant, _to: &Destination, message: &Bytes) {
+        let Ok(message) = parse(message) else { return };
+        if let Some(key) = ClientKey::of(&message).filter(|key| message.is_request() && self.clients.contains_key(key)) {
+            self.client_failed(now, &key, 503);
+        }
+    }
 
     /// Fires what is due.
-    pub fn timeout(&mut self, _now: Instant) {}
+    pub fn timeout(&mut self, now: Instant) {
+        while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {
+            match entry.remove() {
+                Due::ClientResend(key) => self.client_resend(now, &key),
+                Due::ClientEnd(key) => self.client_end(now, &key),
+                Due::ServerResend(key) => self.server_resend(now, &key),
+                Due::ServerEnd(key) => self.server_end(now, &key),
+                Due::AnswerResend(leg) => self.answer_resend(now, leg),
+                Due::Queued(leg) => self.queued_again(now, leg),
+                Due::Reliable(leg) => self.reliable_resend(now, leg),
+                Due::Session(leg) => self.session_due(now, leg),
+                Due::Refused(leg) => self.refused_over(leg),
+            }
+        }
+    }
 
     pub fn next_timeout(&self) -> Option<Instant> {
-        None
+        self.due.keys().next().map(|(at, _)| *at)
     }
 
     pub fn poll(&mut self) -> Option<Output> {
-        None
+        self.out.pop_front()
+    }
+
+    fn at(&mut self, when: Instant, due: Due) {
+        self.counter += 1;
+        self.due.insert((when, self.counter), due);
+    }
+
+    fn transmit(&mut self, to: Destination, bytes: Bytes) {
+        self.out.push_back(Output::Transmit { to, bytes });
+    }
+
+    /// Reports on a leg, numbered; unknown legs have nothing to say.
+    fn report(&mut self, id: LegId, event: LegEvent) {
+        if let Some(report) = self.numbered(id, event) {
+            self.out.push_back(Output::Report(report));
+        }
+    }
+
+    fn numbered(&mut self, id: LegId, event: LegEvent) -> Option<LegReport> {
+        let leg = self.legs.get_mut(&id)?;
+        leg.seq += 1;
+        Some(LegReport { domain: leg.domain.clone(), leg: id, edge: self.options.edge, seq: leg.seq, event })
+    }
+
+    /// The last report on a leg; this edge knows it no more.
+    fn finish(&mut self, id: LegId, event: LegEvent) {
+        if let Some(report) = self.numbered(id, event) {
+            self.out.push_back(Output::Report(report.clone()));
+            self.forget(id, report);
+        }
+    }
+
+    fn forget(&mut self, id: LegId, last: LegReport) {
+        if let Some(leg) = self.legs.remove(&id) {
+            self.ended.remember(id, leg.last_order, last);
+        }
+    }
+
+    /// Our address as seen by whoever is at the other end of `to`.
+    fn address(&self, to: &Destination) -> SocketAddr {
+        let (transport, via) = match to {
+            Destination::Flow(flow) => (flow.transport, flow.via),
+            Destination::Host { transport, .. } => (*transport, None),
+        };
+        let own = self.options.addresses.get(&transport).copied();
+        let theirs = via.and_then(|node| self.nodes.get(&node)).and_then(|addresses| addresses.get(&transport)).copied();
+        theirs.or(own).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 5060)))
+    }
+}
+
+/// True for transports that retransmit by themselves.
+const fn reliable(transport: Transport) -> bool {
+    matches!(transport, Transport::Tcp | Transport::Tls)
+}
+
+const fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "UDP",
+        Transport::Tcp => "TCP",
+        Transport::Tls => "TLS",
     }
 }

@@ -1,3 +1,6 @@
 //! The one integration-test binary of the product. Each module is an area; each test a behaviour.
 
+mod api;
+mod cli;
+mod harness;
 mod tidy;

@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Purge,
     /// The whole group is gone from this node.
     Forget,
+    /// Closes a batch whose end was torn off, so that what is written next is not taken for a proof of corruption.
+    Seal,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
             5 => Self::Truncate,
             6 => Self::Purge,
             7 => Self::Forget,
+            8 => Self::Seal,
             _ => return None,
         })
     }
@@ -53,6 +56,7 @@ impl Kind {
             Self::Truncate => 5,
             Self::Purge => 6,
             Self::Forget => 7,
+            Self::Seal => 8,
         }
     }
 }

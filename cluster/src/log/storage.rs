@@ -1,104 +1,112 @@
-//! openraft's view of the shared log: one group's entries, vote and progress, in memory and in the write-ahead log.
+//! openraft's log storage on the shared log: each group's entries in memory, its changes queued to the writer.
+//!
+//! Reads never touch the disk: a group keeps its entries since the last purge, and snapshots keep those few. It owns no
+//! file; what is durable is the business of [`Wal`].
 
-use std::{collections::BTreeMap, fmt::Debug, io, ops::RangeBounds, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    io,
+    ops::{Bound, RangeBounds},
+    path::Path,
+    sync::Arc,
+};
 
 use openraft::{
-    OptionalSend,
+    LogState, OptionalSend, RaftLogReader,
     entry::RaftEntry,
-    storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage},
+    storage::{IOFlushed, RaftLogStorage},
 };
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
-use super::{
-    record::Kind,
-    wal::{Item, Wal},
-};
+use super::{Error, Op, Options, Recovered, Wal};
 use crate::{
-    GroupId, codec,
+    GroupId, codec, limits,
     raft::type_config::{LogEntry, LogId, TypeConfig, Vote},
 };
 
-/// What a group's log holds since its last purge.
-#[derive(Default)]
-struct Rows {
-    entries: BTreeMap<u64, LogEntry>,
-    vote: Option<Vote>,
-    committed: Option<LogId>,
-    purged: Option<LogId>,
-}
-
-/// One group's log. Clones share it.
+/// All groups' logs of a node. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct GroupLog {
-    group: GroupId,
-    rows: Arc<Mutex<Rows>>,
-    wal: Wal,
-}
-
-/// All logs of a node, as found at start.
 pub(crate) struct NodeLog {
     wal: Wal,
-    found: Mutex<BTreeMap<GroupId, Arc<Mutex<Rows>>>>,
+    groups: Arc<Mutex<BTreeMap<GroupId, Arc<Mutex<Index>>>>>,
 }
 
 impl NodeLog {
-    /// Opens the node's log and rebuilds every group it holds.
-    pub(crate) fn open(dir: &Path, segment_bytes: u64) -> io::Result<Self> {
-        let mut found: BTreeMap<GroupId, Rows> = BTreeMap::new();
-        let wal = Wal::open(dir, segment_bytes, |head, payload| {
-            if head.kind == Kind::Open {
-                return Ok(());
-            }
-            let rows = found.entry(head.group).or_default();
-            match head.kind {
-                Kind::Entry => {
-                    rows.entries.insert(head.index, codec::decode(payload)?);
-                }
-                Kind::Vote => rows.vote = Some(codec::decode(payload)?),
-                Kind::Committed => rows.committed = codec::decode(payload)?,
-                Kind::Truncate => {
-                    rows.entries.split_off(&head.index);
-                }
-                Kind::Purge => {
-                    rows.entries = rows.entries.split_off(&(head.index + 1));
-                    rows.purged = Some(codec::decode(payload)?);
-                }
-                Kind::Forget => *rows = Rows::default(),
-                Kind::Open => {}
-            }
-            Ok(())
-        })?;
-        let found = found.into_iter().map(|(group, rows)| (group, Arc::new(Mutex::new(rows)))).collect();
-        Ok(Self { wal, found: Mutex::new(found) })
+    /// Opens the node's log and decodes what it holds.
+    ///
+    /// # Errors
+    /// As for [`Wal::open`]; [`Error::Io`] when an intact record does not decode, which only another version could write.
+    pub(crate) fn open(dir: &Path, segment_bytes: u64) -> Result<Self, Error> {
+        let segment_bytes = segment_bytes.max(limits::WAL_SEGMENT_MIN_BYTES);
+        Self::with(Options { segment_bytes, ..Options::new(dir) })
     }
 
-    /// Groups with anything in the log.
-    pub(crate) fn groups(&self) -> Vec<GroupId> {
-        self.found.lock().keys().copied().collect()
+    /// As [`NodeLog::open`], with everything an option.
+    ///
+    /// # Errors
+    /// As for [`NodeLog::open`].
+    pub(crate) fn with(options: Options) -> Result<Self, Error> {
+        let (wal, recovered) = Wal::open(options)?;
+        let mut groups = BTreeMap::new();
+        for (group, recovered) in recovered {
+            let index = Index::decode(recovered).map_err(|e| Error::io(format!("cannot decode the log of group {group}"))(e.into()))?;
+            groups.insert(group, Arc::new(Mutex::new(index)));
+        }
+        Ok(Self { wal, groups: Arc::new(Mutex::new(groups)) })
     }
 
+    /// The log of a group; empty when the node never had one. Opening it again gives the same log.
     pub(crate) fn group(&self, group: GroupId) -> GroupLog {
-        let rows = Arc::clone(self.found.lock().entry(group).or_default());
-        GroupLog { group, rows, wal: self.wal.clone() }
+        let index = Arc::clone(self.groups.lock().entry(group).or_default());
+        GroupLog { group, wal: self.wal.clone(), index }
+    }
+
+    /// The groups this node has a log of.
+    #[cfg(test)]
+    pub(crate) fn groups(&self) -> Vec<GroupId> {
+        self.groups.lock().keys().copied().collect()
+    }
+
+    pub(crate) fn wal(&self) -> &Wal {
+        &self.wal
     }
 }
 
-impl GroupLog {
-    fn item(&self, kind: Kind, index: u64, payload: Vec<u8>) -> Item {
-        Item { kind, group: self.group, index, payload }
-    }
+/// What a group's log holds, decoded.
+#[derive(Default)]
+struct Index {
+    purged: Option<LogId>,
+    entries: BTreeMap<u64, LogEntry>,
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+}
 
-    async fn durable(&self, item: Item) -> io::Result<()> {
-        let (tell, told) = oneshot::channel();
-        self.wal.write(
-            vec![item],
-            Box::new(move || {
-                // The receiver is only gone when the caller gave up.
-                let _ = tell.send(());
-            }),
-        )?;
-        told.await.map_err(|_| io::Error::other("the log's writer has ended"))
+impl Index {
+    fn decode(recovered: Recovered) -> Result<Self, codec::Error> {
+        let Recovered { vote, committed, purged, entries } = recovered;
+        Ok(Self {
+            purged: purged.map(|(_, bytes)| codec::decode(&bytes)).transpose()?,
+            entries: entries.into_iter().map(|(i, bytes)| Ok((i, codec::decode(&bytes)?))).collect::<Result<_, codec::Error>>()?,
+            vote: vote.map(|bytes| codec::decode(&bytes)).transpose()?,
+            // `None` can be saved as well: the option is part of the encoded value.
+            committed: committed.map(|bytes| codec::decode::<Option<LogId>>(&bytes)).transpose()?.flatten(),
+        })
+    }
+}
+
+/// The log of one group: openraft's `RaftLogStorage`, and its own reader.
+#[derive(Clone)]
+pub(crate) struct GroupLog {
+    group: GroupId,
+    wal: Wal,
+    index: Arc<Mutex<Index>>,
+}
+
+impl GroupLog {
+    async fn submit_quietly(&self, op: Op) -> io::Result<()> {
+        // Durable with, and before, whatever is appended next; a crash before that leaves a longer log, which is harmless.
+        Ok(self.wal.submit(self.group, op, Box::new(|_| {})).await?)
     }
 }
 
@@ -107,11 +115,29 @@ impl RaftLogReader<TypeConfig> for GroupLog {
         &mut self,
         range: RB,
     ) -> Result<Vec<LogEntry>, io::Error> {
-        Ok(self.rows.lock().entries.range(range).map(|(_, entry)| entry.clone()).collect())
+        if is_empty(&range) {
+            return Ok(Vec::new());
+        }
+        Ok(self.index.lock().entries.range(range).map(|(_, e)| e.clone()).collect())
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<LogEntry>, io::Error> {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        if start >= end {
+            return Ok(entries);
+        }
+        for (_, entry) in self.index.lock().entries.range(start..end) {
+            bytes += weight(entry);
+            if bytes > limits::LOG_READ_MAX_BYTES && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry.clone());
+        }
+        Ok(entries)
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
-        Ok(self.rows.lock().vote)
+        Ok(self.index.lock().vote)
     }
 }
 
@@ -119,9 +145,9 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
-        let rows = self.rows.lock();
-        let last = rows.entries.values().next_back().map(RaftEntry::log_id).or(rows.purged);
-        Ok(LogState { last_purged_log_id: rows.purged, last_log_id: last })
+        let index = self.index.lock();
+        let last = index.entries.last_key_value().map(|(_, e)| e.log_id());
+        Ok(LogState { last_purged_log_id: index.purged, last_log_id: last.or(index.purged) })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -129,21 +155,22 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        self.rows.lock().vote = Some(*vote);
-        self.durable(self.item(Kind::Vote, 0, codec::encode(vote)?)).await
+        self.wal.commit(self.group, Op::Vote(codec::encode(vote)?)).await?;
+        self.index.lock().vote = Some(*vote);
+        Ok(())
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        self.rows.lock().committed = committed;
-        // Not waited for: it only spares re-application from being late after a restart.
-        self.wal.write(vec![self.item(Kind::Committed, 0, codec::encode(&committed)?)], Box::new(|| {}))
+        self.index.lock().committed = committed;
+        self.wal.note_committed(self.group, codec::encode(&committed)?);
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
-        let rows = self.rows.lock();
-        let last = rows.entries.values().next_back().map(RaftEntry::log_id).or(rows.purged);
-        // A crash may have kept the note and lost the entries after the last fsync; the note then says too much.
-        Ok(rows.committed.min(last))
+        let index = self.index.lock();
+        let last = index.entries.last_key_value().map(|(_, e)| e.log_id()).or(index.purged);
+        // The mark may have reached the disk with a batch that did not take this group's newest entries any more.
+        Ok(index.committed.min(last))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
@@ -151,62 +178,50 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
         I: IntoIterator<Item = LogEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut items = Vec::new();
-        {
-            let mut rows = self.rows.lock();
-            for entry in entries {
-                let index = entry.log_id().index;
-                items.push(self.item(Kind::Entry, index, codec::encode(&entry)?));
-                rows.entries.insert(index, entry);
-            }
-        }
-        self.wal.write(items, Box::new(move || callback.io_completed(Ok(()))))
+        let entries: Vec<LogEntry> = entries.into_iter().collect();
+        let encoded = entries.iter().map(|e| Ok((e.index(), codec::encode(e)?))).collect::<Result<_, codec::Error>>()?;
+        // Readable before durable: openraft replicates an entry while it is being flushed.
+        self.index.lock().entries.extend(entries.into_iter().map(|e| (e.index(), e)));
+        self.wal.submit(self.group, Op::Append(encoded), Box::new(move |result| callback.io_completed(result))).await?;
+        Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
-        let from = last.map_or(0, |last| last.index + 1);
-        self.rows.lock().entries.split_off(&from);
-        self.durable(self.item(Kind::Truncate, from, Vec::new())).await
+        let from = last.map_or(0, |l| l.index + 1);
+        drop(self.index.lock().entries.split_off(&from));
+        self.submit_quietly(Op::Truncate(from)).await
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        let mark = codec::encode(&upto)?;
         {
-            let mut rows = self.rows.lock();
-            rows.entries = rows.entries.split_off(&(upto.index + 1));
-            rows.purged = Some(upto);
+            let mut index = self.index.lock();
+            let kept = index.entries.split_off(&(upto.index + 1));
+            index.entries = kept;
+            index.purged = Some(upto);
         }
-        self.wal.write(vec![self.item(Kind::Purge, upto.index, codec::encode(&upto)?)], Box::new(|| {}))
+        self.submit_quietly(Op::Purge(upto.index, mark)).await
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use tempfile::TempDir;
-
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use openraft::{StorageError, testing::log::StoreBuilder};
-
-    use super::*;
-    use crate::raft::machine::{self, Applied};
-
-    /// Fresh logs for openraft's own suite, all in one directory that goes when the suite ends.
-    struct Builder {
-        dir: TempDir,
-        made: AtomicUsize,
+/// Roughly the memory and the wire size of an entry, bytes.
+fn weight(entry: &LogEntry) -> usize {
+    match &entry.payload {
+        openraft::EntryPayload::Normal(batch) => 64 + batch.commands.iter().map(|c| c.len() + 8).sum::<usize>(),
+        _ => 1024,
     }
+}
 
-    impl StoreBuilder<TypeConfig, GroupLog, Applied, ()> for Builder {
-        async fn build(&self) -> Result<((), GroupLog, Applied), StorageError<TypeConfig>> {
-            let dir = self.dir.path().join(self.made.fetch_add(1, Ordering::Relaxed).to_string());
-            let log = NodeLog::open(&dir.join("wal"), 1 << 20).expect("a fresh log opens");
-            Ok(((), log.group(1), machine::for_tests(1, &dir.join("snapshots"))))
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn the_log_passes_openrafts_own_storage_suite() {
-        let builder = Builder { dir: tempfile::tempdir().expect("a temporary directory"), made: AtomicUsize::new(0) };
-        openraft::testing::log::Suite::test_all(builder).await.expect("the suite passes");
+/// `BTreeMap::range` panics on a range that is empty or reversed.
+fn is_empty(range: &impl RangeBounds<u64>) -> bool {
+    let start = match range.start_bound() {
+        Bound::Included(&s) => s,
+        Bound::Excluded(&s) => s.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    match range.end_bound() {
+        Bound::Included(&e) => start > e,
+        Bound::Excluded(&e) => start >= e,
+        Bound::Unbounded => false,
     }
 }

@@ -3,7 +3,12 @@
 //! A loss is only a hint until a majority has withdrawn its support; a death notice, a drained close or a newer life of the
 //! node is proof and needs no confirmation. Leadership itself comes only from Raft's own vote.
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,13 +17,17 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{DEATH, Node, OPINION, PING};
+use super::{DEATH, Node, OPINION, PING, WITHDRAWN, next_incarnation};
 use crate::{
     GroupId, Incarnation, NodeId, Options, PeerSpec, RequestError, codec,
     limits::{CONFIRM_TIMEOUT, SUCCESSION_PAUSE, SUCCESSION_TRIES},
     liveness::Liveness,
+    meta::MetaCommand,
     transport::{self, CLOSED_PLAIN, Files, Handler, PeerEvent, Transport},
 };
+
+/// Patience of one attempt to write something into the meta group.
+const PROPOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// (Term of the last entry, its index) by group.
 type Logs = BTreeMap<GroupId, (u64, u64)>;
@@ -47,12 +56,35 @@ async fn ping(node: Arc<Node>) {
             tokio::spawn(async move {
                 let sent = Liveness::sent();
                 let lease = Duration::from_millis(node.options.timing.lease_ms);
-                if node.transport.request(peer, PING, 0, &node.incarnation.to_le_bytes(), lease).await.is_ok() {
-                    node.liveness.supported(peer, sent);
+                let life = node.incarnation();
+                match node.transport.request(peer, PING, 0, &life.to_le_bytes(), lease).await {
+                    _ if life != node.incarnation() => {}
+                    Ok(_) => node.liveness.supported(peer, sent),
+                    Err(RequestError::Refused(why)) if why == WITHDRAWN => node.liveness.refused(peer),
+                    Err(_) => {}
                 }
             });
         }
+        if node.liveness.must_begin_anew(&node.voters(), |peer| node.transport.connected(peer).is_some()) {
+            begin_anew(&node);
+        }
         node.publish_table();
+    }
+}
+
+/// The peers gave this life up, falsely or after a pause of this node. What it owned is no longer its own; with a new life
+/// it can serve again, without a restart.
+fn begin_anew(node: &Arc<Node>) {
+    match next_incarnation(&node.options.data_dir) {
+        Ok(incarnation) => {
+            tracing::warn!(incarnation, "the peers gave this life of the node up; it begins a new one");
+            metrics::counter!("cluster_lives_begun_anew_total").increment(1);
+            node.incarnation.store(incarnation, Ordering::Release);
+            node.liveness.begin_anew();
+            node.transport.begin_anew(incarnation);
+            tokio::spawn(Arc::clone(node).register());
+        }
+        Err(error) => tracing::error!(%error, "a new life of the node cannot be made durable"),
     }
 }
 
@@ -123,6 +155,17 @@ async fn poll(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation) -> (usiz
     (withdrawn, logs)
 }
 
+/// Writes the loss down, so that nobody renews that life after a restart.
+async fn fence(node: Arc<Node>, peer: NodeId, incarnation: Incarnation) {
+    let command = MetaCommand::Fence { node: peer, incarnation };
+    for _ in 0..SUCCESSION_TRIES {
+        if node.propose_meta(&command, PROPOSE_WITHIN).await.is_ok() {
+            return;
+        }
+        sleep(SUCCESSION_PAUSE).await;
+    }
+}
+
 /// A death that somebody vouches for.
 pub(super) async fn proven_dead(node: Arc<Node>, peer: NodeId, incarnation: Incarnation) {
     tracing::warn!(node = peer, incarnation, "the death of this node is proven");
@@ -134,8 +177,13 @@ pub(super) async fn proven_dead(node: Arc<Node>, peer: NodeId, incarnation: Inca
 fn lost(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation, logs: &BTreeMap<NodeId, Logs>) {
     if node.liveness.lose(peer, incarnation) {
         metrics::counter!("cluster_nodes_lost_total").increment(1);
+        tokio::spawn(fence(Arc::clone(node), peer, incarnation));
     }
+    node.transport.cut(peer, incarnation);
     node.publish_table();
+    if node.transport.connected(peer).is_some_and(|life| life > incarnation) {
+        return;
+    }
     for group in node.all_groups().into_iter().filter(|group| group.leader() == Some(peer)) {
         let length = |candidate: &NodeId| logs[candidate].get(&group.id).copied().unwrap_or_default();
         let mut heirs: Vec<_> = logs.keys().copied().collect();

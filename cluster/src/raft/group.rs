@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,18 +17,15 @@ use openraft::{
     raft::TransferLeaderRequest,
 };
 use openraft_multi::GroupNetworkFactory;
-use parking_lot::Mutex;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, watch};
 
 use super::{
     machine::Applied,
     network::{Factory, Raft, Router},
-    proposer::{self, Proposal},
+    proposer::Proposer,
     type_config::TypeConfig,
 };
-use crate::{
-    Committed, GroupId, GroupStatus, NodeId, ProposeError, RoleChange, Timing, Token, limits::PROPOSALS_WAITING_MAX, log::storage::GroupLog,
-};
+use crate::{Committed, GroupId, GroupStatus, NodeId, ProposeError, RoleChange, Timing, Token, log::storage::GroupLog};
 
 /// Pause before a new leader that cannot yet confirm itself tries again.
 const CONFIRM_PAUSE: Duration = Duration::from_millis(2);
@@ -40,8 +36,8 @@ pub(crate) struct Group {
     pub(crate) id: GroupId,
     pub(crate) raft: Raft,
     applied: Applied,
-    proposals: mpsc::Sender<Proposal>,
-    leading: Arc<Mutex<Option<Token>>>,
+    proposer: Proposer,
+    leading: watch::Sender<Option<Token>>,
     /// When this replica last heard of a leader, for the grace of a new one.
     heard_ms: Arc<AtomicU64>,
     started: Instant,
@@ -74,17 +70,9 @@ impl Group {
     pub(crate) async fn open(id: GroupId, log: GroupLog, applied: Applied, setting: &Setting) -> Result<Self, String> {
         let factory = Factory(GroupNetworkFactory::new(setting.router.clone(), id));
         let raft = Raft::new(setting.node, config(setting)?, factory, log, applied.clone()).await.map_err(|error| error.to_string())?;
-        let (proposals, inbox) = mpsc::channel(PROPOSALS_WAITING_MAX);
-        let group = Self {
-            id,
-            raft: raft.clone(),
-            applied: applied.clone(),
-            proposals,
-            leading: Arc::default(),
-            heard_ms: Arc::default(),
-            started: Instant::now(),
-        };
-        tokio::spawn(proposer::run(id, raft, applied, inbox));
+        let leading = watch::Sender::new(None);
+        let proposer = Proposer::start(id, raft.clone(), applied.clone(), leading.subscribe());
+        let group = Self { id, raft, applied, proposer, leading, heard_ms: Arc::default(), started: Instant::now() };
         tokio::spawn(follow_roles(group.clone(), setting.node, setting.roles.clone()));
         Ok(group)
     }
@@ -98,7 +86,7 @@ impl Group {
     }
 
     pub(crate) fn leading(&self) -> Option<Token> {
-        *self.leading.lock()
+        *self.leading.borrow()
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {
@@ -107,11 +95,7 @@ impl Group {
 
     /// Commits a command here, if this replica leads.
     pub(crate) async fn propose(&self, command: Bytes, deadline: Instant) -> Result<Committed, ProposeError> {
-        let (tell, told) = oneshot::channel();
-        self.proposals
-            .try_send(Proposal { command, deadline, tell })
-            .map_err(|_| ProposeError::Definite(format!("group {} is overloaded: {PROPOSALS_WAITING_MAX} proposals wait", self.id)))?;
-        told.await.map_err(|_| ProposeError::Indefinite("the proposer ended".to_owned()))?
+        self.proposer.propose(command, deadline).await
     }
 
     /// The index up to which a reader must have applied (ReadIndex), if this replica leads; waits for its own apply.
@@ -176,12 +160,6 @@ impl Group {
     fn gap_ms(&self) -> u64 {
         (self.started.elapsed().as_millis() as u64).saturating_sub(self.heard_ms.load(Ordering::Relaxed))
     }
-
-    pub(crate) fn snapshot_now(&self) -> io::Result<()> {
-        let raft = self.raft.clone();
-        tokio::spawn(async move { raft.trigger().snapshot().await });
-        Ok(())
-    }
 }
 
 /// Tells the machine and the product when this replica begins and ceases to lead.
@@ -214,9 +192,18 @@ async fn follow_roles(group: Group, node: NodeId, roles: broadcast::Sender<RoleC
     }
 }
 
+/// The machine knows its role before the first command of the leadership is proposed, and after the last.
 fn change(group: &Group, leading: Option<Token>, roles: &broadcast::Sender<RoleChange>) {
-    *group.leading.lock() = leading;
+    let gap_ms = group.gap_ms();
+    if leading.is_none() {
+        group.leading.send_replace(None);
+        // A leader hears of itself; the silence of a successor begins now.
+        group.heard_leader();
+    }
     group.applied.role(leading);
+    if leading.is_some() {
+        group.leading.send_replace(leading);
+    }
     // Nobody listens while the node starts; the product asks `leads` when it begins to.
-    let _ = roles.send(RoleChange { group: group.id, leading, gap_ms: group.gap_ms() });
+    let _ = roles.send(RoleChange { group: group.id, leading, gap_ms });
 }

@@ -3,8 +3,8 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::Arc,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -32,8 +32,9 @@ struct Inner {
     machine: Box<dyn Machine>,
     last: Option<LogId>,
     membership: StoredMembershipOf<TypeConfig>,
-    /// Log time of the last applied batch.
+    /// Log time of the last applied batch, and when this process applied it; unknown after a restart.
     time_ns: u64,
+    at: Option<Instant>,
 }
 
 /// What a snapshot file says of itself.
@@ -42,7 +43,7 @@ type Meta = (SnapshotMetaOf<TypeConfig>, u64);
 impl Applied {
     /// Restores the group's snapshot if there is one.
     pub(crate) fn open(group: GroupId, machine: Box<dyn Machine>, store: Store) -> io::Result<Self> {
-        let mut inner = Inner { machine, last: None, membership: StoredMembership::default(), time_ns: 0 };
+        let mut inner = Inner { machine, last: None, membership: StoredMembership::default(), time_ns: 0, at: None };
         if let Some(((meta, time_ns), state)) = store.load::<Meta>(group)? {
             inner.machine.restore(&state)?;
             (inner.last, inner.membership, inner.time_ns) = (meta.last_log_id, meta.last_membership, time_ns);
@@ -50,9 +51,16 @@ impl Applied {
         Ok(Self { group, inner: Arc::new(Mutex::new(inner)), store })
     }
 
-    /// Log time of the last applied batch, nanoseconds.
-    pub(crate) fn time_ns(&self) -> u64 {
-        self.inner.lock().time_ns
+    /// Log time of the last applied batch, nanoseconds, and when this process applied it.
+    pub(crate) fn time(&self) -> (u64, Option<Instant>) {
+        let inner = self.inner.lock();
+        (inner.time_ns, inner.at)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_time(&self, time_ns: u64, at: Option<Instant>) {
+        let mut inner = self.inner.lock();
+        (inner.time_ns, inner.at) = (time_ns, at);
     }
 
     pub(crate) fn role(&self, leading: Option<Token>) {
@@ -61,7 +69,9 @@ impl Applied {
 
     fn apply_batch(&self, id: LogId, batch: &Batch) -> Vec<Bytes> {
         let mut inner = self.inner.lock();
-        inner.time_ns = inner.time_ns.max(batch.time_ns);
+        // Strictly monotonic whatever a leader stamped; the same on every replica.
+        inner.time_ns = batch.time_ns.max(inner.time_ns + 1);
+        inner.at = Some(Instant::now());
         let entry = Entry {
             group: self.group,
             index: id.index,
@@ -144,8 +154,10 @@ impl RaftStateMachine<TypeConfig> for Applied {
         let time_ns = u64::from_le_bytes(*time);
         let mut inner = self.inner.lock();
         inner.machine.restore(state)?;
+        self.store.save(self.group, &(meta, time_ns), state)?;
         (inner.last, inner.membership, inner.time_ns) = (meta.last_log_id, meta.last_membership.clone(), time_ns);
-        self.store.save(self.group, &(meta, time_ns), state)
+        inner.at = None;
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, Vec<u8>>>, io::Error> {
@@ -156,7 +168,7 @@ impl RaftStateMachine<TypeConfig> for Applied {
 
 /// A machine that keeps nothing, for the storage suite.
 #[cfg(test)]
-pub(crate) fn for_tests(group: GroupId, dir: &Path) -> Applied {
+pub(crate) fn for_tests(group: GroupId, dir: &std::path::Path) -> Applied {
     struct Nothing;
     impl Machine for Nothing {
         fn apply(&mut self, entry: &Entry<'_>) -> Vec<Bytes> {

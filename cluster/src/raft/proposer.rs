@@ -1,111 +1,225 @@
 //! Packs every command that waits behind the previous proposal into one log entry, and stamps it.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
-use openraft::error::{ClientWriteError, ForwardReason, RaftError};
+use openraft::error::{ClientWriteError, RaftError};
 use tokio::{
-    sync::{mpsc, oneshot},
-    time::sleep,
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot, watch,
+    },
+    time::{sleep, timeout_at},
 };
 
-use super::{
-    machine::Applied,
-    network::Raft,
-    type_config::{Batch, TypeConfig},
-};
+use super::{machine::Applied, network::Raft, type_config::Batch};
 use crate::{
-    Committed, GroupId, ProposeError,
-    limits::{PROPOSAL_BATCH_MAX_BYTES, PROPOSAL_BATCH_MAX_COMMANDS},
+    Committed, GroupId, ProposeError, Token,
+    limits::{PROPOSAL_BATCH_MAX_BYTES, PROPOSAL_BATCH_MAX_COMMANDS, PROPOSALS_WAITING_MAX},
 };
 
 /// Pause of a leader that has no quorum's word yet.
 const LEASE_PAUSE: Duration = Duration::from_millis(1);
 
-pub(crate) struct Proposal {
-    pub(crate) command: Bytes,
-    pub(crate) deadline: Instant,
-    pub(crate) tell: oneshot::Sender<Result<Committed, ProposeError>>,
+struct Proposal {
+    command: Bytes,
+    deadline: Instant,
+    /// Set by whoever comes first: the proposer, that takes it, or the caller, that gives up. Says whether an
+    /// unanswered command can be in the log.
+    claimed: Arc<AtomicBool>,
+    tell: oneshot::Sender<Result<Committed, ProposeError>>,
 }
 
-/// Log time: the last entry's, advanced by this node's monotonic clock since this node began to lead.
+/// The way to a group's proposer. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Proposer {
+    group: GroupId,
+    queue: mpsc::Sender<Proposal>,
+}
+
+impl Proposer {
+    pub(super) fn start(group: GroupId, raft: Raft, applied: Applied, leading: watch::Receiver<Option<Token>>) -> Self {
+        let (queue, inbox) = mpsc::channel(PROPOSALS_WAITING_MAX);
+        let worker = Worker { group, raft, applied, leading, clock: Clock::default() };
+        tokio::spawn(worker.run(inbox));
+        Self { group, queue }
+    }
+
+    /// Commits a command if this replica leads. Returns at the deadline at the latest.
+    pub(super) async fn propose(&self, command: Bytes, deadline: Instant) -> Result<Committed, ProposeError> {
+        let (tell, told) = oneshot::channel();
+        let claimed = Arc::new(AtomicBool::new(false));
+        let proposal = Proposal { command, deadline, claimed: Arc::clone(&claimed), tell };
+        self.queue.try_send(proposal).map_err(|error| {
+            ProposeError::Definite(match error {
+                TrySendError::Full(_) => format!("group {} is overloaded: {PROPOSALS_WAITING_MAX} proposals wait", self.group),
+                TrySendError::Closed(_) => format!("group {} is closed on this node", self.group),
+            })
+        })?;
+        match timeout_at(deadline.into(), told).await {
+            Ok(Ok(answer)) => answer,
+            _ if claimed.swap(true, Ordering::AcqRel) => Err(ProposeError::Indefinite("no quorum confirmed it in time".to_owned())),
+            Ok(Err(_)) => Err(ProposeError::Definite(format!("group {} was closed on this node", self.group))),
+            Err(_) => Err(ProposeError::Definite("it waited behind other proposals until its deadline".to_owned())),
+        }
+    }
+}
+
+/// Log time: the last entry's, advanced by this node's monotonic clock since that entry was applied here.
+#[derive(Default)]
 struct Clock {
-    term: u64,
+    token: Option<Token>,
     base_ns: u64,
-    since: Instant,
+    since: Option<Instant>,
     last_ns: u64,
 }
 
 impl Clock {
-    fn stamp(&mut self, term: u64, applied: &Applied) -> u64 {
-        if self.term != term {
-            *self = Self { term, base_ns: applied.time_ns().max(self.last_ns), since: Instant::now(), last_ns: self.last_ns };
+    fn stamp(&mut self, token: Token, applied: &Applied) -> u64 {
+        if self.token != Some(token) {
+            // Everything before this leadership is applied. After a restart nobody knows how long ago that was: log time
+            // then stands still from the last entry to this moment.
+            let (base_ns, since) = applied.time();
+            *self = Self { token: Some(token), base_ns, since, last_ns: base_ns };
         }
-        let now = self.base_ns + self.since.elapsed().as_nanos() as u64;
-        self.last_ns = now.max(self.last_ns + 1);
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.last_ns = (self.base_ns + since.elapsed().as_nanos() as u64).max(self.last_ns + 1);
         self.last_ns
     }
 }
 
-pub(crate) async fn run(group: GroupId, raft: Raft, applied: Applied, mut inbox: mpsc::Receiver<Proposal>) {
-    let mut clock = Clock { term: 0, base_ns: 0, since: Instant::now(), last_ns: 0 };
-    while let Some(first) = inbox.recv().await {
-        let mut bytes = first.command.len();
-        let mut waiting = vec![first];
-        while waiting.len() < PROPOSAL_BATCH_MAX_COMMANDS && bytes < PROPOSAL_BATCH_MAX_BYTES {
-            let Ok(next) = inbox.try_recv() else { break };
-            bytes += next.command.len();
-            waiting.push(next);
-        }
-        let started = Instant::now();
-        let result = commit(&raft, &applied, &mut clock, &waiting).await;
-        metrics::histogram!("raft_commit_seconds").record(started.elapsed().as_secs_f64());
-        metrics::counter!("raft_commands_total", "group" => group.to_string()).increment(waiting.len() as u64);
-        for (n, proposal) in waiting.into_iter().enumerate() {
-            let answer = match &result {
-                Ok((index, replies)) => Ok(Committed { index: *index, reply: replies[n].clone() }),
-                Err((definite, why)) if *definite => Err(ProposeError::Definite(why.clone())),
-                Err((_, why)) => Err(ProposeError::Indefinite(why.clone())),
-            };
-            // The proposer may have given up at its deadline.
-            let _ = proposal.tell.send(answer);
-        }
-    }
+/// Why a batch has no reply.
+enum Failure {
+    NotWritten(String),
+    Unknown(String),
 }
 
-/// Writes one entry; the error says whether it is certainly not in the log.
-async fn commit(raft: &Raft, applied: &Applied, clock: &mut Clock, waiting: &[Proposal]) -> Result<(u64, Vec<Bytes>), (bool, String)> {
-    let deadline = waiting.iter().map(|proposal| proposal.deadline).max().unwrap_or_else(Instant::now);
-    loop {
-        if !raft.is_leader() {
-            return Err((true, "not the leader".to_owned()));
-        }
-        let term = openraft::async_runtime::watch::WatchReceiver::borrow_watched(&raft.server_metrics()).vote.leader_id().term;
-        let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        let batch = Batch {
-            time_ns: clock.stamp(term, applied),
-            wall_ms,
-            commands: waiting.iter().map(|proposal| proposal.command.clone()).collect(),
-        };
-        let left = deadline.saturating_duration_since(Instant::now());
-        match tokio::time::timeout(left, raft.client_write(batch)).await {
-            Ok(Ok(written)) => {
-                let replies = written.response().clone();
-                return Ok((replies.index, replies.replies));
+struct Worker {
+    group: GroupId,
+    raft: Raft,
+    applied: Applied,
+    leading: watch::Receiver<Option<Token>>,
+    clock: Clock,
+}
+
+impl Worker {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Proposal>) {
+        while let Some(first) = inbox.recv().await {
+            let batch = take_waiting(first, &mut inbox);
+            if batch.is_empty() {
+                continue;
             }
-            Ok(Err(error)) if never_written(&error) => {
-                if Instant::now() >= deadline {
-                    return Err((true, error.to_string()));
+            let started = Instant::now();
+            let result = self.commit(&batch).await;
+            metrics::histogram!("raft_commit_seconds").record(started.elapsed().as_secs_f64());
+            metrics::counter!("raft_commands_total", "group" => self.group.to_string()).increment(batch.len() as u64);
+            for (n, proposal) in batch.into_iter().enumerate() {
+                let answer = match &result {
+                    Ok((index, replies)) => Ok(Committed { index: *index, reply: replies[n].clone() }),
+                    Err(Failure::NotWritten(why)) => Err(ProposeError::Definite(why.clone())),
+                    Err(Failure::Unknown(why)) => Err(ProposeError::Indefinite(why.clone())),
+                };
+                // The caller may have given up at its deadline.
+                let _ = proposal.tell.send(answer);
+            }
+        }
+    }
+
+    /// Writes one entry and waits until it is applied, or until no caller waits any longer.
+    async fn commit(&mut self, batch: &[Proposal]) -> Result<(u64, Vec<Bytes>), Failure> {
+        let deadline = batch.iter().map(|proposal| proposal.deadline).max().unwrap_or_else(Instant::now);
+        loop {
+            // The token is there once everything before this leadership is applied and the machine knows its role.
+            let token = *self.leading.borrow_and_update();
+            let Some(token) = token else {
+                if !self.raft.is_leader() || Instant::now() >= deadline {
+                    return Err(Failure::NotWritten("not the leader".to_owned()));
                 }
                 sleep(LEASE_PAUSE).await;
+                continue;
+            };
+            let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+            let commands = batch.iter().map(|proposal| proposal.command.clone()).collect();
+            let entry = Batch { time_ns: self.clock.stamp(token, &self.applied), wall_ms, commands };
+            match timeout_at(deadline.into(), self.raft.client_write(entry)).await {
+                Ok(Ok(written)) => {
+                    let replies = written.response().clone();
+                    return Ok((replies.index, replies.replies));
+                }
+                // Refused before it was written: not the leader, on the way out, or without a fresh word of the quorum.
+                Ok(Err(error @ RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
+                    if Instant::now() >= deadline || !self.raft.is_leader() {
+                        return Err(Failure::NotWritten(error.to_string()));
+                    }
+                    sleep(LEASE_PAUSE).await;
+                }
+                Ok(Err(error)) => return Err(Failure::Unknown(error.to_string())),
+                Err(_) => return Err(Failure::Unknown("no quorum confirmed it in time".to_owned())),
             }
-            Ok(Err(error)) => return Err((false, error.to_string())),
-            Err(_) => return Err((false, "no quorum confirmed it in time".to_owned())),
         }
     }
 }
 
-/// A leader without a fresh word of its quorum, or on its way out, refuses before it writes.
-fn never_written(error: &RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> bool {
-    matches!(error, RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) if forward.reason != ForwardReason::NotLeader)
+/// Claims the first proposal and those that wait behind it, up to the bounds of an entry.
+fn take_waiting(first: Proposal, inbox: &mut mpsc::Receiver<Proposal>) -> Vec<Proposal> {
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    let mut next = Some(first);
+    while let Some(proposal) = next {
+        if !proposal.claimed.swap(true, Ordering::AcqRel) {
+            bytes += proposal.command.len();
+            batch.push(proposal);
+        }
+        next = if batch.len() < PROPOSAL_BATCH_MAX_COMMANDS && bytes < PROPOSAL_BATCH_MAX_BYTES { inbox.try_recv().ok() } else { None };
+    }
+    batch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proposal(bytes: usize) -> (Proposal, oneshot::Receiver<Result<Committed, ProposeError>>) {
+        let (tell, told) = oneshot::channel();
+        (Proposal { command: vec![0; bytes].into(), deadline: Instant::now(), claimed: Arc::default(), tell }, told)
+    }
+
+    #[test]
+    fn an_abandoned_command_is_never_written() {
+        let (sender, mut inbox) = mpsc::channel(8);
+        let (first, _a) = proposal(1);
+        let (second, _b) = proposal(1);
+        first.claimed.store(true, Ordering::Relaxed);
+        sender.try_send(second).expect("room");
+        let batch = take_waiting(first, &mut inbox);
+        assert_eq!(batch.len(), 1);
+        assert!(batch[0].claimed.load(Ordering::Relaxed), "from now on its caller cannot say that it was not written");
+    }
+
+    #[test]
+    fn an_entry_is_bounded_in_bytes() {
+        let (sender, mut inbox) = mpsc::channel(8);
+        let (first, _a) = proposal(PROPOSAL_BATCH_MAX_BYTES);
+        let (second, _b) = proposal(1);
+        sender.try_send(second).expect("room");
+        assert_eq!(take_waiting(first, &mut inbox).len(), 1);
+        assert!(inbox.try_recv().is_ok());
+    }
+
+    #[test]
+    fn log_time_goes_on_from_the_moment_the_last_entry_was_applied_here() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let applied = super::super::machine::for_tests(1, dir.path());
+        applied.set_time(1_000, Instant::now().checked_sub(Duration::from_secs(60)));
+        let mut clock = Clock::default();
+        let first = clock.stamp(Token { term: 1, node: 1 }, &applied);
+        assert!(first >= 60_000_000_000, "an idle minute counts: {first}");
+        assert!(clock.stamp(Token { term: 1, node: 1 }, &applied) > first);
+    }
 }

@@ -51,8 +51,7 @@ async fn connect(inner: &Inner, node: NodeId, addr: SocketAddr) -> Result<(quinn
         connection.close(CLOSED_PLAIN.into(), b"another node");
         return Err("its certificate names another node".to_owned());
     }
-    let hello = Hello { node: inner.options.node, incarnation: inner.options.incarnation };
-    let hello = codec::encode(&hello).map_err(|error| error.to_string())?;
+    let hello = codec::encode(&inner.hello()).map_err(|error| error.to_string())?;
     let answer = exchange(&connection, KIND_HELLO, 0, &hello).await.map_err(|error| error.to_string())?;
     match answer.split_first() {
         Some((0, body)) => {

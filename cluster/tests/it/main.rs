@@ -1,4 +1,5 @@
 //! The substrate alone, under a register machine: real nodes, real QUIC, real disks, no calls.
 
+mod failures;
 mod register;
 mod three_nodes;

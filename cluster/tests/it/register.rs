@@ -10,7 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tandem_cluster::{BoxFuture, Cluster, Entry, GroupId, Machine, MachineFactory, NodeId, Options, PeerSpec, Service, Timing, Token, pki};
+use tandem_cluster::{
+    BoxFuture, Cluster, Entry, GroupId, Machine, MachineFactory, NodeId, Options, PeerSpec, ProposeError, Service, StartError, Timing,
+    Token, pki,
+};
 
 pub const GROUPS: GroupId = 3;
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -127,6 +130,10 @@ impl Fleet {
         }
     }
 
+    pub async fn try_start(&self, options: Options) -> Result<Cluster, StartError> {
+        Cluster::start(options, Arc::new(Factory(Seen::default())), Arc::new(Echo)).await
+    }
+
     pub async fn start(&self, node: NodeId) -> (Cluster, Seen) {
         let seen = Seen::default();
         let cluster =
@@ -156,4 +163,12 @@ pub async fn eventually(what: &str, check: impl Fn() -> bool) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("{what} did not happen within 20 s");
+}
+
+pub async fn write(cluster: &Cluster, group: u32, value: &str) -> Result<u64, ProposeError> {
+    cluster.propose(group, Bytes::copy_from_slice(value.as_bytes()), 10 * SECOND).await.map(|committed| committed.index)
+}
+
+pub fn rows(seen: &Seen, group: u32) -> Vec<Vec<u8>> {
+    seen.lock().expect("not poisoned").get(&group).cloned().unwrap_or_default()
 }

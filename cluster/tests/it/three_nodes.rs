@@ -3,17 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use tandem_cluster::{Cluster, NodeState, ProposeError, pki};
+use tandem_cluster::{NodeState, ProposeError, pki};
 
-use super::register::{Fleet, GROUPS, SECOND, Seen, eventually};
-
-async fn write(cluster: &Cluster, group: u32, value: &str) -> Result<u64, ProposeError> {
-    cluster.propose(group, Bytes::copy_from_slice(value.as_bytes()), 10 * SECOND).await.map(|committed| committed.index)
-}
-
-fn rows(seen: &Seen, group: u32) -> Vec<Vec<u8>> {
-    seen.lock().expect("not poisoned").get(&group).cloned().unwrap_or_default()
-}
+use super::register::{Fleet, GROUPS, SECOND, eventually, rows, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_node_commits_and_every_replica_applies_the_same_in_order() {

@@ -82,7 +82,7 @@ async fn compare(
 /// Which of these legs an edge lacks; `None` when it does not say.
 async fn missing(shared: &Shared, edge: Edge, legs: Vec<LegId>) -> Option<Vec<LegId>> {
     if edge == shared.me() {
-        return Some(shared.edge.get()?.missing(legs).await);
+        return Some(shared.edge.missing(legs).await);
     }
     let alive = shared.cluster.nodes().borrow().get(&edge.node.0).is_some_and(|row| row.incarnation == edge.incarnation);
     if !alive {

@@ -90,7 +90,12 @@ pub async fn put(
         return Err(Problem::invalid(format!("the file is of tenant {}, the path names {id}", file.id)));
     }
     let domain = DomainId::new(&id);
-    app.live.cluster().assign_domain(&id, limits::COMMAND_DEADLINE).await?;
+    let cluster = app.live.cluster();
+    cluster.assign_domain(&id, limits::COMMAND_DEADLINE).await?;
+    if cluster.group_of(&id).is_none() {
+        // It was assigned through another node; this one must have applied that before it can send anything there.
+        cluster.read_barrier(0, limits::COMMAND_DEADLINE).await?;
+    }
     let command = Command::PublishPolicy { domain: domain.clone(), expect, policy: Box::new(file.policy), entropy: entropy() };
     let outcome = app.command(&domain, key, command).await?;
     let Outcome::Published { version } = outcome else {

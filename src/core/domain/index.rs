@@ -130,36 +130,3 @@ impl Call {
         (self.priority, self.entered, self.id)
     }
 }
-
-#[cfg(test)]
-impl Domain {
-    /// The indexes say what the rows say.
-    pub(in crate::core) fn assert_indexes(&self) {
-        let waiting = self.calls.values().filter(|call| call.state == CallState::Queued).count();
-        assert_eq!(self.queues.values().map(|row| row.depth()).sum::<usize>(), waiting, "everybody who waits is indexed");
-        let served: u64 = self.queues.values().map(|row| row.served_now).sum();
-        assert_eq!(served as usize, self.calls.len() - waiting, "everybody else is counted as served");
-        for (id, agent) in &self.agents {
-            let away = agent.kept_away_by(&self.policy.agents[id]);
-            let standing = away.map_or_else(|| Ok(agent.figures()), Err);
-            assert_eq!(agent.standing.as_ref(), Some(&standing), "{id} stands in the pool as it is");
-        }
-        let size: u32 = self.pool.profiles().map(|(_, profile)| profile.size).sum();
-        let ready: u32 = self.pool.profiles().map(|(_, profile)| profile.ready_count()).sum();
-        let free = self.agents.iter().filter(|(id, agent)| agent.is_free(&self.policy.agents[*id])).count();
-        assert_eq!((size as usize, ready as usize), (self.agents.len(), free), "the pool counts every agent once");
-    }
-
-    /// No ready agent and waiting call that fit are left beside each other.
-    pub(in crate::core) fn assert_matched(&self) {
-        for call in self.calls.values().filter(|call| call.state == CallState::Queued) {
-            let require = self.requirement(call);
-            for (id, agent) in self.agents.iter().filter(|(id, _)| self.is_ready(id)) {
-                let profile = self.pool.profile(agent.profile);
-                let alone = call.waits_for.as_ref().is_some_and(|preferred| preferred != id);
-                let fits = profile.serves.contains(&call.queue) && profile.meets(&require);
-                assert!(alone || !fits, "{id} is ready and {} waits", call.id);
-            }
-        }
-    }
-}

@@ -67,7 +67,7 @@ impl Domain {
         }
     }
 
-    pub(super) fn is_ready(&self, agent: &AgentId) -> bool {
+    pub(in crate::core) fn is_ready(&self, agent: &AgentId) -> bool {
         matches!(self.agents.get(agent).map(|agent| &agent.standing), Some(Some(Ok(_))))
     }
 

@@ -183,7 +183,6 @@ fn a_queue_nobody_works_in_says_so_at_the_door() {
 #[test]
 fn two_slots_carry_two_calls_and_no_third() {
     let mut world = World::new(Strategy::LongestIdle, &["a"]);
-    world.slots = 2;
     world.policy.agents.get_mut("a").expect("made by new").capacity.insert(Channel::Voice, 2);
     world.publish();
     for n in 1..=3 {

@@ -47,6 +47,9 @@ fn parts_of_values_are_found() {
     assert_eq!(host_port("sip:a:b@[::1]:5070;transport=tcp"), ("::1".into(), Some(5070)));
     assert_eq!((user_of("sip:bob;x@h"), user_of("sip:h")), ("bob", ""));
     assert_eq!(without_tag("<sip:a@b>;tag=1;x=2"), "<sip:a@b>;x=2");
+    let contact = "\"a <b>\" <sip:a@b;ob>;+sip.instance=\"<urn:uuid:1>\";reg-id=2";
+    assert_eq!((angle_uri(contact), param(contact, "reg-id")), ("sip:a@b;ob", Some("2")));
+    assert_eq!(param(contact, "+sip.instance"), Some("<urn:uuid:1>"));
 }
 
 proptest! {

@@ -24,9 +24,20 @@ pub(super) fn split_list(text: &str) -> Vec<String> {
     found
 }
 
+/// Where the angle brackets of a header value are. A display name or a quoted parameter (`+sip.instance="<urn:…>"`) may
+/// hold others, so it is the first pair outside quotes.
+fn angles(value: &str) -> Option<(usize, usize)> {
+    let mut quoted = false;
+    let open = value.char_indices().find_map(|(at, c)| {
+        quoted ^= c == '"';
+        (c == '<' && !quoted).then_some(at)
+    })?;
+    value[open..].find('>').map(|len| (open, open + len))
+}
+
 /// A parameter of a header value (after the angle brackets, if there are any), quotes removed.
 pub fn param<'a>(value: &'a str, name: &str) -> Option<&'a str> {
-    let tail = value.rfind('>').map_or(value, |end| &value[end + 1..]);
+    let tail = angles(value).map_or(value, |(_, end)| &value[end + 1..]);
     tail.split(';').skip(1).find_map(|part| {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
         key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))
@@ -35,9 +46,9 @@ pub fn param<'a>(value: &'a str, name: &str) -> Option<&'a str> {
 
 /// The URI inside the angle brackets, or the value up to its parameters.
 pub fn angle_uri(value: &str) -> &str {
-    match (value.find('<'), value.rfind('>')) {
-        (Some(open), Some(close)) if open < close => &value[open + 1..close],
-        _ => value.split(';').next().unwrap_or_default().trim(),
+    match angles(value) {
+        Some((open, close)) => &value[open + 1..close],
+        None => value.split(';').next().unwrap_or_default().trim(),
     }
 }
 
@@ -63,7 +74,7 @@ pub fn host_port(uri: &str) -> (String, Option<u16>) {
 
 /// A From or To value without its tag.
 pub fn without_tag(value: &str) -> String {
-    let end = value.rfind('>').map_or(0, |end| end + 1);
+    let end = angles(value).map_or(0, |(_, close)| close + 1);
     let (head, tail) = value.split_at(end);
     let kept: Vec<_> = tail.split(';').filter(|part| !part.trim_start().to_ascii_lowercase().starts_with("tag=")).collect();
     format!("{head}{}", kept.join(";"))

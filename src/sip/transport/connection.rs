@@ -21,6 +21,7 @@ use super::{
 use crate::{
     core::party,
     sip::{
+        edge::metrics as names,
         framer::{Frame, StreamFramer},
         limits::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, LISTEN_BACKLOG, STREAM_READ_BYTES},
     },
@@ -68,7 +69,7 @@ impl Listener {
                 continue;
             };
             let Some(seat) = transport.inner.table.accept(self.transport(), self.advertised, remote) else {
-                metrics::counter!("sip_connections_refused_total").increment(1);
+                metrics::counter!(names::CONNECTIONS_REFUSED_TOTAL).increment(1);
                 continue;
             };
             let Some(config) = self.tls.clone() else {
@@ -76,7 +77,7 @@ impl Listener {
                 continue;
             };
             let Ok(place) = handshakes.clone().try_acquire_owned() else {
-                metrics::counter!("sip_connections_refused_total").increment(1);
+                metrics::counter!(names::CONNECTIONS_REFUSED_TOTAL).increment(1);
                 continue;
             };
             let transport = transport.clone();
@@ -135,7 +136,7 @@ async fn run<S: AsyncRead + AsyncWrite + Send + 'static>(transport: Transport, m
         let read = read(reader, &transport, seat.flow, incoming);
         tokio::select! {
             () = shared.stop.cancelled() => {}
-            () = seat.cut.cancelled() => metrics::counter!("sip_connections_cut_total").increment(1),
+            () = seat.cut.cancelled() => metrics::counter!(names::CONNECTIONS_CUT_TOTAL).increment(1),
             () = read => {}
             () = write => {}
         }

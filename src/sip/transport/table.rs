@@ -17,6 +17,7 @@ use super::NoWay;
 use crate::{
     core::party::Transport,
     sip::{
+        edge::metrics as names,
         limits::{CONNECTIONS_MAX, CONNECTIONS_PER_SOURCE_MAX, WRITE_QUEUE_MAX},
         stack::{Destination, Flow},
     },
@@ -91,7 +92,7 @@ impl Table {
         let cut = CancellationToken::new();
         rows.rows.insert(conn, Row { flow, queue: sender, cut: cut.clone(), incoming });
         rows.peers.insert((transport, remote), conn);
-        metrics::gauge!("sip_connections").set(rows.rows.len() as f64);
+        metrics::gauge!(names::CONNECTIONS).set(rows.rows.len() as f64);
         Some(Seat { table: self.clone(), flow, queue, cut })
     }
 
@@ -156,7 +157,7 @@ impl Drop for Seat {
         if rows.peers.get(&peer) == Some(&conn) {
             rows.peers.remove(&peer);
         }
-        metrics::gauge!("sip_connections").set(rows.rows.len() as f64);
+        metrics::gauge!(names::CONNECTIONS).set(rows.rows.len() as f64);
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Error, Event, Listen, NoWay, Shared};
 use crate::{
     core::party::Transport,
     sip::{
+        edge::metrics as names,
         framer::{self, Datagram},
         limits::{DATAGRAM_BYTES_MAX, UDP_BATCH_MAX, UDP_BUFFER_BYTES},
         stack::Flow,
@@ -43,7 +44,7 @@ impl Socket {
         match self.socket.try_send_to(bytes, remote) {
             Ok(_) => Ok(()),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                metrics::counter!("sip_datagrams_dropped_total", "direction" => "out").increment(1);
+                metrics::counter!(names::DATAGRAMS_DROPPED_TOTAL, "direction" => "out").increment(1);
                 Ok(())
             }
             // An earlier datagram's ICMP answer, not a verdict on this one.
@@ -81,14 +82,14 @@ impl Socket {
             let event = match framer::datagram(Bytes::copy_from_slice(&buffer[..len])) {
                 Datagram::KeepAlive => continue,
                 Datagram::Garbage => {
-                    metrics::counter!("sip_malformed_total", "kind" => "garbage").increment(1);
+                    metrics::counter!(names::MALFORMED_TOTAL, "kind" => "garbage").increment(1);
                     continue;
                 }
                 Datagram::Message(message) => Event::Message { flow, message, received: Instant::now() },
                 Datagram::Bad(fault, bytes) => Event::Bad { flow, fault, bytes },
             };
             if shared.emit(event).is_err() {
-                metrics::counter!("sip_datagrams_dropped_total", "direction" => "in").increment(1);
+                metrics::counter!(names::DATAGRAMS_DROPPED_TOTAL, "direction" => "in").increment(1);
             }
         }
     }

@@ -1,0 +1,145 @@
+//! Sudden death, proven death, false death, long absence: what was acknowledged stays, and somebody leads.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
+use tandem_cluster::{Cluster, NodeState, ProposeError, announce_death};
+
+use super::register::{Fleet, GROUPS, SECOND, Seen, eventually, rows, write};
+
+/// Writes unique values to group 1 until told to stop; returns those that were acknowledged. An unknown outcome is
+/// tolerated and its value never repeated; a definite refusal is repeated.
+fn writer(cluster: Cluster, name: &'static str, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<Vec<String>> {
+    tokio::spawn(async move {
+        let mut acknowledged = Vec::new();
+        for n in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let value = format!("{name}{n}");
+            match cluster.propose(1, Bytes::from(value.clone()), 5 * SECOND).await {
+                Ok(_) => acknowledged.push(value),
+                Err(ProposeError::Indefinite(_) | ProposeError::Definite(_)) => {}
+            }
+        }
+        acknowledged
+    })
+}
+
+fn check(acknowledged: &[String], seen: &Seen) {
+    let rows = rows(seen, 1);
+    for value in acknowledged {
+        let times = rows.iter().filter(|row| row.as_slice() == value.as_bytes()).count();
+        assert_eq!(times, 1, "{value} was acknowledged once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_acknowledged_write_is_lost_when_a_leader_dies_suddenly() {
+    let fleet = Fleet::new(3);
+    let mut nodes: Vec<_> = fleet.three().await.into_iter().map(Some).collect();
+    write(&nodes[0].as_ref().expect("alive").0, 1, "first").await.expect("committed");
+    let dead = nodes[0].as_ref().expect("alive").0.leader(1).expect("group 1 is led");
+    let stop = Arc::new(AtomicBool::new(false));
+    let survivors: Vec<_> = (1..=3_usize).filter(|id| *id as u64 != dead).collect();
+    let writers: Vec<_> = survivors
+        .iter()
+        .zip(["a", "b"])
+        .map(|(id, name)| writer(nodes[id - 1].as_ref().expect("alive").0.clone(), name, Arc::clone(&stop)))
+        .collect();
+    tokio::time::sleep(SECOND / 2).await;
+    drop(nodes[dead as usize - 1].take());
+    let alive: Vec<_> = nodes.iter().flatten().collect();
+    eventually("another leader of every group", || {
+        alive.iter().all(|(cluster, _)| (0..=GROUPS).all(|group| cluster.leader(group).is_some_and(|leader| leader != dead)))
+    })
+    .await;
+    write(&alive[0].0, 1, "after").await.expect("the survivors commit");
+    stop.store(true, Ordering::Relaxed);
+    let mut acknowledged = vec!["first".to_owned(), "after".to_owned()];
+    for writer in writers {
+        acknowledged.extend(writer.await.expect("the writer does not panic"));
+    }
+    for (cluster, seen) in &alive {
+        cluster.read_barrier(1, 5 * SECOND).await.expect("a quorum is there");
+        check(&acknowledged, seen);
+    }
+    eventually("the loss is known", || {
+        alive.iter().all(|(cluster, _)| cluster.nodes().borrow().get(&dead).is_some_and(|row| row.state == NodeState::Lost))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_death_told_by_the_watcher_needs_no_silence() {
+    let fleet = Fleet::new(3);
+    let [first, second, third] = fleet.three().await;
+    let (dead, incarnation) = (third.0.node(), third.0.incarnation());
+    drop(third);
+    let told = announce_death(&fleet.options(dead), incarnation, 5 * SECOND).await.expect("the certificate is good");
+    assert_eq!(told, 2);
+    for (cluster, _) in [&first, &second] {
+        eventually("the loss is known", || cluster.nodes().borrow().get(&dead).is_some_and(|row| row.state == NodeState::Lost)).await;
+        eventually("another leader of every group", || {
+            (0..=GROUPS).all(|group| cluster.leader(group).is_some_and(|leader| leader != dead))
+        })
+        .await;
+        write(cluster, 1, "on").await.expect("committed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_taken_for_dead_begins_a_new_life_without_a_restart() {
+    let fleet = Fleet::new(3);
+    let [first, second, third] = fleet.three().await;
+    let life = third.0.incarnation();
+    announce_death(&fleet.options(3), life, 5 * SECOND).await.expect("the certificate is good");
+    eventually("a new life", || third.0.incarnation() > life && third.0.lease_valid()).await;
+    for (cluster, _) in [&first, &second] {
+        eventually("the new life is known", || {
+            cluster.nodes().borrow().get(&3).is_some_and(|row| row.incarnation > life && row.state == NodeState::Up)
+        })
+        .await;
+    }
+    write(&third.0, 1, "on").await.expect("committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_long_absent_catches_up_from_a_snapshot_and_the_tail() {
+    let fleet = Fleet::new(3);
+    let [first, second, third] = fleet.three().await;
+    drop(third);
+    for n in 0..1_000 {
+        write(&first.0, 1, &format!("v{n}")).await.expect("two of three commit");
+    }
+    let (back, seen) = fleet.start(3).await;
+    eventually("the absent node is level", || rows(&seen, 1).len() == 1_000).await;
+    back.read_barrier(1, 10 * SECOND).await.expect("a quorum is there");
+    assert_eq!(rows(&seen, 1), rows(&second.1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_belongs_to_one_process() {
+    let fleet = Fleet::new(1);
+    let (running, _) = fleet.start(1).await;
+    let mut options = fleet.options(1);
+    options.listen.set_port(0);
+    let refused = fleet.try_start(options).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("another process")));
+    drop(running);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_node_does_not_come_back_under_its_old_name() {
+    let fleet = Fleet::new(3);
+    let [first, second, third] = fleet.three().await;
+    eventually("node 3 is registered", || first.0.nodes().borrow().contains_key(&3)).await;
+    drop(third);
+    eventually("the disk is free", || std::fs::remove_dir_all(fleet.options(3).data_dir).is_ok()).await;
+    let refused = fleet.try_start(fleet.options(3)).await;
+    assert!(refused.as_ref().is_err_and(|error| error.to_string().contains("new id")), "{:?}", refused.err());
+    write(&second.0, 1, "on").await.expect("the others go on");
+}

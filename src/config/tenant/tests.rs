@@ -1,0 +1,222 @@
+//! Tenant files, good and bad: what they become, and the one line that says what is wrong with them.
+
+use super::*;
+use crate::core::policy::{AgentKind, Channel, Fallback, InitialState, OnClose, Strategy};
+
+/// The tenant of the README, and all that `tandem apply` needs.
+const DEMO: &str = r#"[tenant]
+id = "demo"
+[[queue]]
+id = "support"
+strategy = "longest-idle"
+service_level = { answer_within_s = 20, target_percent = 80 }
+offer_timeout_s = 15
+max_wait_s = 600
+wrap_up_s = 0
+[[agent]]
+id = "alice"
+contact = "sip:alice@127.0.0.1:6001"
+skills = { support = 5 }
+state = "available"
+[[route]]
+to = "support"
+queue = "support"
+[[trunk]]
+id = "lab"
+sources = ["127.0.0.0/8"]
+"#;
+
+const FULL: &str = r#"[tenant]
+id = "full"
+realm = "voice.example"
+calls_max = 500
+pass_headers = ["X-Account"]
+[[hours]]
+name = "desk"
+zone = "Europe/Berlin"
+week = { mon = ["09:00-17:00"] }
+holidays = ["2026-12-25"]
+[[queue]]
+id = "gold"
+strategy = "highest-skill"
+overflow = "silver"
+on_full = { reject = 486 }
+hours = "desk"
+waiting_on_close = "fallback"
+waiting_max = 10
+require_agents = true
+priority = 1
+promote_after_s = 60
+affinity_s = 20
+max_unanswered_s = 0
+steps = [{ for_s = 30, require = { de = 4, gold = 3 } }, { for_s = 30, require = { de = 2 } }, { require = {} }]
+misses = { max = 2, break_reason = "away", timeout_delay_s = 10, busy_delay_s = 0 }
+[[queue]]
+id = "silver"
+[[agent]]
+id = "bob"
+password = "correct horse"
+skills = { de = 5, gold = 3 }
+queues = ["gold"]
+capacity = { voice = 2, chat = 5 }
+exclusive = ["voice"]
+state = "break"
+break_reason = "lunch"
+[[agent]]
+id = "bot"
+kind = "ai"
+[[route]]
+to = "112"
+queue = "gold"
+priority = 0
+emergency = true
+[[trunk]]
+id = "carrier"
+sources = ["192.0.2.7", "2001:db8::/32"]
+username = "tandem"
+password = "secret"
+contacts = ["sip:192.0.2.7:5060"]
+auth = { username = "us", password = "them" }
+caller_id = "+4930123456"
+calls_per_s_max = 50
+calls_max = 200
+trust_priority = true
+"#;
+
+fn parsed(text: &str) -> Tenant {
+    parse_toml("tenant.toml", text).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn the_smallest_useful_file_is_enough() {
+    let tenant = parsed(DEMO);
+    assert_eq!(tenant.id.as_str(), "demo");
+    let queue = &tenant.policy.queues["support"];
+    assert_eq!((queue.strategy, queue.offer_timeout_ms, queue.max_wait_ms, queue.wrap_up_ms), (Strategy::LongestIdle, 15_000, 600_000, 0));
+    assert_eq!((queue.priority, queue.misses.max, queue.max_unanswered_ms), (5, 3, 150_000));
+    let alice = &tenant.policy.agents["alice"];
+    assert_eq!((alice.initial.clone(), alice.capacity[&Channel::Voice]), (InitialState::Available, 1));
+    assert_eq!(tenant.policy.trunks["lab"].sources, ["127.0.0.0/8"]);
+}
+
+#[test]
+fn every_key_arrives_in_the_policy() {
+    let policy = parsed(FULL).policy;
+    let gold = &policy.queues["gold"];
+    assert_eq!(gold.on_max_wait, Fallback::Queue("silver".into()));
+    assert_eq!(gold.on_full, Fallback::Reject { status: 486 });
+    assert_eq!((gold.steps.len(), gold.steps[1].for_ms, gold.steps[2].require.len()), (3, 30_000, 0));
+    assert_eq!((gold.misses.timeout_delay_ms, gold.misses.busy_delay_ms, gold.misses.reject_delay_ms), (10_000, 0, 5_000));
+    assert_eq!((gold.waiting_on_close.clone(), gold.hours.as_deref()), (OnClose::Fallback, Some("desk")));
+    assert_eq!((gold.promote_after_ms, gold.affinity_ms, gold.max_unanswered_ms, gold.waiting_max), (60_000, 20_000, 0, 10));
+    assert_eq!(policy.agents["bot"].kind, AgentKind::Ai);
+    assert_eq!(policy.agents["bob"].initial, InitialState::Break("lunch".into()));
+    assert_eq!((policy.agents["bob"].capacity[&Channel::Voice], policy.agents["bob"].capacity[&Channel::Chat]), (2, 5));
+    assert!(policy.routes["112"].emergency && policy.routes["112"].priority == Some(0));
+    let carrier = &policy.trunks["carrier"];
+    assert_eq!(carrier.sources, ["192.0.2.7/32", "2001:db8::/32"]);
+    assert_eq!((carrier.calls_per_s_max, carrier.calls_max, carrier.trust_priority), (50, 200, true));
+    assert_eq!((policy.calls_max, policy.pass_headers.clone()), (500, vec!["X-Account".to_owned()]));
+    assert!(policy.hours["desk"].utc_offsets.len() > 15, "ten years of summer time");
+}
+
+#[test]
+fn a_password_is_kept_as_ha1_only() {
+    let policy = parsed(FULL).policy;
+    let bob = policy.agents["bob"].ha1.as_ref().expect("bob has a password");
+    assert_eq!(bob.realm, "voice.example");
+    assert_eq!(bob.md5.len(), 32);
+    assert_eq!(bob.sha256.len(), 64);
+    assert!(!format!("{policy:?}").contains("correct horse"));
+    // The example of RFC 7616 §3.9.1 fixes the form of HA1.
+    let text = DEMO.replace("id = \"demo\"", "id = \"demo\"\nrealm = \"http-auth@example.org\"");
+    let text = text
+        .replace("id = \"alice\"", "id = \"Mufasa\"")
+        .replace("contact = \"sip:alice@127.0.0.1:6001\"", "password = \"Circle of Life\"");
+    let ha1 = parsed(&text).policy.agents["Mufasa"].ha1.clone().expect("has a password");
+    assert_eq!(ha1.md5, "3d78807defe7de2157e2b0b6573a855f");
+    assert_eq!(ha1.sha256, "7987c64c30e25f1b74be53f966b49b90f2808aa92faf9a00262392d7b4794232");
+}
+
+#[test]
+fn json_is_the_same_file_in_other_brackets() {
+    let value: serde_json::Value = serde_json::to_value(toml::from_str::<toml::Table>(FULL).expect("sound")).expect("plain data");
+    let mut value = value;
+    value["queue"][1]["strategy"] = serde_json::Value::Null;
+    assert_eq!(parse_json("tenant.json", &value.to_string()), Ok(parsed(FULL)));
+    value["route"][0]["queue"] = "nowhere".into();
+    let told = parse_json("tenant.json", &value.to_string()).expect_err("no such queue").to_string();
+    assert_eq!(told, "tenant.json: route.queue: there is no queue \"nowhere\"");
+    assert_eq!(parse_json("tenant.json", "{\n\"tenant\": }").expect_err("no JSON").line, Some(2));
+}
+
+/// What is told about the demo file after a change; the change must hit.
+fn told(from: &str, to: &str) -> String {
+    told_of(DEMO, from, to)
+}
+
+fn told_of(text: &str, from: &str, to: &str) -> String {
+    let changed = text.replacen(from, to, 1);
+    assert_ne!(changed, text, "{from:?} is in the file");
+    parse_toml("t.toml", &changed).expect_err(&changed).to_string()
+}
+
+#[test]
+fn a_mistake_is_told_with_file_line_and_key() {
+    for (from, to, expected) in [
+        ("wrap_up_s = 0", "wrapup_s = 0", "t.toml:9: unknown field `wrapup_s`"),
+        ("queue = \"support\"", "queue = \"sales\"", "t.toml:17: route.queue: there is no queue \"sales\""),
+        (
+            "[[route]]",
+            "[[agent]]\nid = \"alice\"\ncontact = \"sip:a@b\"\n[[route]]",
+            "t.toml:16: agent.id: \"alice\" is taken already, on line 11",
+        ),
+        ("[[route]]", "[[queue]]\nid = \"support\"\n[[route]]", "t.toml:16: queue.id: \"support\" is taken already, on line 4"),
+        ("127.0.0.0/8", "127.0.0.0/33", "t.toml:20: trunk.sources: \"127.0.0.0/33\" is no network such as 192.0.2.0/24"),
+        ("target_percent = 80", "target_percent = 101", "t.toml:6: queue.service_level.target_percent: must be between 1 and 100"),
+        ("offer_timeout_s = 15", "offer_timeout_s = 0", "t.toml:7: queue.offer_timeout_s: must be at least 1"),
+        ("max_wait_s = 600", "max_wait_s = 9999999", "t.toml:8: queue.max_wait_s: 9999999 s is longer than 604800 s"),
+        ("max_wait_s = 600", "max_wait_s = \"long\"", "t.toml:8: max_wait_s: invalid type: string \"long\", expected u64"),
+        ("\"longest-idle\"", "\"random\"", "t.toml:5: strategy: unknown variant `random`"),
+        ("state = \"available\"", "state = \"asleep\"", "t.toml:14: state: unknown variant `asleep`"),
+        ("sip:alice@127.0.0.1:6001", "alice", "t.toml:12: agent.contact: \"alice\" is no SIP URI"),
+        ("contact = \"sip:alice@127.0.0.1:6001\"\n", "", "t.toml:11: agent.contact: an agent needs a `contact`"),
+        ("support = 5 }", "support = 0 }", "t.toml:13: agent.skills: support has level 0"),
+        ("id = \"demo\"", "id = \"de mo\"", "t.toml:2: tenant.id: \"de mo\" is no name"),
+        ("id = \"demo\"\n", "", "t.toml:1: missing field `id`"),
+        ("[[route]]", "[[route]", "t.toml:15: "),
+    ] {
+        let told = told(from, to);
+        assert!(told.starts_with(expected), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+#[test]
+fn a_rule_that_cannot_work_is_told_where_it_is_written() {
+    for (from, to, expected) in [
+        ("require = { de = 2 }", "require = { de = 5 }", "t.toml:24: queue.steps.require: asks for more \"de\" than the step before"),
+        ("require = { de = 2 }", "require = { en = 2 }", "t.toml:24: queue.steps.require: unknown skill \"en\": no agent has it"),
+        ("{ require = {} }", "{ for_s = 5, require = {} }", "t.toml:24: queue.steps.for_s: every step but the last"),
+        ("on_full = { reject = 486 }", "on_full = { reject = 200 }", "t.toml:15: queue.on_full: 200 is no SIP status"),
+        ("on_full = { reject = 486 }", "on_full = {}", "t.toml:15: queue.on_full: needs either `reject` or `queue`"),
+        ("overflow = \"silver\"", "overflow = \"lead\"", "t.toml:14: queue.overflow: there is no queue \"lead\""),
+        ("overflow = \"silver\"", "overflow = \"gold\"", "t.toml:12: queue.overflow: gold leads back to itself"),
+        (
+            "id = \"silver\"",
+            "id = \"silver\"\noverflow = \"gold\"",
+            "t.toml:12: queue.overflow: gold leads back to itself by way of silver",
+        ),
+        ("hours = \"desk\"", "hours = \"night\"", "t.toml:16: queue.hours: there are no hours \"night\""),
+        ("Europe/Berlin", "Europe/Bärlin", "t.toml:8: hours.zone: unknown time zone"),
+        ("09:00-17:00", "9-17", "t.toml:9: hours.week.mon: \"9-17\" is no span"),
+        ("2026-12-25", "2026-13-25", "t.toml:10: hours.holidays: \"2026-13-25\" is no date"),
+        ("queues = [\"gold\"]", "queues = [\"gold\", \"lead\"]", "t.toml:32: agent.queues: there is no queue \"lead\""),
+        ("break_reason = \"lunch\"", "break_reason = 7", "t.toml:36: break_reason: invalid type"),
+        ("state = \"break\"\n", "", "t.toml:35: agent.break_reason: only with state = \"break\""),
+        ("password = \"secret\"\n", "", "t.toml:48: trunk.username: a credential needs both"),
+    ] {
+        let told = told_of(FULL, from, to);
+        assert!(told.starts_with(expected), "{told}");
+    }
+}

@@ -1,0 +1,159 @@
+//! What must hold after every command, each an id, a sentence and a check: for tests, simulation, chaos and metrics.
+//!
+//! The cost of a check is linear in the state, so it is not run by `apply`, which asserts what it touches.
+
+use std::fmt;
+
+use super::{
+    State,
+    call::{Call, CallState},
+    command::TimerKind,
+    domain::Domain,
+    id::{AgentId, DomainId},
+    policy::Channel,
+};
+
+/// The catalogue: ids and what they say.
+pub const INVARIANTS: [(&str, &str); 8] = [
+    ("C1", "every live call is in exactly one of waiting, offered and connected, and the indexes say so"),
+    ("C2", "a live call is not among the closed ones"),
+    ("C3", "a connected call has exactly one agent, and nobody else rings for it"),
+    ("A1", "no agent has more contacts than slots, and each of its contacts is a live leg of its own"),
+    ("A3", "every state that must not last has its deadline among the timers"),
+    ("Q0", "no ready agent and waiting call that fit are left beside each other"),
+    ("P1", "every order for a live leg is addressed to the leg's edge, and calls are found by their edge"),
+    ("I1", "the pool counts every agent once, as it is"),
+];
+
+/// An invariant that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    pub id: &'static str,
+    pub domain: DomainId,
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}: {}", self.id, self.domain, self.what)
+    }
+}
+
+/// Everything that does not hold; empty in a sound state.
+pub fn violations(state: &State) -> Vec<Violation> {
+    let mut found = Findings { domain: "".into(), list: Vec::new() };
+    for (id, domain) in state.domains() {
+        found.domain = id.clone();
+        for call in domain.calls().values() {
+            call_is_whole(&mut found, state, id, domain, call);
+        }
+        for agent in domain.agents().keys() {
+            agent_is_whole(&mut found, domain, agent);
+        }
+        indexes_agree(&mut found, domain);
+        all_is_matched(&mut found, domain);
+    }
+    found.list
+}
+
+struct Findings {
+    domain: DomainId,
+    list: Vec<Violation>,
+}
+
+impl Findings {
+    fn expect(&mut self, id: &'static str, holds: bool, what: impl FnOnce() -> String) {
+        debug_assert!(INVARIANTS.iter().any(|(known, _)| *known == id), "{id} is in the catalogue");
+        if !holds {
+            self.list.push(Violation { id, domain: self.domain.clone(), what: what() });
+        }
+    }
+}
+
+fn call_is_whole(found: &mut Findings, state: &State, id: &DomainId, domain: &Domain, call: &Call) {
+    let stands = |deadline, what| state.shared.timers.contains(&(deadline, id.clone(), what));
+    let own = call.timer.clone().is_some_and(|(deadline, what)| stands(deadline, what));
+    let legs = call.legs.iter().filter(|(_, leg)| leg.answered.is_none());
+    let ringing: Vec<_> = legs.map(|(n, leg)| (*n, leg.deadline)).collect();
+    let lone = match call.state {
+        CallState::Queued => call.legs.is_empty(),
+        CallState::Offering => !call.legs.is_empty() && ringing.len() == call.legs.len(),
+        CallState::Connected { leg, .. } => call.legs.len() == 1 && call.legs.contains_key(&leg) && ringing.is_empty(),
+    };
+    found.expect("C3", lone, || format!("call {} is {} with {} legs", call.id, call.state.name(), call.legs.len()));
+    found.expect("A3", own || call.state == CallState::Offering, || format!("call {} has no deadline", call.id));
+    for (n, deadline) in ringing {
+        let due = deadline.is_some_and(|at| stands(at, TimerKind::Offer { call: call.id, leg: n }));
+        found.expect("A3", due, || format!("leg {n} of {} rings for ever", call.id));
+    }
+    for (n, leg) in &call.legs {
+        let held = domain.agents().get(&leg.agent).is_some_and(|agent| agent.contacts.contains(&(call.id, *n)));
+        found.expect("A1", held, || format!("leg {n} of {} does not hold {}", call.id, leg.agent));
+    }
+    found.expect("C2", domain.closed.outcome_of(call.id).is_none(), || format!("call {} was closed before", call.id));
+    let owned =
+        call.open_orders().all(|order| order.edge == call.edge) && domain.on_edge.get(&call.edge).is_some_and(|on| on.contains(&call.id));
+    found.expect("P1", owned, || format!("call {} is not its edge's", call.id));
+}
+
+fn agent_is_whole(found: &mut Findings, domain: &Domain, id: &AgentId) {
+    let agent = &domain.agents()[id];
+    let policy = &domain.policy().agents[id];
+    let slots = policy.capacity.get(&Channel::Voice).copied().unwrap_or(1);
+    found.expect("A1", agent.contacts.len() <= usize::from(slots), || format!("{id} has {} contacts", agent.contacts.len()));
+    for (call, n) in &agent.contacts {
+        let leg = domain.calls().get(call).and_then(|call| call.legs.get(n));
+        found.expect("A1", leg.is_some_and(|leg| leg.agent == *id), || format!("{id} is held by leg {n} of {call}, which is none"));
+    }
+    let standing = agent.kept_away_by(policy).map_or_else(|| Ok(agent.figures()), Err);
+    found.expect("I1", agent.standing.as_ref() == Some(&standing), || format!("{id} does not stand in the pool as it is"));
+}
+
+fn indexes_agree(found: &mut Findings, domain: &Domain) {
+    let waiting = domain.calls().values().filter(|call| call.state == CallState::Queued).count();
+    let indexed: usize = domain.queues().values().map(|row| row.waiting().count()).sum();
+    let counted: usize = domain.queues().values().map(|row| row.depth()).sum();
+    found.expect("C1", waiting == indexed && waiting == counted, || format!("{waiting} wait, {indexed} are indexed, {counted} counted"));
+    let served: u64 = domain.queues().values().map(|row| row.served_now).sum();
+    let others = domain.calls().len() - waiting;
+    found.expect("C1", served == others as u64, || format!("{others} are served, {served} counted"));
+    let size: u32 = domain.pool.profiles().map(|(_, profile)| profile.size).sum();
+    let ready: u32 = domain.pool.profiles().map(|(_, profile)| profile.ready_count()).sum();
+    let free = domain.agents().iter().filter(|(id, agent)| agent.is_free(&domain.policy().agents[*id])).count();
+    let sound = size as usize == domain.agents().len() && ready as usize == free;
+    found.expect("I1", sound, || format!("{size} in the pool, {ready} ready, {free} free"));
+}
+
+fn all_is_matched(found: &mut Findings, domain: &Domain) {
+    for (id, row) in domain.queues() {
+        for (require, _) in row.rows.classes() {
+            let mut profiles = row.profiles.iter().map(|number| domain.pool.profile(*number));
+            let idle = profiles.any(|profile| profile.meets(require) && profile.ready_count() > 0);
+            found.expect("Q0", !idle, || format!("queue {id} waits for {require:?} beside somebody ready"));
+        }
+        for agent in row.rows.preferred() {
+            found.expect("Q0", !domain.is_ready(agent), || format!("queue {id} waits for {agent}, who is ready"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{policy::Strategy, tests::World};
+
+    #[test]
+    fn a_damaged_row_is_found_by_the_id_of_what_it_breaks() {
+        let mut world = World::new(Strategy::LongestIdle, &["a"]);
+        world.arrive(1);
+        world.arrive(2);
+        assert_eq!(violations(&world.state), []);
+        let rows = world.state.domains.get_mut(&World::domain()).expect("made by new");
+        rows.calls.get_mut(&World::call(2)).expect("it waits").timer = None;
+        rows.agents.get_mut("a").expect("made by new").contacts.clear();
+        let mut ids: Vec<_> = violations(&world.state).into_iter().map(|violation| violation.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids, ["A1", "A3", "I1"]);
+    }
+}

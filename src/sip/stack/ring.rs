@@ -1,0 +1,148 @@
+//! The INVITE to an agent: sent, answered, refused, tried again elsewhere or with credentials.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{
+    Due, Flow, Output, Stack, T64,
+    client::{ClientKey, Purpose},
+    leg::{Leg, Phase},
+};
+use crate::{
+    core::{
+        command::{LegEvent, LegReport},
+        effect::{Order, Ring},
+        id::LegId,
+        party::Sdp,
+    },
+    sip::{
+        limits::{CONTACTS_MAX, RING_ATTEMPTS_MAX},
+        message::{Message, Name, Start, angle_uri, parse},
+    },
+};
+
+impl Stack {
+    pub(super) fn ring(&mut self, now: Instant, order: &Order, ring: &Ring) {
+        let made = Leg::phone(order.leg, order.domain.clone(), ring, 1, &self.options, |to| self.address(to));
+        let Some((mut leg, invite)) = made else {
+            let event = LegEvent::Unreachable { status: 503 };
+            let report = LegReport { domain: order.domain.clone(), leg: order.leg, edge: self.options.edge, seq: 1, event };
+            self.ended.remember(order.leg, Some(order.id), report.clone());
+            return self.out.push_back(Output::Report(report));
+        };
+        leg.last_order = Some(order.id);
+        self.invite(now, leg, invite);
+    }
+
+    fn invite(&mut self, now: Instant, mut leg: Leg, invite: Bytes) {
+        let (id, to) = (leg.id, leg.to.clone());
+        let parsed = parse(&invite).expect("the stack reads what it writes");
+        leg.ring = ClientKey::of(&parsed);
+        self.legs.insert(id, leg);
+        self.send(now, id, Purpose::Ring, to, invite);
+    }
+
+    /// Sends the INVITE of a refused leg once more, to another target or with further header fields, as `ring` says.
+    /// False if the leg is not waiting for that, was tried too often or the target cannot be addressed.
+    pub fn retry(&mut self, now: Instant, id: LegId, ring: &Ring) -> bool {
+        let Some(old) = self.legs.get(&id).filter(|leg| leg.phase == Phase::Refused && leg.attempts < RING_ATTEMPTS_MAX) else {
+            return false;
+        };
+        let (cseq, domain) = (old.dialog.local_cseq + 1, old.domain.clone());
+        let Some((mut leg, invite)) = Leg::phone(id, domain, ring, cseq, &self.options, |to| self.address(to)) else { return false };
+        (leg.seq, leg.last_order, leg.attempts) = (old.seq, old.last_order, old.attempts + 1);
+        self.invite(now, leg, invite);
+        true
+    }
+
+    /// No answer came at all, or the next hop could not be reached.
+    pub(super) fn ring_failed(&mut self, now: Instant, id: LegId, status: u16) {
+        self.refused(now, id, LegEvent::Unreachable { status }, Bytes::new());
+    }
+
+    fn refused(&mut self, now: Instant, id: LegId, event: LegEvent, response: Bytes) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        if leg.cancel_wanted {
+            return self.parted(id);
+        }
+        leg.phase = Phase::Refused;
+        if let Some(report) = self.numbered(id, event) {
+            if let Some(leg) = self.legs.get_mut(&id) {
+                leg.last_report = Some(Box::new(report.clone()));
+            }
+            self.at(now + T64, Due::Refused(id));
+            self.out.push_back(Output::Refused { report, response });
+        }
+    }
+
+    pub(super) fn refused_over(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.phase == Phase::Refused) else { return };
+        if let Some(last) = leg.last_report.take() {
+            self.forget(id, *last);
+        }
+    }
+
+    pub(super) fn ring_answered(&mut self, now: Instant, id: LegId, key: &ClientKey, flow: Flow, message: &Message, bytes: Bytes) {
+        let status = message.status();
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        match status {
+            100..=199 => {
+                let first = !leg.proceeding;
+                leg.proceeding = true;
+                if leg.cancel_wanted && first {
+                    self.send_cancel(now, id);
+                } else if status > 100 && !leg.cancel_wanted && (!leg.rang || status == 180) {
+                    leg.rang = true;
+                    leg.learn(message, flow);
+                    let dialog = leg.dialog.clone();
+                    self.report(id, LegEvent::Ringing { dialog });
+                }
+            }
+            200..=299 => self.picked_up(now, id, key, flow, message),
+            _ => {
+                let reason = match &message.start {
+                    Start::Response { reason, .. } => reason.clone(),
+                    Start::Request { .. } => String::new(),
+                };
+                let contacts = if status < 400 { message.all(Name::Contact) } else { Vec::new() };
+                let contacts = contacts.iter().take(CONTACTS_MAX).map(|contact| angle_uri(contact).to_owned()).collect();
+                self.refused(now, id, LegEvent::Refused { status, reason, contacts }, bytes);
+            }
+        }
+    }
+
+    fn picked_up(&mut self, now: Instant, id: LegId, key: &ClientKey, flow: Flow, message: &Message) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        leg.learn(message, flow);
+        leg.phase = Phase::Answered;
+        let cancelled = leg.cancel_wanted;
+        let offered = self.clients.get(key).is_some_and(|client| !client.request.body.is_empty());
+        if offered || cancelled {
+            self.ack_phone(id, key, b"");
+        } else if let Some(leg) = self.legs.get_mut(&id) {
+            leg.ack_owed = Some(key.clone());
+        }
+        if cancelled {
+            return self.hang_up(now, id);
+        }
+        let Some(leg) = self.legs.get(&id) else { return };
+        let event = LegEvent::Answered { dialog: leg.dialog.clone(), sdp: Sdp::from(message.body.to_vec()) };
+        self.report(id, event);
+    }
+
+    /// Acknowledges a phone's 200, with the answer to its offer if the offer was late.
+    pub(super) fn ack_phone(&mut self, id: LegId, key: &ClientKey, answer: &[u8]) {
+        let Some(leg) = self.legs.get(&id) else { return };
+        let us = self.address(&leg.to);
+        let leg = self.legs.get_mut(&id).expect("looked up above");
+        let number = self.clients.get(key).and_then(|client| client.request.cseq()).map_or(1, |(number, _)| number);
+        let ack = leg.request("ACK", Some(number), &self.options, us).body("application/sdp", answer);
+        if leg.phase == Phase::Answered {
+            leg.phase = Phase::Confirmed;
+        }
+        let to = leg.to.clone();
+        self.keep_ack(key, to.clone(), ack.clone());
+        self.transmit(to, ack);
+    }
+}
