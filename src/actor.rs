@@ -171,7 +171,7 @@ impl Handle {
             respawn: AtomicBool::new(true),
             runtime: tokio::runtime::Handle::current(),
         });
-        prepared.desk.open(Arc::clone(&shared));
+        prepared.desk.open(&shared);
         let (root, _) = Actor::spawn(None, root::RootActor, Arc::clone(&shared)).await.expect("an actor without a name always starts");
         tokio::spawn(root::follow_groups(opened, root));
         tokio::spawn(root::follow_roles(Arc::clone(&shared)));

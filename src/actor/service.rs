@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -18,21 +18,21 @@ use super::{
 };
 use crate::core::id::{self, Edge, LegId};
 
-/// Answers peers from the moment the node's actors are there.
+/// Answers peers while the node's actors are there. The cluster holds it, so it must not hold the cluster.
 #[derive(Default)]
-pub(super) struct Desk(OnceLock<Arc<Shared>>);
+pub(super) struct Desk(OnceLock<Weak<Shared>>);
 
 impl Desk {
-    pub(super) fn open(&self, shared: Arc<Shared>) {
-        assert!(self.0.set(shared).is_ok(), "a node starts its actors once");
+    pub(super) fn open(&self, shared: &Arc<Shared>) {
+        assert!(self.0.set(Arc::downgrade(shared)).is_ok(), "a node starts its actors once");
     }
 
     /// Answers a batch of questions.
     pub(super) fn answer(&self, from: NodeId, body: &Bytes) -> BoxFuture<Result<Bytes, String>> {
-        let shared = self.0.get().cloned();
+        let shared = self.0.get().and_then(Weak::upgrade);
         let questions: Result<Vec<Question>, _> = codec::decode(body);
         Box::pin(async move {
-            let shared = shared.ok_or("the node is starting")?;
+            let shared = shared.ok_or("the node is starting or stopping")?;
             let questions = questions.map_err(|error| error.to_string())?;
             let here = Arc::clone(&shared);
             let answers = shared
