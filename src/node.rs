@@ -15,6 +15,7 @@ use crate::{
     actor,
     api::{self, App, feed::Feed, forward, tokens::Book},
     config::node::Node,
+    sip::{edge::Edge, transport},
     telemetry,
 };
 
@@ -92,8 +93,12 @@ pub async fn run(config: Node) -> Result<(), Error> {
     let prepared = actor::Prepared::new(config.data_dir.clone());
     prepared.also(Arc::new(Services { inbox: inbox.clone() }));
     let machines = Arc::clone(&prepared) as Arc<dyn MachineFactory>;
+    let edge = Edge::bind(&sip(&config)).await.map_err(|error| Error::Sip(error.to_string()))?;
     let cluster = Cluster::start(options(&config), machines, Arc::clone(&prepared) as Arc<dyn Service>).await?;
-    let live = actor::Handle::start(cluster.clone(), &prepared, Arc::new(NoEdge)).await;
+    let live = actor::Handle::start(cluster.clone(), &prepared, Arc::clone(&edge) as Arc<dyn actor::Edge>).await;
+    if !config.witness {
+        edge.run(live.clone());
+    }
     let feed = Arc::new(Feed::default());
     tokio::spawn(Arc::clone(&feed).run(live.events()));
     tokio::spawn(api::meter::run(live.clone(), live.events()));
@@ -112,7 +117,7 @@ pub async fn run(config: Node) -> Result<(), Error> {
     let http = tokio::spawn(api::serve(listener, router, stop.clone()));
     tracing::info!(node = config.node, incarnation = cluster.incarnation(), http = %config.http.listen, "node started");
     signals.wait().await;
-    drain(&config, &cluster).await;
+    drain(&config, &cluster, &edge).await;
     stop.cancel();
     tokio::time::timeout(HTTP_STOP_WITHIN, http).await.ok();
     if tokio::time::timeout(SHUTDOWN_WITHIN, cluster.shutdown()).await.is_err() {
@@ -122,18 +127,26 @@ pub async fn run(config: Node) -> Result<(), Error> {
     Ok(())
 }
 
-struct NoEdge;
-impl actor::Edge for NoEdge {
-    fn perform(&self, _: Vec<crate::core::effect::Order>) {}
-    fn tunnelled(&self, _: crate::core::id::NodeId, _: Bytes) {}
+/// The sockets of the configuration.
+fn sip(config: &Node) -> transport::Options {
+    let on = |addr: Option<std::net::SocketAddr>| addr.map(transport::Listen::on).into_iter().collect();
+    let certificate = config.sip.tls_cert.clone().zip(config.sip.tls_key.clone());
+    transport::Options {
+        udp: on(config.sip.udp),
+        tcp: on(config.sip.tcp),
+        tls: on(config.sip.tls),
+        certificate,
+        ..transport::Options::default()
+    }
 }
 
 /// Gives leaderships away; new calls are refused from here on.
-async fn drain(config: &Node, cluster: &Cluster) {
+async fn drain(config: &Node, cluster: &Cluster, edge: &Edge) {
     tracing::info!(node = config.node, "draining");
     if let Err(error) = cluster.set_draining(config.node, true, DRAIN_MARK_WITHIN).await {
         tracing::warn!(%error, "the drain could not be told to the cluster; it goes on");
     }
+    edge.drain(Duration::from_secs(config.drain_timeout_s)).await;
 }
 
 /// Node-to-node requests that are not the actors'.

@@ -41,9 +41,9 @@ use crate::{
 };
 
 /// Kinds of frames above Raft's own.
-const PROPOSE: u8 = 10;
-const READ_INDEX: u8 = 11;
-const SERVICE: u8 = 12;
+const PROPOSE: u8 = 10 | transport::APPLICATION;
+const READ_INDEX: u8 = 11 | transport::APPLICATION;
+const SERVICE: u8 = 12 | transport::APPLICATION;
 const PING: u8 = 13;
 const DEATH: u8 = 14;
 const OPINION: u8 = 15;
@@ -162,6 +162,7 @@ impl Node {
                 listen: options.listen,
                 files: Files { ca: options.ca.clone(), cert: options.cert.clone(), key: options.key.clone() },
                 loss_after_ms: options.timing.loss_after_ms,
+                levels: (0, options.feature_level),
             },
             Arc::clone(&handler) as Arc<dyn Handler>,
         )

@@ -24,9 +24,21 @@ pub fn node_name(node: NodeId) -> String {
     format!("node-{node}.tandem")
 }
 
-fn write_secret(path: &Path, pem: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(pem.as_bytes())
+const PUBLIC: u32 = 0o644;
+const SECRET: u32 = 0o600;
+
+/// Replaces a file as a whole, so that a node which re-reads it sees the old or the new one. The mode is set before the
+/// first byte is written; an existing file of a looser mode is replaced and not reused.
+fn write(path: &Path, pem: &str, mode: u32) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+    file.write_all(pem.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
 }
 
 /// Makes an authority in `dir` (`ca.pem`, `ca.key`).
@@ -44,8 +56,9 @@ pub fn init(dir: &Path) -> io::Result<()> {
     params.distinguished_name.push(DnType::CommonName, "Tandem cluster authority");
     let key = KeyPair::generate().map_err(failed)?;
     let cert = params.self_signed(&key).map_err(failed)?;
-    fs::write(dir.join(CA_CERT), cert.pem())?;
-    write_secret(&dir.join(CA_KEY), &key.serialize_pem())
+    // The key first: an authority without its key would look complete and could never issue anything.
+    write(&dir.join(CA_KEY), &key.serialize_pem(), SECRET)?;
+    write(&dir.join(CA_CERT), &cert.pem(), PUBLIC)
 }
 
 /// Issues a node's certificate in `dir` (`nodeN.pem`, `nodeN.key`), replacing an earlier one. `hosts` are further names.
@@ -61,8 +74,8 @@ pub fn issue(dir: &Path, node: NodeId, hosts: &[String]) -> io::Result<()> {
     params.distinguished_name.push(DnType::CommonName, node_name(node));
     let key = KeyPair::generate().map_err(failed)?;
     let cert = params.signed_by(&key, &issuer).map_err(failed)?;
-    fs::write(dir.join(format!("node{node}.pem")), cert.pem())?;
-    write_secret(&dir.join(format!("node{node}.key")), &key.serialize_pem())
+    write(&dir.join(format!("node{node}.key")), &key.serialize_pem(), SECRET)?;
+    write(&dir.join(format!("node{node}.pem")), &cert.pem(), PUBLIC)
 }
 
 /// The node a certificate (DER) was issued to.
@@ -73,4 +86,52 @@ pub fn node_of(certificate: &[u8]) -> Option<NodeId> {
         GeneralName::DNSName(name) => name.strip_prefix("node-")?.strip_suffix(".tandem")?.parse().ok(),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+
+    use super::*;
+
+    fn der(path: &Path) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(&fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_names_its_node_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        init(dir.path()).unwrap();
+        issue(dir.path(), 42, &["phone.example".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        assert_eq!(node_of(&der(&dir.path().join("node42.pem"))), Some(42));
+        assert_eq!(node_of(&der(&dir.path().join(CA_CERT))), None);
+        assert_eq!(node_of(b"not a certificate"), None);
+    }
+
+    #[test]
+    fn keys_are_readable_by_their_owner_only_even_over_a_looser_file() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("node1.key"), "left open").unwrap();
+        fs::set_permissions(dir.path().join("node1.key"), fs::Permissions::from_mode(0o666)).unwrap();
+        init(dir.path()).unwrap();
+        issue(dir.path(), 1, &[]).unwrap();
+        for name in [CA_KEY, "node1.key"] {
+            let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, SECRET, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_authority_is_never_overwritten_and_a_node_certificate_is_renewed() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(issue(dir.path(), 1, &[]).is_err(), "no authority yet");
+        init(dir.path()).unwrap();
+        assert_eq!(init(dir.path()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        issue(dir.path(), 1, &[]).unwrap();
+        let first = der(&dir.path().join("node1.pem"));
+        issue(dir.path(), 1, &[]).unwrap();
+        assert_ne!(der(&dir.path().join("node1.pem")), first);
+    }
 }

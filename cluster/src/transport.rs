@@ -1,9 +1,14 @@
 //! QUIC between nodes: one connection per peer and direction, one stream per request, and the loss detector.
 //!
 //! It carries bytes for whoever handles them and knows nothing of consensus. A connection is trusted after mutual TLS and
-//! a hello in which the certificate's node is the one that speaks.
+//! a hello in which the certificate's node is the one that speaks. Which cluster a node belongs to is said by the
+//! authority that signed its certificate; there is no second name for it that could disagree.
 
 mod dial;
+mod frame;
+mod serve;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::{
@@ -11,7 +16,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,29 +24,28 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use quinn::Connection;
 use serde::{Deserialize, Serialize};
-use tokio::{sync::broadcast, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{Semaphore, broadcast},
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, timeout},
+};
 
+pub(crate) use frame::{APPLICATION, BULK};
 pub(crate) use tls::Files;
 
 use crate::{
     Incarnation, NodeId, RequestError,
     api::BoxFuture,
     codec,
-    limits::{BULK_FRAME_MAX_BYTES, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HELLO_MAX_BYTES, PEER_EVENTS},
+    limits::{APP_REQUESTS_PER_PEER, BULK_REQUESTS_PER_PEER, CERT_POLL, PEER_EVENTS},
 };
 
 /// Says how a connection was closed.
 pub(crate) const CLOSED_PLAIN: u32 = 0;
 /// The node gave all leaderships away and acts no more: as good as proof of death.
 pub(crate) const CLOSED_DRAINED: u32 = 1;
-
-const MAGIC: [u8; 2] = *b"TD";
-const VERSION: u8 = 1;
-/// Bytes before a request's body: magic, version, kind, group.
-const HEAD: usize = 8;
-/// The first stream of a connection says who speaks.
-const KIND_HELLO: u8 = 0;
 
 /// What the connections to a peer say of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +62,34 @@ pub(crate) enum PeerEvent {
     },
 }
 
+/// What both sides say first. The protocol's version is in every frame.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Hello {
     node: NodeId,
     incarnation: Incarnation,
+    levels: (u32, u32),
+}
+
+impl Hello {
+    fn read(body: &[u8]) -> Result<Self, String> {
+        codec::decode(body).map_err(|error| format!("the hello does not decode: {error}"))
+    }
+
+    fn write(&self) -> Result<Bytes, String> {
+        codec::encode(self).map(Bytes::from).map_err(|error| error.to_string())
+    }
+
+    /// Refuses who is not the node of its certificate, and who could not work with us.
+    fn check(self, certified: NodeId, options: &Options) -> Result<(), String> {
+        let (ours, theirs) = (options.levels, self.levels);
+        if self.node != certified {
+            return Err(format!("the certificate names node {certified}, the hello node {}", self.node));
+        }
+        if ours.0 > theirs.1 || theirs.0 > ours.1 {
+            return Err(format!("no common feature level: {}..={} here, {}..={} at node {certified}", ours.0, ours.1, theirs.0, theirs.1));
+        }
+        Ok(())
+    }
 }
 
 /// Answers what peers ask.
@@ -75,24 +103,36 @@ pub(crate) struct Options {
     pub(crate) incarnation: Incarnation,
     pub(crate) listen: SocketAddr,
     pub(crate) files: Files,
+    /// Silence after which a connection counts as lost, milliseconds.
     pub(crate) loss_after_ms: u64,
+    /// Lowest and highest feature level this binary can apply.
+    pub(crate) levels: (u32, u32),
 }
 
 struct Peer {
     addr: SocketAddr,
-    connection: Option<(quinn::Connection, Incarnation)>,
+    connection: Option<(Connection, Incarnation)>,
     dialer: JoinHandle<()>,
+    application: Arc<Semaphore>,
+    bulk: Arc<Semaphore>,
 }
 
 struct Inner {
     options: Options,
     /// The present life of this node; it may take a new one while it runs.
     incarnation: AtomicU64,
+    identity: tls::Identity,
     endpoint: quinn::Endpoint,
     peers: Mutex<BTreeMap<NodeId, Peer>>,
     /// Connections that peers opened to this node.
-    accepted: Mutex<Vec<quinn::Connection>>,
+    accepted: Mutex<Vec<Connection>>,
     events: broadcast::Sender<PeerEvent>,
+}
+
+impl Inner {
+    fn hello(&self) -> Hello {
+        Hello { node: self.options.node, incarnation: self.incarnation.load(Ordering::Acquire), levels: self.options.levels }
+    }
 }
 
 /// The node's connections. Cheap to clone.
@@ -101,21 +141,17 @@ pub(crate) struct Transport {
     inner: Arc<Inner>,
 }
 
-impl Inner {
-    fn hello(&self) -> Hello {
-        Hello { node: self.options.node, incarnation: self.incarnation.load(Ordering::Acquire) }
-    }
-}
-
 impl Transport {
     /// Binds the socket and answers peers with `handler`.
     pub(crate) fn start(options: Options, handler: Arc<dyn Handler>) -> io::Result<Self> {
-        let server = options.files.server(tls::transport_config(options.loss_after_ms))?;
-        let endpoint = quinn::Endpoint::server(server, options.listen)?;
+        let identity = tls::Identity::load(options.files.clone(), tls::transport_config(options.loss_after_ms))?;
+        let endpoint = quinn::Endpoint::server(identity.server(), options.listen)?;
         let (events, _) = broadcast::channel(PEER_EVENTS);
         let incarnation = AtomicU64::new(options.incarnation);
-        let inner = Arc::new(Inner { options, incarnation, endpoint, peers: Mutex::default(), accepted: Mutex::default(), events });
-        tokio::spawn(accept(Arc::clone(&inner), handler));
+        let (peers, accepted) = (Mutex::default(), Mutex::default());
+        let inner = Arc::new(Inner { options, incarnation, identity, endpoint, peers, accepted, events });
+        tokio::spawn(serve::accept(Arc::clone(&inner), handler));
+        tokio::spawn(watch_files(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
 
@@ -127,6 +163,19 @@ impl Transport {
         self.inner.events.subscribe()
     }
 
+    /// Reads the certificate files if they changed; new connections use them, existing ones stay. Returns whether they did.
+    ///
+    /// # Errors
+    /// When the files cannot be used; the former ones stay in force.
+    pub(crate) fn reload(&self) -> io::Result<bool> {
+        let changed = self.inner.identity.reload()?;
+        if changed {
+            self.inner.endpoint.set_server_config(Some(self.inner.identity.server()));
+            tracing::info!(node = self.inner.options.node, "certificates were read anew");
+        }
+        Ok(changed)
+    }
+
     /// Sets whom to stay connected to; peers with another address are dialled anew.
     pub(crate) fn set_peers(&self, wanted: &BTreeMap<NodeId, SocketAddr>) {
         let me = self.inner.options.node;
@@ -135,13 +184,19 @@ impl Transport {
             let keep = wanted.get(node) == Some(&peer.addr);
             if !keep {
                 peer.dialer.abort();
+                if let Some((connection, _)) = &peer.connection {
+                    connection.close(CLOSED_PLAIN.into(), b"no longer dialled here");
+                }
             }
             keep
         });
         for (node, addr) in wanted.iter().filter(|(node, _)| **node != me) {
-            peers.entry(*node).or_insert_with(|| {
-                let dialer = tokio::spawn(dial::keep_connected(Arc::clone(&self.inner), *node, *addr));
-                Peer { addr: *addr, connection: None, dialer }
+            peers.entry(*node).or_insert_with(|| Peer {
+                addr: *addr,
+                connection: None,
+                dialer: tokio::spawn(dial::keep_connected(Arc::clone(&self.inner), *node, *addr)),
+                application: Arc::new(Semaphore::new(APP_REQUESTS_PER_PEER)),
+                bulk: Arc::new(Semaphore::new(BULK_REQUESTS_PER_PEER)),
             });
         }
     }
@@ -154,8 +209,7 @@ impl Transport {
     /// Takes a new life: the peers are met again and told.
     pub(crate) fn begin_anew(&self, incarnation: Incarnation) {
         self.inner.incarnation.store(incarnation, Ordering::Release);
-        let mut accepted = self.inner.accepted.lock();
-        for connection in accepted.drain(..) {
+        for connection in self.inner.accepted.lock().drain(..) {
             connection.close(CLOSED_PLAIN.into(), b"a new life");
         }
     }
@@ -168,20 +222,34 @@ impl Transport {
         }
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends a request and waits for its answer. Kinds with [`BULK`] or [`APPLICATION`] may wait for their turn first.
     pub(crate) async fn request(&self, node: NodeId, kind: u8, group: u32, body: &[u8], deadline: Duration) -> Result<Bytes, RequestError> {
-        let connection =
-            self.inner.peers.lock().get(&node).and_then(|peer| peer.connection.as_ref().map(|(connection, _)| connection.clone()));
-        let connection = connection.ok_or_else(|| RequestError::Unreachable(node, "not connected".to_owned()))?;
-        match timeout(deadline, exchange(&connection, kind, group, body)).await {
+        let (connection, turns) = self.route(node, kind).ok_or_else(|| RequestError::Unreachable(node, "not connected".to_owned()))?;
+        let answer = async {
+            let _turn = match &turns {
+                // A semaphore that nobody closes.
+                Some(turns) => turns.acquire().await.ok(),
+                None => None,
+            };
+            exchange(&connection, kind, group, body).await
+        };
+        match timeout(deadline, answer).await {
             Err(_) => Err(RequestError::Deadline),
+            Ok(Err(error @ frame::Error::TooLarge { .. })) => Err(RequestError::Refused(error.to_string())),
             Ok(Err(error)) => Err(RequestError::Unreachable(node, error.to_string())),
-            Ok(Ok(answer)) => match answer.split_first() {
-                Some((0, body)) => Ok(answer.slice_ref(body)),
-                Some((_, text)) => Err(RequestError::Refused(String::from_utf8_lossy(text).into_owned())),
-                None => Err(RequestError::Unreachable(node, "an empty answer".to_owned())),
-            },
+            Ok(Ok(answer)) => answer.map_err(RequestError::Refused),
         }
+    }
+
+    fn route(&self, node: NodeId, kind: u8) -> Option<(Connection, Option<Arc<Semaphore>>)> {
+        let peers = self.inner.peers.lock();
+        let peer = peers.get(&node)?;
+        let turns = match kind {
+            kind if kind & BULK != 0 => Some(Arc::clone(&peer.bulk)),
+            kind if kind & APPLICATION != 0 => Some(Arc::clone(&peer.application)),
+            _ => None,
+        };
+        Some((peer.connection.as_ref()?.0.clone(), turns))
     }
 
     /// Closes every connection with a code and waits until the peers must have heard of it.
@@ -195,100 +263,31 @@ impl Transport {
     }
 }
 
-async fn exchange(connection: &quinn::Connection, kind: u8, group: u32, body: &[u8]) -> io::Result<Bytes> {
-    let (mut send, mut receive) = connection.open_bi().await.map_err(io::Error::other)?;
-    let mut head = [0_u8; HEAD];
-    head[..2].copy_from_slice(&MAGIC);
-    (head[2], head[3]) = (VERSION, kind);
-    head[4..].copy_from_slice(&group.to_le_bytes());
-    let mut frame = Vec::with_capacity(HEAD + body.len());
-    frame.extend_from_slice(&head);
-    frame.extend_from_slice(body);
-    send.write_all(&frame).await.map_err(io::Error::other)?;
-    send.finish().map_err(io::Error::other)?;
-    receive.read_to_end(BULK_FRAME_MAX_BYTES).await.map(Bytes::from).map_err(io::Error::other)
+async fn exchange(connection: &Connection, kind: u8, group: u32, body: &[u8]) -> Result<Result<Bytes, String>, frame::Error> {
+    let (mut send, mut receive) = connection.open_bi().await.map_err(|error| frame::Error::Connection(error.to_string()))?;
+    match frame::send_request(&mut send, kind, group, body).await {
+        // A peer that refuses stops reading and says why; the answer is worth more than the broken stream.
+        Ok(()) | Err(frame::Error::Connection(_)) => frame::receive_answer(&mut receive, kind).await,
+        Err(error) => Err(error),
+    }
 }
 
-async fn accept(inner: Arc<Inner>, handler: Arc<dyn Handler>) {
-    let handshakes = Arc::new(tokio::sync::Semaphore::new(HANDSHAKES_MAX));
-    while let Some(incoming) = inner.endpoint.accept().await {
-        let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
-            incoming.refuse();
-            continue;
-        };
-        // Read anew, so that a rotated certificate is shown from now on.
-        let config = inner.options.files.server(tls::transport_config(inner.options.loss_after_ms));
-        let (handler, inner) = (Arc::clone(&handler), Arc::clone(&inner));
-        tokio::spawn(async move {
-            let from = incoming.remote_address();
-            let connecting = match config {
-                Ok(config) => incoming.accept_with(Arc::new(config)),
-                Err(_) => incoming.accept(),
-            };
-            let connected = match connecting {
-                Ok(connecting) => timeout(HANDSHAKE_TIMEOUT, connecting)
-                    .await
-                    .map_err(|_| "handshake timed out".to_owned())
-                    .and_then(|done| done.map_err(|error| error.to_string())),
-                Err(error) => Err(error.to_string()),
-            };
-            drop(permit);
-            match connected {
-                Ok(connection) => serve(&inner, connection, handler).await,
-                Err(error) => {
-                    metrics::counter!("cluster_connections_refused_total").increment(1);
-                    tracing::warn!(%from, %error, "a connection was refused");
-                }
+/// Looks for new certificate files for as long as the transport lives.
+async fn watch_files(inner: Weak<Inner>) {
+    let mut tick = interval(CERT_POLL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut complaint = String::new();
+    loop {
+        tick.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        match (Transport { inner }).reload() {
+            Ok(_) => complaint.clear(),
+            // Half-written files are normal for a moment; what stays wrong is said once.
+            Err(error) if error.to_string() != complaint => {
+                complaint = error.to_string();
+                tracing::warn!(%error, "new certificate files cannot be used; the former ones stay in force");
             }
-        });
-    }
-}
-
-/// Answers the streams of one accepted connection.
-async fn serve(inner: &Arc<Inner>, connection: quinn::Connection, handler: Arc<dyn Handler>) {
-    let Some(node) = tls::peer_node(&connection) else {
-        tracing::warn!(from = %connection.remote_address(), "a certificate without a node was refused");
-        connection.close(CLOSED_PLAIN.into(), b"no node in the certificate");
-        return;
-    };
-    {
-        let mut accepted = inner.accepted.lock();
-        accepted.retain(|connection| connection.close_reason().is_none());
-        accepted.push(connection.clone());
-    }
-    while let Ok((send, receive)) = connection.accept_bi().await {
-        tokio::spawn(answer(node, send, receive, Arc::clone(&handler), inner.hello()));
-    }
-}
-
-async fn answer(from: NodeId, mut send: quinn::SendStream, mut receive: quinn::RecvStream, handler: Arc<dyn Handler>, hello: Hello) {
-    let Ok(frame) = receive.read_to_end(BULK_FRAME_MAX_BYTES).await else { return };
-    let frame = Bytes::from(frame);
-    let reply = match frame.split_first_chunk::<HEAD>() {
-        Some((head, body)) if head[..2] == MAGIC && head[2] == VERSION => {
-            let group = u32::from_le_bytes(head[4..].try_into().expect("four bytes were sliced"));
-            let names_itself = || body.len() <= HELLO_MAX_BYTES && codec::decode::<Hello>(body).is_ok_and(|theirs| theirs.node == from);
-            match head[3] {
-                KIND_HELLO if names_itself() => codec::encode(&hello).map(Bytes::from).map_err(|error| error.to_string()),
-                KIND_HELLO => Err("the certificate names another node".to_owned()),
-                kind => handler.handle(from, kind, group, frame.slice_ref(body)).await,
-            }
+            Err(_) => {}
         }
-        _ => Err("not a frame of this protocol".to_owned()),
-    };
-    let mut bytes = Vec::with_capacity(1 + reply.as_ref().map_or(64, Bytes::len));
-    match &reply {
-        Ok(body) => {
-            bytes.push(0);
-            bytes.extend_from_slice(body);
-        }
-        Err(text) => {
-            bytes.push(1);
-            bytes.extend_from_slice(text.as_bytes());
-        }
-    }
-    if send.write_all(&bytes).await.is_ok() {
-        // The peer may have gone; its request ends with its connection then.
-        let _ = send.finish();
     }
 }

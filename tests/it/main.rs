@@ -3,4 +3,5 @@
 mod api;
 mod cli;
 mod harness;
+mod serve;
 mod tidy;

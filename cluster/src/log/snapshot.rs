@@ -57,8 +57,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(crate) fn open(dir: impl Into<PathBuf>) -> Result<Self, Error> {
-        let dir = dir.into();
+    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
+        let dir = dir.to_path_buf();
         fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
         if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
             sync_dir(parent).map_err(io_error("sync", parent))?;
@@ -154,7 +154,7 @@ mod tests {
 
     fn saved() -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path().join("snapshots")).unwrap();
+        let store = Store::open(&dir.path().join("snapshots")).unwrap();
         store.save(3, &(41u64, "old".to_owned()), b"old state").unwrap();
         store.save(3, &(42u64, "new".to_owned()), b"new state").unwrap();
         (dir, store)
@@ -172,7 +172,7 @@ mod tests {
     fn an_interrupted_save_leaves_the_old_snapshot_and_is_cleaned_up() {
         let (_dir, store) = saved();
         fs::write(store.path(3).with_extension("tmp"), b"half").unwrap();
-        let store = Store::open(store.dir).unwrap();
+        let store = Store::open(&store.dir).unwrap();
         assert_eq!(store.load::<Meta>(3).unwrap().unwrap().0.0, 42);
         assert_eq!(fs::read_dir(&store.dir).unwrap().count(), 1);
     }

@@ -232,7 +232,10 @@ pub async fn announce_death(options: &Options, incarnation: Incarnation, within:
     let node = options.node;
     let listen = std::net::SocketAddr::new(options.listen.ip(), 0);
     let files = Files { ca: options.ca.clone(), cert: options.cert.clone(), key: options.key.clone() };
-    let transport = Transport::start(transport::Options { node, incarnation, listen, files, loss_after_ms: 1_000 }, Arc::new(Silent))?;
+    let transport = Transport::start(
+        transport::Options { node, incarnation, listen, files, loss_after_ms: 1_000, levels: (0, options.feature_level) },
+        Arc::new(Silent),
+    )?;
     transport.set_peers(&options.bootstrap.iter().map(|peer| (peer.id, peer.addr)).collect());
     let notice = codec::encode(&(node, incarnation))?;
     let told = options.bootstrap.iter().filter(|peer| peer.id != node).map(|peer: &PeerSpec| tell(&transport, peer.id, &notice, within));

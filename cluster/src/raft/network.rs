@@ -20,7 +20,10 @@ use super::{
     machine::Applied,
     type_config::{TypeConfig, Vote},
 };
-use crate::{GroupId, NodeId, RequestError, codec, transport::Transport};
+use crate::{
+    GroupId, NodeId, RequestError, codec,
+    transport::{self, Transport},
+};
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, Applied>;
 
@@ -28,7 +31,7 @@ pub(crate) type Raft = openraft::Raft<TypeConfig, Applied>;
 pub(crate) const APPEND: u8 = 1;
 pub(crate) const VOTE: u8 = 2;
 pub(crate) const PRE_VOTE: u8 = 3;
-pub(crate) const SNAPSHOT: u8 = 4;
+pub(crate) const SNAPSHOT: u8 = 4 | transport::BULK;
 pub(crate) const TRANSFER: u8 = 5;
 
 /// How long to leave an unreachable replica alone between two attempts.

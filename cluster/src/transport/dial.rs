@@ -4,9 +4,9 @@ use std::{net::SocketAddr, sync::Arc};
 
 use tokio::time::{sleep, timeout};
 
-use super::{CLOSED_DRAINED, CLOSED_PLAIN, Hello, Inner, KIND_HELLO, PeerEvent, exchange, tls};
+use super::{CLOSED_DRAINED, CLOSED_PLAIN, Hello, Inner, PeerEvent, exchange, frame, tls};
 use crate::{
-    Incarnation, NodeId, codec,
+    Incarnation, NodeId,
     limits::{HANDSHAKE_TIMEOUT, REDIAL_MAX, REDIAL_MIN},
     pki,
 };
@@ -14,10 +14,12 @@ use crate::{
 /// Dials, waits for the loss, and dials again, for as long as the peer is wanted.
 pub(super) async fn keep_connected(inner: Arc<Inner>, node: NodeId, addr: SocketAddr) {
     let mut pause = REDIAL_MIN;
+    let mut refusal = String::new();
     loop {
         match timeout(HANDSHAKE_TIMEOUT, connect(&inner, node, addr)).await {
             Ok(Ok((connection, incarnation))) => {
                 pause = REDIAL_MIN;
+                refusal.clear();
                 if let Some(peer) = inner.peers.lock().get_mut(&node) {
                     peer.connection = Some((connection.clone(), incarnation));
                 }
@@ -30,7 +32,12 @@ pub(super) async fn keep_connected(inner: Arc<Inner>, node: NodeId, addr: Socket
                 tracing::info!(node, incarnation, %why, "peer lost");
                 tell(&inner, PeerEvent::Lost { node, incarnation, drained });
             }
-            Ok(Err(error)) => tracing::debug!(node, %addr, %error, "dialling failed"),
+            // A peer that answers and refuses needs an operator; it is said once, not at every attempt.
+            Ok(Err(Failed::Refused(why))) if why != refusal => {
+                tracing::warn!(node, %addr, %why, "a peer refuses this node");
+                refusal = why;
+            }
+            Ok(Err(Failed::Refused(why) | Failed::Unreachable(why))) => tracing::debug!(node, %addr, %why, "dialling failed"),
             Err(_) => tracing::debug!(node, %addr, "dialling timed out"),
         }
         sleep(pause).await;
@@ -43,21 +50,38 @@ fn tell(inner: &Inner, event: PeerEvent) {
     let _ = inner.events.send(event);
 }
 
-async fn connect(inner: &Inner, node: NodeId, addr: SocketAddr) -> Result<(quinn::Connection, Incarnation), String> {
-    let config = inner.options.files.client(tls::transport_config(inner.options.loss_after_ms)).map_err(|error| error.to_string())?;
-    let connecting = inner.endpoint.connect_with(config, addr, &pki::node_name(node)).map_err(|error| error.to_string())?;
-    let connection = connecting.await.map_err(|error| error.to_string())?;
-    if tls::peer_node(&connection) != Some(node) {
-        connection.close(CLOSED_PLAIN.into(), b"another node");
-        return Err("its certificate names another node".to_owned());
+enum Failed {
+    Unreachable(String),
+    /// By us or by the peer, after talking to it.
+    Refused(String),
+}
+
+fn unreachable(error: impl std::fmt::Display) -> Failed {
+    Failed::Unreachable(error.to_string())
+}
+
+async fn connect(inner: &Inner, node: NodeId, addr: SocketAddr) -> Result<(quinn::Connection, Incarnation), Failed> {
+    let connecting = inner.endpoint.connect_with(inner.identity.client(), addr, &pki::node_name(node)).map_err(unreachable)?;
+    let connection = connecting.await.map_err(|error| match error {
+        quinn::ConnectionError::TransportError(error) => Failed::Refused(error.to_string()),
+        error => unreachable(error),
+    })?;
+    let refuse = |why: String| {
+        connection.close(CLOSED_PLAIN.into(), why.as_bytes());
+        Failed::Refused(why)
+    };
+    let Some(certified) = tls::peer_node(&connection) else { return Err(refuse("its certificate names no node".into())) };
+    if certified != node {
+        return Err(refuse(format!("its certificate names node {certified}")));
     }
-    let hello = codec::encode(&inner.hello()).map_err(|error| error.to_string())?;
-    let answer = exchange(&connection, KIND_HELLO, 0, &hello).await.map_err(|error| error.to_string())?;
-    match answer.split_first() {
-        Some((0, body)) => {
-            let theirs: Hello = codec::decode(body).map_err(|error| error.to_string())?;
-            Ok((connection, theirs.incarnation))
-        }
-        _ => Err(String::from_utf8_lossy(answer.get(1..).unwrap_or_default()).into_owned()),
-    }
+    let hello = inner.hello().write().map_err(Failed::Refused)?;
+    // TLS 1.3 lets the dialling side finish first: a refusal of our certificate arrives here, as the end of the connection.
+    let answer = exchange(&connection, frame::HELLO, 0, &hello).await.map_err(|error| match connection.close_reason() {
+        Some(quinn::ConnectionError::ConnectionClosed(close)) => Failed::Refused(close.to_string()),
+        Some(quinn::ConnectionError::ApplicationClosed(close)) => Failed::Refused(close.to_string()),
+        _ => unreachable(error),
+    })?;
+    let theirs = answer.and_then(|body| Hello::read(&body)).map_err(refuse)?;
+    theirs.check(node, &inner.options).map_err(refuse)?;
+    Ok((connection, theirs.incarnation))
 }

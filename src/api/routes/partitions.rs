@@ -34,6 +34,8 @@ pub struct ArchiveHead {
     pub bytes: u64,
     /// Hex of the chain hash of the last record.
     pub hash: String,
+    /// False while earlier records are being fetched from a peer.
+    pub complete: bool,
 }
 
 /// With `?stale=true` only what this node itself holds, read locally: for comparing replicas.
@@ -74,14 +76,13 @@ pub async fn list(
 }
 
 async fn local(app: &App, status: GroupStatus) -> Partition {
-    let head = app.read(status.group, true, |state| {
-        let archive = state.archive();
-        let hash = archive.hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        let domains = state.domains().keys().map(ToString::to_string).collect();
-        (ArchiveHead { records: archive.next_seq, bytes: archive.bytes, hash }, domains)
+    // Group 0 is the cluster's own: it has no archive and no tenants.
+    let archive = app.live.archive(status.group).map(|head| ArchiveHead {
+        records: head.records,
+        bytes: head.bytes,
+        hash: head.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        complete: head.complete,
     });
-    // Group 0 is the cluster's own and holds no product state, so it has no head to show.
-    let (archive, domains) =
-        if status.group == 0 { (None, Vec::new()) } else { head.await.map_or((None, Vec::new()), |(h, t)| (Some(h), t)) };
-    Partition { status, seen_by: app.live.cluster().node(), archive, domains }
+    let domains = app.read(status.group, true, |state| state.domains().keys().map(ToString::to_string).collect()).await;
+    Partition { status, seen_by: app.live.cluster().node(), archive, domains: domains.unwrap_or_default() }
 }

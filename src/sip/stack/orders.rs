@@ -152,6 +152,17 @@ impl Stack {
         self.transmit(to, bytes);
     }
 
+    /// Refuses a call that the core would not take: its leg is gone without a report.
+    pub fn refuse_call(&mut self, now: Instant, call: crate::core::id::CallId, status: u16, reason: &str, retry_after_s: Option<u32>) {
+        let id = LegId::caller(call);
+        let Some(leg) = self.legs.get(&id).filter(|leg| leg.is_waiting()) else { return };
+        let Some((key, _)) = leg.invite.clone() else { return };
+        let mut headers = vec![("Reason", format!("SIP;cause={status};text=\"{}\"", reason.replace(['"', '\\'], "'")))];
+        headers.extend(retry_after_s.map(|seconds| ("Retry-After", seconds.to_string())));
+        self.answer(now, &key, status, phrase(status), &headers, b"");
+        self.legs.remove(&id);
+    }
+
     fn reject(&mut self, now: Instant, id: LegId, status: u16, reason: &str, retry_after_s: Option<u32>) {
         let Some(leg) = self.legs.get(&id) else { return };
         if !leg.is_waiting() {
