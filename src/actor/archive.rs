@@ -27,14 +27,14 @@ use segment::Segment;
 /// How far a replica's files are, for comparing replicas.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveStatus {
-    /// Sequence the next record gets.
-    pub next_seq: u64,
-    /// Bytes of all records ever.
+    /// Records ever, and so the sequence of the next one.
+    pub records: u64,
+    /// Bytes of all records ever, without framing.
     pub bytes: u64,
     /// Chain hash of the last record.
     pub hash: [u8; 32],
-    /// Records that are not here yet and are being fetched from a peer.
-    pub missing: u64,
+    /// False while records that a snapshot stands for are being fetched from a peer.
+    pub complete: bool,
 }
 
 /// Calls closed lately, by id.
@@ -173,7 +173,6 @@ impl Archive {
     }
 
     pub(super) fn status(&self) -> ArchiveStatus {
-        let missing = self.holes().iter().map(|hole| hole.end - hole.start).sum();
-        ArchiveStatus { next_seq: self.head.next_seq, bytes: self.head.bytes, hash: self.head.hash, missing }
+        ArchiveStatus { records: self.head.next_seq, bytes: self.head.bytes, hash: self.head.hash, complete: self.holes().is_empty() }
     }
 }

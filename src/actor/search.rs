@@ -64,7 +64,7 @@ impl Shared {
     /// two leaders' wall clocks.
     async fn first_closed_after(&self, group: GroupId, ms: i64) -> io::Result<u64> {
         let Some(replica) = self.replicas.get(group) else { return Ok(0) };
-        let (mut low, mut high) = (0, replica.archive.lock().status().next_seq);
+        let (mut low, mut high) = (0, replica.archive.lock().status().records);
         while low < high {
             let middle = low + (high - low) / 2;
             let closed = self.records(group, middle, 1).await?.0;
