@@ -1,8 +1,9 @@
 //! One node, assembled: cluster, live actors, SIP edge, HTTP. And taken apart again, in order, when it drains.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use tandem_cluster::{BoxFuture, Cluster, MachineFactory, NodeId, Options, PeerSpec, Service, Timing};
 use tokio::{
     net::TcpListener,
@@ -15,7 +16,7 @@ use crate::{
     actor,
     api::{self, App, feed::Feed, forward, tokens::Book},
     config::node::Node,
-    sip::{edge::Edge, transport},
+    sip::{edge, transport},
     telemetry,
 };
 
@@ -93,11 +94,11 @@ pub async fn run(config: Node) -> Result<(), Error> {
     let prepared = actor::Prepared::new(config.data_dir.clone());
     prepared.also(Arc::new(Services { inbox: inbox.clone() }));
     let machines = Arc::clone(&prepared) as Arc<dyn MachineFactory>;
-    let edge = Edge::bind(&sip(&config)).await.map_err(|error| Error::Sip(error.to_string()))?;
+    let edge = edge::Handle::bind(sip(&config)?).await.map_err(|error| Error::Sip(error.to_string()))?;
     let cluster = Cluster::start(options(&config), machines, Arc::clone(&prepared) as Arc<dyn Service>).await?;
-    let live = actor::Handle::start(cluster.clone(), &prepared, Arc::clone(&edge) as Arc<dyn actor::Edge>).await;
+    let live = actor::Handle::start(cluster.clone(), &prepared, Arc::new(edge.clone())).await;
     if !config.witness {
-        edge.run(live.clone());
+        edge.serve(Arc::new(live.clone()));
     }
     let feed = Arc::new(Feed::default());
     tokio::spawn(Arc::clone(&feed).run(live.events()));
@@ -127,26 +128,45 @@ pub async fn run(config: Node) -> Result<(), Error> {
     Ok(())
 }
 
-/// The sockets of the configuration.
-fn sip(config: &Node) -> transport::Options {
-    let on = |addr: Option<std::net::SocketAddr>| addr.map(transport::Listen::on).into_iter().collect();
-    let certificate = config.sip.tls_cert.clone().zip(config.sip.tls_key.clone());
-    transport::Options {
-        udp: on(config.sip.udp),
-        tcp: on(config.sip.tcp),
-        tls: on(config.sip.tls),
-        certificate,
+/// How the configuration wants SIP spoken. TLS shows the node's cluster certificate unless it was given its own.
+fn sip(config: &Node) -> Result<edge::Options, Error> {
+    let section = &config.sip;
+    let listen = |bind: SocketAddr| transport::Listen { bind, advertise: section.advertise.map(|ip| SocketAddr::new(ip, 0)) };
+    let on = |addr: Option<SocketAddr>| addr.map(listen).into_iter().collect();
+    let certificate = section.tls_cert.clone().zip(section.tls_key.clone());
+    let transport = transport::Options {
+        udp: on(section.udp),
+        tcp: on(section.tcp),
+        tls: on(section.tls),
+        certificate: certificate.or_else(|| Some((config.cluster.cert.clone(), config.cluster.key.clone()))),
         ..transport::Options::default()
-    }
+    };
+    Ok(edge::Options {
+        transport,
+        secret: nonce_secret(&config.cluster.ca)?,
+        calls_max: config.limits.calls,
+        calls_per_s_max: config.limits.calls_per_s,
+        ..edge::Options::default()
+    })
+}
+
+/// The key of digest nonces must be equal on all nodes, and the cluster's authority is what they have in common. Who
+/// learned it could forge nonces, which spares them a challenge but no password.
+fn nonce_secret(ca: &Path) -> Result<[u8; 32], Error> {
+    let bytes = std::fs::read(ca).map_err(|e| Error::File(ca.display().to_string(), e))?;
+    Ok(Sha256::new().chain_update(b"tandem sip nonce").chain_update(bytes).finalize().into())
 }
 
 /// Gives leaderships away; new calls are refused from here on.
-async fn drain(config: &Node, cluster: &Cluster, edge: &Edge) {
+async fn drain(config: &Node, cluster: &Cluster, edge: &edge::Handle) {
     tracing::info!(node = config.node, "draining");
     if let Err(error) = cluster.set_draining(config.node, true, DRAIN_MARK_WITHIN).await {
         tracing::warn!(%error, "the drain could not be told to the cluster; it goes on");
     }
-    edge.drain(Duration::from_secs(config.drain_timeout_s)).await;
+    let left = edge.drain(Duration::from_secs(config.drain_timeout_s)).await;
+    if left > 0 {
+        tracing::warn!(calls = left, "calls were still here at the end of the drain");
+    }
 }
 
 /// Node-to-node requests that are not the actors'.

@@ -19,5 +19,6 @@ pub fn install_metrics() -> Result<PrometheusHandle, BuildError> {
     }
     let handle = builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), catalogue::LATENCY_S)?.install_recorder()?;
     catalogue::describe();
+    crate::sip::edge::metrics::describe();
     Ok(handle)
 }

@@ -43,6 +43,8 @@ pub enum Refusal {
     TrunkCalls,
     /// The domain's calls at once, counted on this node, are used up.
     DomainCalls,
+    /// The node's configured calls per second or calls at once are used up.
+    NodeLimit,
 }
 
 impl Refusal {
@@ -56,6 +58,7 @@ impl Refusal {
             Self::TrunkRate => "trunk_rate",
             Self::TrunkCalls => "trunk_calls",
             Self::DomainCalls => "domain_calls",
+            Self::NodeLimit => "node_limit",
         }
     }
 }
@@ -100,6 +103,11 @@ struct Use {
 #[derive(Debug)]
 pub struct Admission {
     draining: bool,
+    /// Configured bounds of the node, 0 for none: calls at once, and a second.
+    calls_max: u32,
+    calls_per_s_max: u32,
+    calls: u32,
+    bucket: Bucket,
     /// Bound on arrivals in flight, and how many there are.
     bound: usize,
     in_flight: usize,
@@ -112,9 +120,14 @@ pub struct Admission {
 }
 
 impl Admission {
-    pub fn new(now: Instant) -> Self {
+    /// `calls_max` at once and `calls_per_s_max` are the operator's bounds; 0 means none.
+    pub fn new(now: Instant, calls_max: u32, calls_per_s_max: u32) -> Self {
         Self {
             draining: false,
+            calls_max,
+            calls_per_s_max,
+            calls: 0,
+            bucket: Bucket::new(now, calls_per_s_max),
             bound: ARRIVALS_MAX / 8,
             in_flight: 0,
             window_start: now,
@@ -131,8 +144,13 @@ impl Admission {
     }
 
     /// Calls that hold a place here, arrivals in flight included.
-    pub fn calls(&self) -> u32 {
-        self.domains.values().sum()
+    pub const fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    /// How many arrivals may await their commit now.
+    pub const fn bound(&self) -> usize {
+        self.bound
     }
 
     /// Whether a new call would find this node able: the answer to OPTIONS.
@@ -141,6 +159,7 @@ impl Admission {
             () if self.draining => Err(Refusal::Draining),
             () if !lease_valid => Err(Refusal::NoLease),
             () if self.in_flight >= self.bound => Err(Refusal::Busy),
+            () if self.calls_max > 0 && self.calls >= self.calls_max => Err(Refusal::NodeLimit),
             () => Ok(()),
         }
     }
@@ -181,8 +200,12 @@ impl Admission {
                 return Err(Refusal::TrunkRate);
             }
         }
+        if self.calls_per_s_max > 0 && !self.bucket.take(now, self.calls_per_s_max) {
+            return Err(Refusal::NodeLimit);
+        }
         used.calls += 1;
         *domain += 1;
+        self.calls += 1;
         self.in_flight += 1;
         self.window_full |= self.in_flight >= self.bound;
         Ok(())
@@ -198,6 +221,7 @@ impl Admission {
 
     /// An admitted call is over.
     pub fn gone(&mut self, account: &Account) {
+        self.calls = self.calls.saturating_sub(1);
         if let Some(calls) = self.domains.get_mut(&account.0) {
             *calls = calls.saturating_sub(1);
         }

@@ -140,3 +140,17 @@ pub const ENDED_LEGS_MAX: usize = 65_536;
 pub const RING_ATTEMPTS_MAX: u32 = 8;
 /// Contacts of a redirection that are reported.
 pub const CONTACTS_MAX: usize = 8;
+/// Legs held at once.
+pub const LEGS_MAX: usize = 262_144;
+/// How long a request may wait for the edge's answer before it gets 503.
+pub const PENDING_MAX: Duration = Duration::from_secs(20);
+/// How long an INVITE may ring. The core's own timers are always shorter.
+pub const RING_MAX: Duration = Duration::from_secs(300);
+/// A waiting caller hears its last provisional answer again this often, so that proxies do not give the call up
+/// (RFC 3261 §13.3.1.1, §16.6 timer C).
+pub const PROGRESS_EVERY: Duration = Duration::from_secs(60);
+/// Requests of our own repeated after 491.
+pub const GLARE_RETRIES_MAX: u8 = 3;
+/// Shortest session interval we accept (RFC 4028 §5), and the one we ask for.
+pub const SESSION_MIN_S: u32 = 90;
+pub const SESSION_DEFAULT_S: u32 = 1_800;

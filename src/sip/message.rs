@@ -2,6 +2,7 @@
 //!
 //! It judges syntax (RFC 3261 §7, §25) and says which status a bad request deserves; it knows no transaction or dialog.
 
+mod body;
 mod build;
 mod header;
 mod parse;
@@ -13,10 +14,11 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+pub use body::{NoSdp, sdp_of};
 pub use build::Builder;
 pub use header::{Method, Name};
 pub use parse::{ParseError, parse};
-pub use value::{angle_uri, host_port, param, user_of, without_tag};
+pub use value::{angle_uri, host_port, param, sent_by, user_of, without_tag};
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,8 +110,8 @@ impl Message {
     pub fn top_via(&self) -> Option<(String, String)> {
         let via = self.all(Name::Via).into_iter().next()?;
         let branch = param(&via, "branch").unwrap_or_default().to_owned();
-        let sent_by = via.split(';').next()?.split_whitespace().nth(1)?.to_owned();
-        Some((branch, sent_by))
+        let sent_by = value::sent_by(&via);
+        (!sent_by.is_empty()).then(|| (branch, sent_by.to_owned()))
     }
 
     /// The URI of the first Contact.

@@ -24,15 +24,11 @@ use crate::core::{
 mod tests;
 
 /// Why a REGISTER is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    #[error("Bad Contact")]
     BadContact,
-    #[error("Too Many Contacts")]
     TooManyContacts,
-    #[error("Interval Too Brief")]
     TooBrief,
-    #[error("Registrar Full")]
     Full,
 }
 
@@ -43,6 +39,16 @@ impl Refusal {
             Self::TooManyContacts => 413,
             Self::TooBrief => 423,
             Self::Full => 503,
+        }
+    }
+
+    /// Reason phrase of the answer.
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::BadContact => "Bad Contact",
+            Self::TooManyContacts => "Too Many Contacts",
+            Self::TooBrief => "Interval Too Brief",
+            Self::Full => "Registrar Full",
         }
     }
 }

@@ -7,13 +7,18 @@
 mod client;
 mod ended;
 mod inside;
+mod intake;
 mod leg;
 mod names;
 mod orders;
+mod phone;
+mod progress;
 mod ring;
 mod server;
+mod session;
 #[cfg(test)]
 mod tests;
+mod via;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -29,10 +34,7 @@ use crate::{
         id::{CallId, DomainId, Edge, LegId, NodeId},
         party::{Dialog, Sdp, Transport},
     },
-    sip::{
-        limits::TRANSACTIONS_MAX,
-        message::{Builder, Message, Method, Name, parse},
-    },
+    sip::{limits::LEGS_MAX, message::parse},
 };
 
 use client::{Client, ClientKey};
@@ -43,10 +45,9 @@ use server::{Server, ServerKey};
 /// RFC 3261 §17.1.1.1: the round-trip estimate, the longest retransmission interval, and how long a transaction may take.
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
+const T4: Duration = Duration::from_secs(5);
 const T64: Duration = Duration::from_secs(32);
-/// 182 is repeated so that proxies do not give the caller up.
-const QUEUED_EVERY: Duration = Duration::from_secs(60);
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK, MESSAGE";
 
 /// Where a message came from, and so the way back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -147,7 +148,8 @@ enum Due {
     ServerEnd(ServerKey),
     /// 200 again until it is acknowledged.
     AnswerResend(LegId),
-    Queued(LegId),
+    /// A waiting caller hears its last provisional answer again.
+    Progress(LegId),
     Reliable(LegId),
     Session(LegId),
     /// A refused leg is forgotten unless it was tried again.
@@ -161,6 +163,8 @@ pub struct Stack {
     nodes: BTreeMap<NodeId, BTreeMap<Transport, SocketAddr>>,
     servers: HashMap<ServerKey, Server>,
     pending: BTreeMap<TxId, ServerKey>,
+    /// Transactions with a final answer, oldest first: what is given up when there is no room.
+    answered: VecDeque<ServerKey>,
     clients: HashMap<ClientKey, Client>,
     legs: BTreeMap<LegId, Leg>,
     /// Legs that are over: a repeated order must not raise them again, and hears their last report once more.
@@ -177,6 +181,7 @@ impl Stack {
             nodes: BTreeMap::new(),
             servers: HashMap::new(),
             pending: BTreeMap::new(),
+            answered: VecDeque::new(),
             clients: HashMap::new(),
             legs: BTreeMap::new(),
             ended: Ended::default(),
@@ -200,102 +205,6 @@ impl Stack {
         self.servers.len() + self.clients.len()
     }
 
-    /// Takes in one framed message.
-    pub fn receive(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
-        match parse(&bytes) {
-            Ok(message) if message.is_request() => self.request(now, flow, message, bytes),
-            Ok(message) => self.response(now, flow, message, bytes),
-            Err(error) => {
-                if let Some(partial) =
-                    error.partial.filter(|partial| partial.is_request() && partial.method() != Method::Ack && partial.top_via().is_some())
-                {
-                    let answer = Builder::response(&partial, error.status, error.reason, Some("bad")).empty();
-                    self.transmit(Destination::Flow(flow), answer);
-                }
-            }
-        }
-    }
-
-    fn request(&mut self, now: Instant, flow: Flow, message: Message, bytes: Bytes) {
-        let Some(key) = ServerKey::of(&message) else { return };
-        match message.method() {
-            Method::Ack => return self.ack(now, &key, &message, flow, bytes),
-            Method::Cancel => return self.cancel(now, flow, &key, &message, bytes),
-            _ => {}
-        }
-        if let Some(server) = self.servers.get(&key) {
-            if let Some(last) = server.last.clone() {
-                self.transmit(Destination::Flow(flow), last);
-            }
-            return;
-        }
-        if self.servers.len() >= TRANSACTIONS_MAX {
-            let answer = Builder::response(&message, 503, "Service Unavailable", Some("full")).named("Retry-After", "5").empty();
-            return self.transmit(Destination::Flow(flow), answer);
-        }
-        if let Some((leg, node)) = message.to_tag().as_deref().and_then(names::read_tag) {
-            if node != self.options.edge.node && !self.legs.contains_key(&leg) {
-                return self.out.push_back(Output::Foreign { node, flow, bytes });
-            }
-            self.open_server(now, &key, flow, &message);
-            if self.legs.contains_key(&leg) {
-                return self.inside(now, leg, &key, flow, &message);
-            }
-            let tx = self.pend(&key);
-            return self.out.push_back(Output::Unknown { tx, leg, flow, request: bytes });
-        }
-        self.open_server(now, &key, flow, &message);
-        if let Some((status, reason, extra)) = self.refuses(&message) {
-            return self.answer(now, &key, status, reason, &extra, b"");
-        }
-        if message.method() == Method::Invite {
-            self.answer(now, &key, 100, "Trying", &[], b"");
-        }
-        let tx = self.pend(&key);
-        self.out.push_back(Output::Request { tx, flow, request: bytes });
-    }
-
-    /// What a request outside every dialog is refused for before anybody looks at it.
-    fn refuses(&self, message: &Message) -> Option<(u16, &'static str, Vec<(&'static str, String)>)> {
-        let known = matches!(message.method(), Method::Invite | Method::Options | Method::Register);
-        let scheme = message.uri().split(':').next().unwrap_or_default().to_ascii_lowercase();
-        let unsupported: Vec<_> = message
-            .all(Name::Require)
-            .into_iter()
-            .filter(|option| !matches!(option.as_str(), "100rel" | "timer" | "path" | "outbound" | "gruu"))
-            .collect();
-        let looped = message.all(Name::Via).iter().any(|via| {
-            let branch = crate::sip::message::param(via, "branch").unwrap_or_default();
-            names::read_branch(branch).is_some_and(|(leg, node)| node == self.options.edge.node && self.legs.contains_key(&leg))
-        });
-        if message.to_tag().is_some() {
-            Some((481, "Call/Transaction Does Not Exist", Vec::new()))
-        } else if !known {
-            let status = if message.method() == Method::Other { (501, "Not Implemented") } else { (405, "Method Not Allowed") };
-            Some((status.0, status.1, vec![("Allow", ALLOW.to_owned())]))
-        } else if scheme != "sip" && scheme != "sips" {
-            Some((416, "Unsupported URI Scheme", Vec::new()))
-        } else if !unsupported.is_empty() {
-            Some((420, "Bad Extension", vec![("Unsupported", unsupported.join(", "))]))
-        } else if message.text(Name::MaxForwards).trim() == "0" && message.method() == Method::Invite {
-            Some((483, "Too Many Hops", Vec::new()))
-        } else if looped {
-            Some((482, "Loop Detected", Vec::new()))
-        } else {
-            None
-        }
-    }
-
-    fn pend(&mut self, key: &ServerKey) -> TxId {
-        self.counter += 1;
-        let tx = TxId(self.counter);
-        self.pending.insert(tx, key.clone());
-        if let Some(server) = self.servers.get_mut(key) {
-            server.tx = Some(tx);
-        }
-        tx
-    }
-
     /// Answers a pending request with a final or provisional status.
     pub fn respond(&mut self, now: Instant, tx: TxId, status: u16, reason: &str, headers: &[(&str, String)], body: &[u8]) {
         let Some(key) = self.pending.get(&tx).cloned() else { return };
@@ -311,9 +220,14 @@ impl Stack {
         let server = self.servers.get_mut(&key)?;
         let invite = server.request.clone()?;
         let id = LegId::caller(call);
-        server.leg = Some(id);
+        server.tx = None;
+        if self.legs.len() >= LEGS_MAX {
+            self.answer(now, &key, 503, "Service Unavailable", &[("Retry-After", "5".to_owned())], b"");
+            return None;
+        }
         let flow = server.flow;
-        let leg = Leg::caller(id, domain.clone(), key, invite, flow, &self.options, now);
+        self.owned(&key, id);
+        let leg = Leg::caller(id, domain.clone(), key, invite, flow, &self.options);
         let taken = TakenCall { dialog: leg.dialog.clone(), sdp: leg.offer() };
         self.legs.insert(id, leg);
         Some(taken)
@@ -323,7 +237,7 @@ impl Stack {
     pub fn unreachable(&mut self, now: Instant, _to: &Destination, message: &Bytes) {
         let Ok(message) = parse(message) else { return };
         if let Some(key) = ClientKey::of(&message).filter(|key| message.is_request() && self.clients.contains_key(key)) {
-            self.client_failed(now, &key, 503);
+            self.undelivered(now, &key);
         }
     }
 
@@ -336,7 +250,7 @@ impl Stack {
                 Due::ServerResend(key) => self.server_resend(now, &key),
                 Due::ServerEnd(key) => self.server_end(now, &key),
                 Due::AnswerResend(leg) => self.answer_resend(now, leg),
-                Due::Queued(leg) => self.queued_again(now, leg),
+                Due::Progress(leg) => self.progress_again(now, leg),
                 Due::Reliable(leg) => self.reliable_resend(now, leg),
                 Due::Session(leg) => self.session_due(now, leg),
                 Due::Refused(leg) => self.refused_over(leg),

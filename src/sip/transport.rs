@@ -233,8 +233,8 @@ impl Transport {
     pub fn send(&self, to: &Destination, bytes: &Bytes) -> Result<(), NoWay> {
         match to {
             Destination::Flow(flow) => match flow.conn {
+                _ if flow.transport == party::Transport::Udp => self.send_datagram(Some(flow.local), flow.remote, bytes),
                 Some(conn) => self.inner.table.write(conn, to, bytes),
-                None if flow.transport == party::Transport::Udp => self.send_datagram(Some(flow.local), flow.remote, bytes),
                 None => self.send_stream(flow.transport, flow.remote, &flow.remote.ip().to_string(), to, bytes),
             },
             Destination::Host { transport, host, port } => {

@@ -24,7 +24,7 @@ fn trunk(calls_per_s_max: u32, calls_max: u32) -> Trunk {
 /// Returns what was served per second over the last eight, and the slowest of them.
 fn run(offered_per_s: u64, capacity_per_s: u64) -> (u64, Duration) {
     let start = Instant::now();
-    let mut admission = Admission::new(start);
+    let mut admission = Admission::new(start, 0, 0);
     let mut pending: VecDeque<(Instant, Instant)> = VecDeque::new();
     let (mut free_at, mut served, mut slowest) = (start, 0, Duration::ZERO);
     for n in 0..offered_per_s * 10 {
@@ -64,7 +64,7 @@ fn below_capacity_nothing_is_refused() {
 #[test]
 fn a_node_without_commits_keeps_few_arrivals_waiting() {
     let start = Instant::now();
-    let mut admission = Admission::new(start);
+    let mut admission = Admission::new(start, 0, 0);
     let admitted = (0..100_000_u64)
         .filter(|ms| {
             let now = start + Duration::from_millis(*ms);
@@ -77,7 +77,7 @@ fn a_node_without_commits_keeps_few_arrivals_waiting() {
 #[test]
 fn a_trunk_is_held_to_its_rate_and_its_calls() {
     let now = Instant::now();
-    let mut admission = Admission::new(now);
+    let mut admission = Admission::new(now, 0, 0);
     let limited = trunk(5, 7);
     let mut offer = |at: Instant| admission.admit(at, at, true, &account(), Some(&limited), 0);
     assert!((0..5).all(|_| offer(now).is_ok()));
@@ -94,7 +94,7 @@ fn a_trunk_is_held_to_its_rate_and_its_calls() {
 #[test]
 fn draining_a_lost_lease_and_an_old_request_refuse() {
     let now = Instant::now();
-    let mut admission = Admission::new(now);
+    let mut admission = Admission::new(now, 0, 0);
     let mut offer = |received, lease| admission.admit(now + Duration::from_secs(1), received, lease, &account(), None, 1);
     assert_eq!(offer(now, true), Err(Refusal::Behind));
     let fresh = now + Duration::from_secs(1);
@@ -104,4 +104,14 @@ fn draining_a_lost_lease_and_an_old_request_refuse() {
     admission.drain();
     assert_eq!(admission.health(true), Err(Refusal::Draining));
     assert_eq!(admission.calls(), 1);
+}
+
+#[test]
+fn the_operators_bounds_of_a_node_hold() {
+    let now = Instant::now();
+    let mut admission = Admission::new(now, 3, 2);
+    let mut offer = |at: Instant| admission.admit(at, at, true, &account(), None, 0);
+    assert_eq!([offer(now), offer(now), offer(now)], [Ok(()), Ok(()), Err(Refusal::NodeLimit)]);
+    let later = now + Duration::from_secs(1);
+    assert_eq!([offer(later), offer(later)], [Ok(()), Err(Refusal::NodeLimit)]);
 }

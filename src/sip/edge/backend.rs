@@ -1,9 +1,9 @@
 //! What the edge needs of the rest of its node, small enough to be played by a test.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tandem_cluster::{BoxFuture, NodeState};
+use tandem_cluster::{BoxFuture, NodeStatus};
 use tokio::sync::watch;
 
 use crate::{
@@ -12,19 +12,23 @@ use crate::{
         Outcome,
         command::{Arrive, Envelope, LegReport},
         id::{DomainId, Edge, LegId, NodeId},
+        party::Transport,
     },
 };
 
+/// What Via and Contact say for the flows of each node, by transport.
+pub type NodeAddresses = BTreeMap<NodeId, BTreeMap<Transport, SocketAddr>>;
+
 /// The live actors and the cluster, as the edge uses them.
 pub trait Backend: Send + Sync + 'static {
-    /// This life of this node.
+    /// This life of this node; it changes when a majority gave the last one up.
     fn edge(&self) -> Edge;
 
     /// True while this node may act for its legs.
     fn lease_valid(&self) -> bool;
 
-    /// True once a majority withdrew its support of this life of the node: its legs are no longer its own, for good.
-    fn is_lost(&self) -> bool;
+    /// How the nodes' flows are addressed.
+    fn nodes(&self) -> NodeAddresses;
 
     /// Commits an arrival.
     fn arrive(&self, arrive: Arrive, deadline: Duration) -> BoxFuture<Result<Outcome, Error>>;
@@ -53,11 +57,16 @@ impl Backend for Handle {
         self.cluster().lease_valid()
     }
 
-    fn is_lost(&self) -> bool {
-        let me = Self::edge(self);
+    /// Nodes announce their sockets in the attributes `sip` (UDP and TCP) and `sip_tls`.
+    fn nodes(&self) -> NodeAddresses {
         let nodes = self.cluster().nodes();
         let table = nodes.borrow();
-        table.get(&me.node.0).is_some_and(|status| status.incarnation > me.incarnation || status.state == NodeState::Lost)
+        let addresses = |status: &NodeStatus| {
+            let of = |key: &str| status.attributes.get(key).and_then(|text| text.parse().ok());
+            let plain = of("sip").map_or(Vec::new(), |addr| vec![(Transport::Udp, addr), (Transport::Tcp, addr)]);
+            plain.into_iter().chain(of("sip_tls").map(|addr| (Transport::Tls, addr))).collect()
+        };
+        table.iter().map(|(id, status)| (NodeId(*id), addresses(status))).collect()
     }
 
     fn arrive(&self, arrive: Arrive, deadline: Duration) -> BoxFuture<Result<Outcome, Error>> {

@@ -13,7 +13,7 @@ use crate::{
     core::{
         Outcome,
         effect::Order,
-        id::{CallId, LegId, NodeId},
+        id::{CallId, NodeId},
     },
     sip::{
         limits::{ESTABLISHED_QUEUE_MAX, FINDINGS_MAX, FRESH_QUEUE_MAX, ORDERS_MAX},
@@ -53,10 +53,15 @@ pub(super) enum Finding {
         plan: Box<Plan>,
         done: Result<(), u16>,
     },
-    /// A request for a leg that is not here, and the node that owns it now.
+    /// A request for a leg that is not here, its transaction if it has one, and the node that owns the leg now.
     Owner {
-        leg: Option<LegId>,
-        node: Option<NodeId>,
+        tx: Option<TxId>,
+        owner: Option<NodeId>,
+        flow: Flow,
+        bytes: Bytes,
+    },
+    /// A message for another node's leg that could not be brought there.
+    Homeless {
         flow: Flow,
         bytes: Bytes,
     },

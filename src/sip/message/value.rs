@@ -52,6 +52,13 @@ pub fn angle_uri(value: &str) -> &str {
     }
 }
 
+/// The sent-by of a Via value: what stands between the transport and the parameters.
+pub fn sent_by(via: &str) -> &str {
+    let head = via.split(';').next().unwrap_or_default();
+    let after = head.splitn(3, '/').nth(2).unwrap_or_default().trim_start();
+    after.split_once(char::is_whitespace).map_or("", |(_, host)| host.trim())
+}
+
 /// User part of a SIP URI; empty if it has none.
 pub fn user_of(uri: &str) -> &str {
     let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);

@@ -1,18 +1,21 @@
 //! A B2BUA leg of this edge: its dialog, what it waits for, and the requests it can write.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
-use super::{Destination, Flow, Options, client::ClientKey, names, reliable, server::ServerKey, transport_name};
+use super::{Destination, Flow, Options, client::ClientKey, names, reliable, server::ServerKey, session::Session, transport_name, via};
 use crate::{
     core::{
         command::LegReport,
         effect::Ring,
         id::{DomainId, EffectId, LegId},
-        party::{Dialog, Sdp, Target, Transport},
+        party::{Dialog, FlowRef, Sdp, Transport},
     },
-    sip::message::{Builder, Message, Name, angle_uri, host_port, param},
+    sip::message::{Builder, Message, Name, angle_uri, host_port, param, sdp_of},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +41,9 @@ pub(super) struct Leg {
     pub(super) seq: u32,
     pub(super) last_order: Option<EffectId>,
     /// Caller: the INVITE and its transaction.
-    pub(super) invite: Option<(ServerKey, Message)>,
+    pub(super) invite: Option<(ServerKey, Arc<Message>)>,
+    /// Caller: the last provisional answer, repeated at the given time.
+    pub(super) progress: Option<Progress>,
     /// Phone: the INVITE's transaction.
     pub(super) ring: Option<ClientKey>,
     /// Phone: a provisional answer came, so that a CANCEL may be sent; and one is wanted.
@@ -49,17 +54,44 @@ pub(super) struct Leg {
     /// INVITEs sent so far, and what the last one came to.
     pub(super) attempts: u32,
     pub(super) last_report: Option<Box<LegReport>>,
-    /// 200 to repeat until it is acknowledged, with the interval and the last moment.
-    pub(super) unacked: Option<(Bytes, Duration, Instant)>,
+    /// Phone: what it was rung with, until it answers.
+    pub(super) rung: Option<Box<Ring>>,
+    /// 200 to repeat until it is acknowledged.
+    pub(super) unacked: Option<Repeat>,
     /// Phone: a late offer's 200 still needs its ACK, with the answer.
     pub(super) ack_owed: Option<ClientKey>,
     /// A re-INVITE or UPDATE towards this leg is open.
     pub(super) busy: bool,
-    /// Reliable provisional responses (RFC 3262): RSeq, what to repeat, interval.
-    pub(super) reliable: Option<(u32, Bytes, Duration)>,
+    /// Reliable provisional answers (RFC 3262): the number of the last, and what to repeat until its PRACK.
+    pub(super) rseq: u32,
+    pub(super) unpracked: Option<Repeat>,
     pub(super) wants_reliable: bool,
-    /// When the session ends unless refreshed (RFC 4028).
-    pub(super) session_until: Option<Instant>,
+    pub(super) session: Session,
+    /// The description the peer has of the other side.
+    pub(super) described: Bytes,
+    /// Whether the peer put the call on hold, and the description it last made.
+    pub(super) media: (bool, Bytes),
+}
+
+/// What a waiting caller was last to be told.
+#[derive(Clone, Copy)]
+pub(super) struct Progress {
+    pub(super) status: u16,
+    pub(super) reason: &'static str,
+    pub(super) again: Instant,
+    /// False while it waits for the PRACK of the one before.
+    pub(super) sent: bool,
+}
+
+/// A message repeated until it is acknowledged.
+pub(super) struct Repeat {
+    pub(super) bytes: Bytes,
+    pub(super) to: Destination,
+    /// CSeq of the INVITE it answers.
+    pub(super) cseq: u32,
+    pub(super) interval: Duration,
+    pub(super) next: Instant,
+    pub(super) until: Instant,
 }
 
 impl Leg {
@@ -80,26 +112,24 @@ impl Leg {
             rang: false,
             attempts: 1,
             last_report: None,
+            progress: None,
+            rung: None,
             unacked: None,
             ack_owed: None,
             busy: false,
-            reliable: None,
+            rseq: 0,
+            unpracked: None,
             wants_reliable: false,
-            session_until: None,
+            session: Session::default(),
+            described: Bytes::new(),
+            media: (false, Bytes::new()),
         }
     }
 
-    pub(super) fn caller(
-        id: LegId,
-        domain: DomainId,
-        key: ServerKey,
-        invite: Message,
-        flow: Flow,
-        options: &Options,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn caller(id: LegId, domain: DomainId, key: ServerKey, invite: Arc<Message>, flow: Flow, options: &Options) -> Self {
         let tag = names::tag(id, options.edge.node);
-        let session = session_of(&invite);
+        let mut session = Session::default();
+        session.agree(&invite);
         let dialog = Dialog {
             call_id: invite.call_id(),
             local: format!("{};tag={tag}", invite.text(Name::To)),
@@ -112,92 +142,42 @@ impl Leg {
             route_set: invite.all(Name::RecordRoute),
             transport: Some(flow.transport),
             remote_addr: flow.remote.to_string(),
-            flow: None,
+            flow: flow.conn.map(|conn| FlowRef {
+                node: flow.via.unwrap_or(options.edge.node),
+                incarnation: if flow.via.is_some() { 0 } else { options.edge.incarnation },
+                flow: conn,
+            }),
             invite_via: String::new(),
             vias: invite.all(Name::Via),
-            session_expires_s: session,
-            we_refresh: false,
+            session_expires_s: session.interval_s,
+            we_refresh: session.we_refresh,
         };
         let mut leg = Self::empty(id, domain, dialog, Destination::Flow(flow));
-        leg.to = leg.next_hop(flow);
+        leg.to = leg.next_hop(flow, via::translated(&invite, &flow));
         leg.wants_reliable = invite.wants(Name::Require, "100rel");
-        leg.session_until = (session > 0).then(|| now + Duration::from_secs(u64::from(session)));
+        leg.media.1 = sdp_of(&invite).ok().flatten().unwrap_or_default();
+        leg.session = session;
         leg.invite = Some((key, invite));
         leg
     }
 
-    /// A leg to an agent's phone, and its INVITE. `None` if the target cannot be addressed.
-    pub(super) fn phone(
-        id: LegId,
-        domain: DomainId,
-        ring: &Ring,
-        cseq: u32,
-        options: &Options,
-        address: impl Fn(&Destination) -> std::net::SocketAddr,
-    ) -> Option<(Self, Bytes)> {
-        let (uri, to, route) = match &ring.target {
-            Target::Contact { uri } => (uri.clone(), by_uri(uri)?, Vec::new()),
-            Target::Binding { uri, route, transport, remote, flow } => {
-                let remote = remote.parse().ok()?;
-                let at = |flow: Option<&crate::core::party::FlowRef>| Flow {
-                    transport: *transport,
-                    local: options.addresses.get(transport).copied().unwrap_or(remote),
-                    remote,
-                    conn: flow.map(|flow| flow.flow),
-                    via: flow.map(|flow| flow.node).filter(|node| *node != options.edge.node),
-                };
-                (uri.clone(), Destination::Flow(at(flow.as_ref())), route.clone())
-            }
-            Target::Trunk { .. } => return None,
-        };
-        let us = address(&to);
-        let (tag, transport) = (names::tag(id, options.edge.node), transport_name(to.transport()));
-        let display =
-            if ring.caller.display.is_empty() { String::new() } else { format!("\"{}\" ", ring.caller.display.replace(['"', '\\'], "")) };
-        let dialog = Dialog {
-            call_id: format!("{id}@tandem"),
-            local: format!("{display}<sip:{}@{us}>;tag={tag}", ring.caller.user),
-            local_tag: tag,
-            remote: format!("<{uri}>"),
-            local_cseq: cseq,
-            remote_target: uri,
-            route_set: route,
-            transport: Some(to.transport()),
-            invite_via: format!("SIP/2.0/{transport} {us};branch={};rport", names::branch(id, options.edge.node, cseq)),
-            ..Dialog::default()
-        };
-        let leg = Self::empty(id, domain, dialog, to);
-        let mut invite = leg
-            .builder("INVITE", cseq, ring.max_forwards, &leg.dialog.invite_via, us)
-            .field(Name::Allow, super::ALLOW)
-            .named("User-Agent", &options.user_agent);
-        if let Some(queue) = &ring.queue {
-            invite = invite.named("X-Tandem-Queue", queue.as_str());
-        }
-        for (name, value) in &ring.headers {
-            invite = invite.named(name, value);
-        }
-        let bytes = invite.body("application/sdp", ring.sdp.as_deref().map_or(&[], |sdp| sdp));
-        Some((leg, bytes))
-    }
-
     /// The caller's offer, if its INVITE made one.
     pub(super) fn offer(&self) -> Option<Sdp> {
-        let (_, invite) = self.invite.as_ref()?;
-        (!invite.body.is_empty()).then(|| Sdp::from(invite.body.to_vec()))
+        (!self.media.1.is_empty()).then(|| Sdp::from(self.media.1.to_vec()))
     }
 
     pub(super) const fn is_waiting(&self) -> bool {
         matches!(self.phase, Phase::Waiting)
     }
 
-    /// Where requests in the dialog go: the connection it came on, else the first route or the contact (§12.2.1.1).
-    fn next_hop(&self, flow: Flow) -> Destination {
-        if reliable(flow.transport) || flow.via.is_some() {
+    /// Where requests in the dialog go: the connection it came on, else the first route, else the contact (§12.2.1.1).
+    /// Behind an address translator only the way it came is open.
+    fn next_hop(&self, flow: Flow, translated: bool) -> Destination {
+        let routed = self.dialog.route_set.first().map(|route| angle_uri(route));
+        if reliable(flow.transport) || flow.via.is_some() || (translated && routed.is_none()) {
             return Destination::Flow(flow);
         }
-        let hop = self.dialog.route_set.first().map_or(self.dialog.remote_target.as_str(), |route| angle_uri(route));
-        by_uri(hop).unwrap_or(Destination::Flow(flow))
+        by_uri(routed.unwrap_or(&self.dialog.remote_target)).unwrap_or(Destination::Flow(flow))
     }
 
     /// Takes the peer's side of the dialog from its answer.
@@ -211,10 +191,25 @@ impl Leg {
         routes.reverse();
         self.dialog.route_set = routes;
         self.dialog.remote_addr = flow.remote.to_string();
-        self.to = self.next_hop(flow);
+        // A registered phone is spoken to the way it registered.
+        let registered = matches!(self.to, Destination::Flow(_));
+        self.to = self.next_hop(flow, registered);
     }
 
-    fn builder(&self, method: &str, cseq: u32, max_forwards: u8, via: &str, us: std::net::SocketAddr) -> Builder {
+    /// True if the message belongs to this dialog, and not to another that guessed or kept our tag.
+    pub(super) fn owns(&self, message: &Message) -> bool {
+        let theirs = message.from_tag().unwrap_or_default();
+        message.call_id() == self.dialog.call_id && (self.dialog.remote_tag.is_empty() || self.dialog.remote_tag == theirs)
+    }
+
+    /// How long to wait before a request refused with 491 is sent again (§14.1): the side that made the Call-ID waits
+    /// 2.1 to 4 s, the other up to 2 s. Spread by the call, since nothing random enters here.
+    pub(super) fn glare_wait(&self) -> Duration {
+        let spread = u64::from(crc32fast::hash(self.dialog.call_id.as_bytes()).wrapping_add(self.dialog.local_cseq));
+        Duration::from_millis(if self.id.n > 0 { 2_100 + spread % 1_900 } else { spread % 2_000 })
+    }
+
+    pub(super) fn builder(&self, method: &str, cseq: u32, max_forwards: u8, via: &str, us: std::net::SocketAddr) -> Builder {
         let mut builder = Builder::request(method, &self.dialog.remote_target)
             .field(Name::Via, via)
             .field(Name::MaxForwards, max_forwards.to_string())
@@ -260,11 +255,6 @@ pub(super) fn contact(us: std::net::SocketAddr, transport: Transport) -> String 
         Transport::Tcp => format!("<sip:tandem@{us};transport=tcp>"),
         Transport::Tls => format!("<sip:tandem@{us};transport=tls>"),
     }
-}
-
-/// Seconds of the session timer the peer asks for; 0 if none.
-pub(super) fn session_of(message: &Message) -> u32 {
-    message.text(Name::SessionExpires).split(';').next().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// True if a description asks the other side to send nothing: hold (RFC 3264 §8.4).

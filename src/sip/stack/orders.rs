@@ -5,10 +5,10 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{
-    Destination, Due, QUEUED_EVERY, Stack, T1, T64,
+    Destination, Due, Flow, Stack, T1, T2, T64,
     client::Purpose,
-    leg::{Leg, Phase, contact},
-    reliable,
+    leg::{Leg, Phase, Repeat, by_uri, contact},
+    server::ServerKey,
 };
 use crate::{
     core::{
@@ -17,7 +17,7 @@ use crate::{
         id::{DomainId, LegId},
         party::{Dialog, Sdp},
     },
-    sip::message::{Builder, Message, Method, Name},
+    sip::message::{Builder, Name, angle_uri},
 };
 
 /// How far a survivor's CSeq jumps over what the dead node may have used.
@@ -46,8 +46,8 @@ impl Stack {
                 self.speak_for_the_dead(now, order, dialog)
             }
             _ if !self.legs.contains_key(&order.leg) => self.gone(&order.domain, order.leg),
-            Action::Queue { .. } => self.queued(now, order.leg),
-            Action::Ringing => self.provisional(now, order.leg, 180, "Ringing"),
+            Action::Queue { .. } => self.progress(now, order.leg, 182, "Queued"),
+            Action::Ringing => self.progress(now, order.leg, 180, "Ringing"),
             Action::Answer { peer, sdp } => self.answer_caller(now, order.leg, *peer, sdp),
             Action::Reject { status, reason, retry_after_s } => self.reject(now, order.leg, *status, reason, *retry_after_s),
             Action::HangUp { .. } => self.hang_up(now, order.leg),
@@ -60,95 +60,46 @@ impl Stack {
         self.out.push_back(super::Output::Report(report));
     }
 
-    fn queued(&mut self, now: Instant, id: LegId) {
-        self.provisional(now, id, 182, "Queued");
-        self.at(now + QUEUED_EVERY, Due::Queued(id));
-    }
-
-    pub(super) fn queued_again(&mut self, now: Instant, id: LegId) {
-        if self.legs.get(&id).is_some_and(Leg::is_waiting) {
-            self.queued(now, id);
-        }
-    }
-
-    /// A provisional answer to the caller, reliably if it required that (RFC 3262).
-    fn provisional(&mut self, now: Instant, id: LegId, status: u16, reason: &str) {
-        let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.is_waiting()) else { return };
-        let Some((key, _)) = leg.invite.clone() else { return };
-        let us = self.address(&self.legs[&id].to);
-        let leg = self.legs.get_mut(&id).expect("looked up above");
-        let mut headers = vec![("Contact", contact(us, leg.to.transport()))];
-        let sequence = leg.reliable.as_ref().map_or(1, |(sequence, ..)| sequence + 1);
-        let wants_reliable = leg.wants_reliable;
-        if wants_reliable {
-            headers.extend([("Require", "100rel".to_owned()), ("RSeq", sequence.to_string())]);
-        }
-        self.answer(now, &key, status, reason, &headers, b"");
-        if wants_reliable && let Some(bytes) = self.servers.get(&key).and_then(|server| server.last.clone()) {
-            let leg = self.legs.get_mut(&id).expect("looked up above");
-            leg.reliable = Some((sequence, bytes, T1));
-            self.at(now + T1, Due::Reliable(id));
-        }
-    }
-
-    pub(super) fn reliable_resend(&mut self, now: Instant, id: LegId) {
-        let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.is_waiting()) else { return };
-        let Some((_, bytes, interval)) = leg.reliable.as_mut().filter(|(_, _, interval)| !interval.is_zero()) else { return };
-        *interval *= 2;
-        let (bytes, next) = (bytes.clone(), *interval);
-        let Some(flow) = leg.invite.as_ref().and_then(|(key, _)| self.servers.get(key)).map(|server| server.flow) else { return };
-        if next < T64 {
-            self.at(now + next, Due::Reliable(id));
-        }
-        self.transmit(Destination::Flow(flow), bytes);
-    }
-
     fn answer_caller(&mut self, now: Instant, id: LegId, peer: LegId, sdp: &Sdp) {
-        let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.is_waiting()) else { return };
+        let Some(leg) = self.legs.get(&id).filter(|leg| leg.is_waiting()) else { return };
         let Some((key, invite)) = leg.invite.clone() else { return };
-        (leg.phase, leg.peer) = (Phase::Answered, Some(peer));
-        let (session, until) = (leg.dialog.session_expires_s, leg.session_until);
-        let us = self.address(&self.legs[&id].to);
+        let mut headers = vec![("Contact", contact(self.address(&leg.to), leg.to.transport())), ("Allow", super::ALLOW.to_owned())];
+        let leg = self.legs.get_mut(&id).expect("looked up above");
+        (leg.phase, leg.peer, leg.progress) = (Phase::Answered, Some(peer), None);
+        leg.described = Bytes::copy_from_slice(sdp);
+        headers.extend(leg.session.agree(&invite));
         if let Some(other) = self.legs.get_mut(&peer) {
             other.peer = Some(id);
         }
-        let transport = self.legs[&id].to.transport();
-        let mut headers = vec![("Contact", contact(us, transport)), ("Allow", super::ALLOW.to_owned()), ("Supported", "timer".to_owned())];
-        if session > 0 {
-            headers.push(("Session-Expires", format!("{session};refresher=uac")));
-            if invite.wants(Name::Supported, "timer") || invite.wants(Name::Require, "timer") {
-                headers.push(("Require", "timer".to_owned()));
-            }
-        }
         self.answer(now, &key, 200, "OK", &headers, sdp);
-        if let Some(until) = until {
-            self.at(until, Due::Session(id));
-        }
-        self.await_ack(now, id, &key);
+        self.await_ack(now, id, &key, invite.cseq().map_or(0, |(number, _)| number));
+        self.session_renewed(now, id);
     }
 
     /// Repeats a 200 to an INVITE until its ACK, over any transport (§13.3.1.4).
-    pub(super) fn await_ack(&mut self, now: Instant, id: LegId, key: &super::server::ServerKey) {
-        let Some(bytes) = self.servers.get(key).and_then(|server| server.last.clone()) else { return };
+    pub(super) fn await_ack(&mut self, now: Instant, id: LegId, key: &ServerKey, cseq: u32) {
+        let Some(server) = self.servers.get(key) else { return };
+        let (Some(bytes), to) = (server.last.clone(), Destination::Flow(server.back)) else { return };
         if let Some(leg) = self.legs.get_mut(&id) {
-            leg.unacked = Some((bytes, T1, now + T64));
+            leg.unacked = Some(Repeat { bytes, to, cseq, interval: T1, next: now + T1, until: now + T64 });
             self.at(now + T1, Due::AnswerResend(id));
         }
     }
 
     pub(super) fn answer_resend(&mut self, now: Instant, id: LegId) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Some((bytes, interval, until)) = &mut leg.unacked else { return };
-        if now >= *until {
+        let Some(repeat) = leg.unacked.as_mut().filter(|repeat| now >= repeat.next) else { return };
+        if now >= repeat.until {
             leg.unacked = None;
-            self.report(id, LegEvent::HungUp { cause: HangUpCause::NoAck });
+            if !leg.cancel_wanted {
+                self.report(id, LegEvent::HungUp { cause: HangUpCause::NoAck });
+            }
             return self.hang_up(now, id);
         }
-        *interval = (*interval * 2).min(super::T2);
-        let (bytes, next) = (bytes.clone(), *interval);
-        let flow = leg.invite.as_ref().and_then(|(key, _)| self.servers.get(key)).map(|server| Destination::Flow(server.flow));
-        let to = flow.unwrap_or_else(|| leg.to.clone());
-        self.at(now + next, Due::AnswerResend(id));
+        repeat.interval = (repeat.interval * 2).min(T2);
+        repeat.next = (now + repeat.interval).min(repeat.until);
+        let (to, bytes, next) = (repeat.to.clone(), repeat.bytes.clone(), repeat.next);
+        self.at(next, Due::AnswerResend(id));
         self.transmit(to, bytes);
     }
 
@@ -183,11 +134,13 @@ impl Stack {
             (Phase::Waiting, true) => {
                 if !leg.cancel_wanted {
                     leg.cancel_wanted = true;
-                    if leg.proceeding {
-                        self.send_cancel(now, id);
+                    if let Some(key) = leg.ring.clone().filter(|_| leg.proceeding) {
+                        self.cancel_client(now, &key);
                     }
                 }
             }
+            // A 200 of ours must be acknowledged, or given up, before a BYE may follow it (§15).
+            (Phase::Answered, false) if leg.unacked.is_some() => leg.cancel_wanted = true,
             (Phase::Answered | Phase::Confirmed, _) => {
                 if let Some(key) = leg.ack_owed.take() {
                     // A late offer nobody answered: the dialog must be confirmed before it can be ended.
@@ -210,31 +163,28 @@ impl Stack {
         self.send(now, id, Purpose::Bye, to, bytes);
     }
 
-    /// A CANCEL repeats the INVITE's Via, request-URI and CSeq number (§9.1).
-    pub(super) fn send_cancel(&mut self, now: Instant, id: LegId) {
-        let Some(client) = self.legs[&id].ring.as_ref().and_then(|key| self.clients.get(key)) else { return };
-        let (bytes, to) = (cancel_of(&client.request), client.to.clone());
-        self.send(now, id, Purpose::Cancel, to, bytes);
-    }
-
-    pub(super) fn bye_answered(&mut self, id: LegId, bye: bool) {
-        // A CANCEL's 200 says nothing yet: the INVITE's own 487, or a 200 that was faster, ends the leg.
-        if bye {
-            self.parted(id);
-        }
-    }
-
     /// The leg is over and this edge knows it no more.
     pub(super) fn parted(&mut self, id: LegId) {
         self.finish(id, LegEvent::Ended);
     }
 
+    /// The way to the peer of a replicated dialog: the connection if a live node holds it, else by URI.
+    fn way_to(&self, dialog: &Dialog) -> Option<Destination> {
+        let hop = dialog.route_set.first().map_or(dialog.remote_target.as_str(), |route| angle_uri(route));
+        let held = dialog.flow.filter(|flow| flow.node == self.options.edge.node || self.nodes.contains_key(&flow.node));
+        let (Some(held), Some(transport), Ok(remote)) = (held, dialog.transport, dialog.remote_addr.parse()) else { return by_uri(hop) };
+        let own = self.options.edge;
+        if held.node == own.node && held.incarnation != own.incarnation {
+            return by_uri(hop);
+        }
+        let local = self.options.addresses.get(&transport).copied().unwrap_or(remote);
+        let via = Some(held.node).filter(|node| *node != own.node);
+        Some(Destination::Flow(Flow { transport, local, remote, conn: Some(held.flow), via }))
+    }
+
     /// Ends a dead node's leg from its replicated dialog.
     fn speak_for_the_dead(&mut self, now: Instant, order: &Order, dialog: &Dialog) {
-        let hop = dialog.route_set.first().map_or(dialog.remote_target.as_str(), |route| crate::sip::message::angle_uri(route));
-        let flow = dialog.transport.filter(|transport| reliable(*transport)).is_none();
-        let to = super::leg::by_uri(hop).filter(|_| flow || !hop.is_empty());
-        let Some(to) = to else { return self.gone(&order.domain, order.leg) };
+        let Some(to) = self.way_to(dialog) else { return self.gone(&order.domain, order.leg) };
         let ringing = order.leg.n > 0 && dialog.remote_tag.is_empty();
         let mut leg = Leg::heir(order, dialog, to.clone());
         let us = self.address(&to);
@@ -264,22 +214,6 @@ impl Leg {
         leg.last_order = Some(order.id);
         leg
     }
-}
-
-fn cancel_of(invite: &Message) -> Bytes {
-    let via = invite.all(Name::Via).into_iter().next().unwrap_or_default();
-    let number = invite.cseq().map_or(1, |(number, _)| number);
-    let mut cancel = Builder::request(Method::Cancel.name(), invite.uri())
-        .field(Name::Via, via)
-        .field(Name::MaxForwards, "70")
-        .field(Name::From, invite.text(Name::From))
-        .field(Name::To, invite.text(Name::To))
-        .field(Name::CallId, invite.call_id())
-        .field(Name::CSeq, format!("{number} CANCEL"));
-    for route in invite.all(Name::Route) {
-        cancel = cancel.field(Name::Route, route);
-    }
-    cancel.empty()
 }
 
 /// The reason phrase of a status we send.

@@ -8,6 +8,7 @@ use super::{
     Due, Flow, Output, Stack, T64,
     client::{ClientKey, Purpose},
     leg::{Leg, Phase},
+    session::least_of,
 };
 use crate::{
     core::{
@@ -18,13 +19,13 @@ use crate::{
     },
     sip::{
         limits::{CONTACTS_MAX, RING_ATTEMPTS_MAX},
-        message::{Message, Name, Start, angle_uri, parse},
+        message::{Message, Name, Start, angle_uri, sdp_of},
     },
 };
 
 impl Stack {
     pub(super) fn ring(&mut self, now: Instant, order: &Order, ring: &Ring) {
-        let made = Leg::phone(order.leg, order.domain.clone(), ring, 1, &self.options, |to| self.address(to));
+        let made = Leg::phone(order.leg, order.domain.clone(), ring, 1, None, &self.options, |to| self.address(to));
         let Some((mut leg, invite)) = made else {
             let event = LegEvent::Unreachable { status: 503 };
             let report = LegReport { domain: order.domain.clone(), leg: order.leg, edge: self.options.edge, seq: 1, event };
@@ -37,20 +38,21 @@ impl Stack {
 
     fn invite(&mut self, now: Instant, mut leg: Leg, invite: Bytes) {
         let (id, to) = (leg.id, leg.to.clone());
-        let parsed = parse(&invite).expect("the stack reads what it writes");
-        leg.ring = ClientKey::of(&parsed);
+        leg.ring = Some(self.send(now, id, Purpose::Ring, to, invite));
         self.legs.insert(id, leg);
-        self.send(now, id, Purpose::Ring, to, invite);
     }
 
     /// Sends the INVITE of a refused leg once more, to another target or with further header fields, as `ring` says.
     /// False if the leg is not waiting for that, was tried too often or the target cannot be addressed.
     pub fn retry(&mut self, now: Instant, id: LegId, ring: &Ring) -> bool {
-        let Some(old) = self.legs.get(&id).filter(|leg| leg.phase == Phase::Refused && leg.attempts < RING_ATTEMPTS_MAX) else {
-            return false;
-        };
+        self.legs.get(&id).is_some_and(|leg| leg.phase == Phase::Refused) && self.ring_again(now, id, ring, None)
+    }
+
+    fn ring_again(&mut self, now: Instant, id: LegId, ring: &Ring, least_s: Option<u32>) -> bool {
+        let Some(old) = self.legs.get(&id).filter(|leg| leg.attempts < RING_ATTEMPTS_MAX) else { return false };
         let (cseq, domain) = (old.dialog.local_cseq + 1, old.domain.clone());
-        let Some((mut leg, invite)) = Leg::phone(id, domain, ring, cseq, &self.options, |to| self.address(to)) else { return false };
+        let made = Leg::phone(id, domain, ring, cseq, least_s, &self.options, |to| self.address(to));
+        let Some((mut leg, invite)) = made else { return false };
         (leg.seq, leg.last_order, leg.attempts) = (old.seq, old.last_order, old.attempts + 1);
         self.invite(now, leg, invite);
         true
@@ -91,12 +93,20 @@ impl Stack {
                 let first = !leg.proceeding;
                 leg.proceeding = true;
                 if leg.cancel_wanted && first {
-                    self.send_cancel(now, id);
+                    self.cancel_client(now, key);
                 } else if status > 100 && !leg.cancel_wanted && (!leg.rang || status == 180) {
                     leg.rang = true;
                     leg.learn(message, flow);
+                    // Some phones describe themselves while they ring and not again in the 200.
+                    leg.media.1 = sdp_of(message).ok().flatten().unwrap_or_default();
                     let dialog = leg.dialog.clone();
                     self.report(id, LegEvent::Ringing { dialog });
+                }
+            }
+            422 if !leg.cancel_wanted => {
+                let (rung, least) = (leg.rung.take(), least_of(message));
+                if !rung.is_some_and(|ring| self.ring_again(now, id, &ring, Some(least))) {
+                    self.refused(now, id, LegEvent::Refused { status, reason: String::new(), contacts: Vec::new() }, bytes);
                 }
             }
             200..=299 => self.picked_up(now, id, key, flow, message),
@@ -115,7 +125,11 @@ impl Stack {
     fn picked_up(&mut self, now: Instant, id: LegId, key: &ClientKey, flow: Flow, message: &Message) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.learn(message, flow);
-        leg.phase = Phase::Answered;
+        (leg.phase, leg.rung) = (Phase::Answered, None);
+        leg.session.taken(message);
+        if let Ok(Some(sdp)) = sdp_of(message) {
+            leg.media.1 = sdp;
+        }
         let cancelled = leg.cancel_wanted;
         let offered = self.clients.get(key).is_some_and(|client| !client.request.body.is_empty());
         if offered || cancelled {
@@ -126,8 +140,9 @@ impl Stack {
         if cancelled {
             return self.hang_up(now, id);
         }
+        self.session_renewed(now, id);
         let Some(leg) = self.legs.get(&id) else { return };
-        let event = LegEvent::Answered { dialog: leg.dialog.clone(), sdp: Sdp::from(message.body.to_vec()) };
+        let event = LegEvent::Answered { dialog: leg.dialog.clone(), sdp: Sdp::from(leg.media.1.to_vec()) };
         self.report(id, event);
     }
 
@@ -137,6 +152,9 @@ impl Stack {
         let us = self.address(&leg.to);
         let leg = self.legs.get_mut(&id).expect("looked up above");
         let number = self.clients.get(key).and_then(|client| client.request.cseq()).map_or(1, |(number, _)| number);
+        if !answer.is_empty() {
+            leg.described = Bytes::copy_from_slice(answer);
+        }
         let ack = leg.request("ACK", Some(number), &self.options, us).body("application/sdp", answer);
         if leg.phase == Phase::Answered {
             leg.phase = Phase::Confirmed;

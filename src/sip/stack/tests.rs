@@ -11,6 +11,7 @@ use crate::core::{
     id::EffectId,
     party::{Party, Target},
 };
+use crate::sip::message::{Message, Method, Name};
 
 const EDGE: Edge = Edge { node: NodeId(1), incarnation: 1 };
 const CALLER: &str = "127.0.0.1:7001";
@@ -301,9 +302,9 @@ fn a_session_that_is_not_refreshed_ends() {
     bench.order(LegId::caller(call()), Action::Answer { peer: phone, sdp: Sdp::from(b"v=0".to_vec()) });
     assert_eq!(bench.last("200").text(Name::SessionExpires), "120;refresher=uac");
     bench.caller_says("ACK", 1, "");
-    bench.pass(Duration::from_secs(100));
+    bench.pass(Duration::from_secs(80));
     bench.caller_says("UPDATE", 2, "");
-    bench.pass(Duration::from_secs(100));
+    bench.pass(Duration::from_secs(80));
     assert!(!bench.reports.iter().any(|report| matches!(report.event, LegEvent::HungUp { .. })));
     bench.pass(Duration::from_secs(30));
     assert!(bench.reports.iter().any(|report| matches!(report.event, LegEvent::HungUp { cause: HangUpCause::SessionExpired })));

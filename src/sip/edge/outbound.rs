@@ -1,0 +1,151 @@
+//! What leaves the node: to a socket, through another node's flow, or not at all while the node has no lease.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{
+    inbox::{Finding, Inbox},
+    metrics as names, stateless,
+    worker::Worker,
+};
+use crate::{
+    core::id::{LegId, NodeId},
+    sip::{
+        limits::{TUNNEL_IN_FLIGHT_MAX, WITHHELD_MAX},
+        message::{Message, parse},
+        stack::{Destination, Flow, TxId},
+        tunnel::{Frame, holder},
+    },
+};
+
+/// Whether a message acts for a leg: requests and final answers do, 1xx only says that we are there.
+fn acts(bytes: &[u8]) -> bool {
+    !bytes.starts_with(b"SIP/2.0 1")
+}
+
+impl Worker {
+    /// Sends what the stack wants sent, if this node may.
+    pub(super) fn transmit(&mut self, to: Destination, bytes: Bytes) {
+        if self.lease || self.plain_answer || !acts(&bytes) {
+            return self.write(to, bytes);
+        }
+        metrics::counter!(names::WITHHELD_TOTAL).increment(1);
+        if self.withheld.len() >= WITHHELD_MAX {
+            // The oldest is the likeliest to be repeated by its transaction.
+            self.withheld.pop_front();
+        }
+        self.withheld.push_back((to, bytes));
+    }
+
+    /// The lease is back. It could not be if a majority had given this life of the node up, so its legs are its own.
+    pub(super) fn release(&mut self) {
+        let mut sent = std::collections::HashSet::new();
+        for (to, bytes) in std::mem::take(&mut self.withheld) {
+            // A transaction's repeats while nothing went out count once.
+            if sent.insert(bytes.clone()) {
+                self.write(to, bytes);
+            }
+        }
+    }
+
+    pub(super) fn write(&mut self, to: Destination, bytes: Bytes) {
+        if let Some(class) = class_of(&bytes) {
+            metrics::counter!(names::RESPONSES_TOTAL, "class" => class).increment(1);
+        }
+        if let Some((node, flow)) = holder(&to, self.me.node) {
+            return self.tunnel(node, to, Frame::To(flow, bytes));
+        }
+        if self.transport.send(&to, &bytes).is_err() {
+            self.shared.inbox.found(Finding::Undeliverable { to, bytes });
+        }
+    }
+
+    /// Sends a frame to a node, in order behind those before it.
+    fn tunnel(&mut self, node: NodeId, to: Destination, frame: Frame) {
+        let (backend, shared) = (self.backend.clone(), self.shared.clone());
+        let queue = self.tunnels.entry(node).or_insert_with(|| {
+            let (sender, mut queue) = mpsc::channel::<(Destination, Frame)>(TUNNEL_IN_FLIGHT_MAX);
+            tokio::spawn(async move {
+                while let Some((to, frame)) = queue.recv().await {
+                    if backend.tunnel(node, frame.encode()).await.is_err() {
+                        undelivered(&shared.inbox, to, frame);
+                    }
+                }
+            });
+            sender
+        });
+        if let Err(mpsc::error::TrySendError::Full((to, frame)) | mpsc::error::TrySendError::Closed((to, frame))) =
+            queue.try_send((to, frame))
+        {
+            undelivered(&self.shared.inbox, to, frame);
+        }
+    }
+
+    /// A message for a leg or transaction that another node minted.
+    pub(super) fn tunnel_from(&mut self, node: NodeId, flow: Flow, bytes: Bytes) {
+        if flow.via.is_some() {
+            // It has been brought here once; another hop could only go in circles.
+            return self.homeless(flow, bytes);
+        }
+        self.tunnel(node, Destination::Flow(flow), Frame::From(flow, bytes));
+    }
+
+    /// A message whose node is not there: whoever owns its leg now shall have it.
+    pub(super) fn homeless(&mut self, flow: Flow, bytes: Bytes) {
+        let Ok(message) = parse(&bytes) else { return };
+        match leg_of(&message) {
+            Some(leg) if message.is_request() && flow.via.is_none() => self.look_up(None, leg, flow, bytes),
+            _ => self.owner_found(Instant::now(), None, None, flow, bytes),
+        }
+    }
+
+    /// Asks for the owner of a leg that is not here.
+    pub(super) fn look_up(&mut self, tx: Option<TxId>, leg: LegId, flow: Flow, bytes: Bytes) {
+        let (backend, shared, me) = (self.backend.clone(), self.shared.clone(), self.me);
+        tokio::spawn(async move {
+            let owner = backend.owner_of(leg).await.map(|edge| edge.node).filter(|node| *node != me.node);
+            shared.inbox.found(Finding::Owner { tx, owner, flow, bytes });
+        });
+    }
+
+    pub(super) fn owner_found(&mut self, now: Instant, tx: Option<TxId>, owner: Option<NodeId>, flow: Flow, bytes: Bytes) {
+        match (owner, tx) {
+            (Some(node), _) if flow.via.is_none() => self.tunnel(node, Destination::Flow(flow), Frame::From(flow, bytes)),
+            (_, Some(tx)) => self.answer(now, tx, 481, "Call/Transaction Does Not Exist", &[]),
+            (_, None) => {
+                let Ok(message) = parse(&bytes) else { return };
+                let answer = stateless::answer(&message, flow.remote, 481, "Call/Transaction Does Not Exist", &[]);
+                if let Some(answer) = answer {
+                    self.write(Destination::Flow(flow), answer);
+                }
+            }
+        }
+    }
+}
+
+fn undelivered(inbox: &Inbox, to: Destination, frame: Frame) {
+    inbox.found(match frame {
+        Frame::To(_, bytes) => Finding::Undeliverable { to, bytes },
+        Frame::From(flow, bytes) => Finding::Homeless { flow, bytes },
+    });
+}
+
+/// The leg a request in a dialog is for, as our tag names it.
+fn leg_of(message: &Message) -> Option<LegId> {
+    let tag = message.to_tag()?;
+    let (call, n) = tag.split('.').next()?.split_once('-')?;
+    Some(LegId { call: call.parse().ok()?, n: n.parse().ok()? })
+}
+
+fn class_of(bytes: &[u8]) -> Option<&'static str> {
+    match bytes.strip_prefix(b"SIP/2.0 ")?.first()? {
+        b'1' => Some("1xx"),
+        b'2' => Some("2xx"),
+        b'3' => Some("3xx"),
+        b'4' => Some("4xx"),
+        b'5' => Some("5xx"),
+        _ => Some("6xx"),
+    }
+}

@@ -1,0 +1,186 @@
+//! Where a Ring goes: the contacts of a trunk in order, the contacts of a redirection, once more with credentials.
+//!
+//! The stack sends one INVITE at a time and says what it came to; this file says whether there is another to try. It also
+//! measures how soon a freed phone rings again.
+
+use std::{collections::VecDeque, time::Instant};
+
+use bytes::Bytes;
+
+use super::{metrics as names, worker::Worker};
+use crate::{
+    core::{
+        command::{HangUpCause, LegEvent, LegReport},
+        effect::{Order, Ring},
+        id::LegId,
+        party::Target,
+    },
+    sip::{
+        auth,
+        limits::TARGETS_MAX,
+        message::{Name, angle_uri, parse},
+    },
+};
+
+/// Phones remembered as freed; they are forgotten when they ring again.
+const FREED_MAX: usize = 65_536;
+
+/// A leg that rings.
+#[derive(Debug)]
+pub(super) struct Phone {
+    ring: Ring,
+    /// Request-URIs still to be tried.
+    rest: VecDeque<String>,
+    tried: usize,
+    /// User and password for a challenge; taken when used, so that a wrong one is not tried twice.
+    credentials: Option<(String, String)>,
+}
+
+/// What the phone is called in the books: its contact.
+fn contact_of(target: &Target) -> Option<&str> {
+    match target {
+        Target::Contact { uri } | Target::Binding { uri, .. } => Some(uri),
+        Target::Trunk { .. } => None,
+    }
+}
+
+/// A trunk's contact with the number in its user part.
+fn dialled(contact: &str, number: &str) -> String {
+    let (scheme, rest) = contact.split_once(':').unwrap_or(("sip", contact));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    format!("{scheme}:{number}@{host}")
+}
+
+impl Worker {
+    /// Rings a phone or a number.
+    pub(super) fn ring(&mut self, now: Instant, order: &Order, ring: &Ring) {
+        let mut phone = Phone { ring: ring.clone(), rest: VecDeque::new(), tried: 1, credentials: None };
+        if let Target::Trunk { trunk, number } = &ring.target {
+            let view = self.directory.domains.get(&order.domain);
+            if let Some(trunk) = view.and_then(|view| view.trunks.get(trunk)) {
+                phone.rest = trunk.contacts.iter().take(TARGETS_MAX).map(|contact| dialled(contact, number)).collect();
+                phone.credentials.clone_from(&trunk.outbound_auth);
+                if let Some(caller_id) = &trunk.caller_id {
+                    phone.ring.caller.user.clone_from(caller_id);
+                    phone.ring.caller.display.clear();
+                }
+            }
+            if let Some(uri) = phone.rest.pop_front() {
+                phone.ring.target = Target::Contact { uri };
+            }
+        }
+        let action = crate::core::effect::Action::Ring(Box::new(phone.ring.clone()));
+        let contact = contact_of(&ring.target).map(str::to_owned);
+        // A repeated order finds its leg there already and must not reset what was tried.
+        self.phones.entry(order.leg).or_insert(phone);
+        self.stack.order(now, &Order { action, ..order.clone() });
+        self.drain(now);
+        if let Some(contact) = contact {
+            self.note_offer(order.leg, &contact);
+        }
+    }
+
+    /// An INVITE came to nothing: try the next target, or say so.
+    pub(super) fn refused(&mut self, now: Instant, report: LegReport, response: &Bytes) {
+        if let Some(ring) = self.next_try(&report, response)
+            && self.stack.retry(now, report.leg, &ring)
+        {
+            return;
+        }
+        self.phones.remove(&report.leg);
+        self.report(report);
+    }
+
+    fn next_try(&mut self, report: &LegReport, response: &Bytes) -> Option<Ring> {
+        let cnonce = self.random();
+        let phone = self.phones.get_mut(&report.leg)?;
+        if phone.tried >= TARGETS_MAX {
+            return None;
+        }
+        phone.tried += 1;
+        match &report.event {
+            LegEvent::Refused { status: 401 | 407, .. } => phone.with_credentials(response, cnonce),
+            LegEvent::Refused { status: 300..=399, contacts, .. } => {
+                for uri in contacts.iter().rev() {
+                    phone.rest.push_front(uri.clone());
+                }
+                phone.rest.truncate(TARGETS_MAX);
+                phone.next_target()
+            }
+            LegEvent::Refused { status: 503, .. } | LegEvent::Unreachable { .. } => phone.next_target(),
+            _ => None,
+        }
+    }
+
+    /// Follows which phone is on which call, and when one is free again.
+    pub(super) fn note_phone(&mut self, report: &LegReport) {
+        match &report.event {
+            LegEvent::Answered { .. } => {
+                let phone = self.phones.remove(&report.leg);
+                let contact = phone.and_then(|phone| contact_of(&phone.ring.target).map(str::to_owned));
+                if let Some(live) = self.calls.get_mut(&report.leg.call) {
+                    live.phone = contact;
+                }
+            }
+            LegEvent::HungUp { cause: HangUpCause::Bye } => {
+                let phone = self.calls.get_mut(&report.leg.call).and_then(|live| live.phone.take());
+                if let Some(contact) = phone.filter(|_| self.freed.len() < FREED_MAX) {
+                    self.freed.insert(contact, self.read_at);
+                }
+            }
+            LegEvent::Ended | LegEvent::HungUp { .. } | LegEvent::Unreachable { .. } | LegEvent::Refused { .. } => {
+                self.phones.remove(&report.leg);
+            }
+            _ => {}
+        }
+    }
+
+    /// The INVITE to a phone was written. Counted if its caller was already waiting when the phone became free: then
+    /// the time between was ours and nobody else's.
+    fn note_offer(&mut self, leg: LegId, contact: &str) {
+        let Some(freed_at) = self.freed.remove(contact) else { return };
+        if self.calls.get(&leg.call).is_some_and(|live| live.admitted_at < freed_at) {
+            metrics::histogram!(names::AGENT_FREE_TO_OFFER_SECONDS).record(freed_at.elapsed().as_secs_f64());
+        }
+    }
+}
+
+impl Phone {
+    fn next_target(&mut self) -> Option<Ring> {
+        let uri = self.rest.pop_front()?;
+        self.ring.target = Target::Contact { uri };
+        self.ring.headers.retain(|(name, _)| !is_authorization(name));
+        Some(self.ring.clone())
+    }
+
+    /// The same target again with an answer to its challenge (RFC 3261 §22).
+    fn with_credentials(&mut self, response: &Bytes, cnonce: u64) -> Option<Ring> {
+        let (user, password) = self.credentials.take()?;
+        let response = parse(response).ok()?;
+        let proxy = response.status() == 407;
+        let (asked, answered) =
+            if proxy { (Name::ProxyAuthenticate, Name::ProxyAuthorization) } else { (Name::WwwAuthenticate, Name::Authorization) };
+        let challenges: Vec<_> =
+            response.fields.iter().filter(|f| f.name == asked).map(|f| String::from_utf8_lossy(&f.value).into_owned()).collect();
+        let uri = contact_of(&self.ring.target)?.to_owned();
+        let challenges = challenges.iter().map(String::as_str);
+        let value = auth::answer(challenges, "INVITE", angle_uri(&uri), (&user, &password), cnonce)?;
+        self.ring.headers.push((answered.text().to_owned(), value));
+        Some(self.ring.clone())
+    }
+}
+
+fn is_authorization(name: &str) -> bool {
+    name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("proxy-authorization")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_dialled_at_each_contact_of_a_trunk() {
+        assert_eq!(dialled("sip:gw.example:5070;transport=tcp", "+4930"), "sip:+4930@gw.example:5070;transport=tcp");
+        assert_eq!(dialled("sip:old@10.0.0.1", "7"), "sip:7@10.0.0.1");
+    }
+}

@@ -1,0 +1,313 @@
+//! The task that drives the stack: takes what waits, lets the stack work, carries out what it wants.
+//!
+//! What a turn does, in order: messages of calls, findings, orders, what is due, and last a bounded number of requests
+//! that want to start something. This file owns the turn and the books; the steps are in the files beside it.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Arc, atomic::Ordering},
+    time::{Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use rand::Rng;
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Handle, Options, Shared,
+    arrivals::Live,
+    backend::Backend,
+    fresh::Caller,
+    inbox::{Established, Finding},
+    metrics as names, stateless,
+    targets::Phone,
+    verdicts::Verdicts,
+};
+use crate::{
+    actor::Directory,
+    core::{
+        command::LegReport,
+        effect::{Action, Order},
+        id::{CallId, Edge, LegId, NodeId},
+        party::Transport as Wire,
+    },
+    sip::{
+        admission::{Admission, Bucket},
+        auth,
+        limits::{FRESH_BATCH_MAX, STRANGER_ANSWERS_PER_S, TICK},
+        message::ParseError,
+        registrar::Registrar,
+        stack::{self, Destination, Flow, Output, Stack},
+        transport::{Event, Sink, Transport},
+        trunk::Index,
+        tunnel::Frame,
+    },
+};
+
+/// The inbox as the sockets see it.
+pub(super) struct InboxSink(pub(super) Arc<Shared>);
+
+impl Sink for InboxSink {
+    fn take(&self, event: Event) -> Result<(), Event> {
+        Sink::take(&self.0.inbox, event)
+    }
+}
+
+pub(super) struct Worker {
+    pub(super) options: Arc<Options>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) transport: Transport,
+    pub(super) me: Edge,
+    pub(super) stack: Stack,
+    pub(super) admission: Admission,
+    pub(super) auth: auth::Server,
+    pub(super) registrar: Registrar,
+    pub(super) registers_in_flight: usize,
+    pub(super) verdicts: Verdicts,
+    /// Answers to sources that are neither trunk nor account, and requests that start no call.
+    pub(super) strangers: Bucket,
+    pub(super) out_of_dialog: Bucket,
+    pub(super) directory: Arc<Directory>,
+    directory_changes: watch::Receiver<Arc<Directory>>,
+    pub(super) index: Index,
+    pub(super) calls: HashMap<CallId, Live>,
+    pub(super) phones: HashMap<LegId, Phone>,
+    /// When a BYE freed the phone at this contact.
+    pub(super) freed: HashMap<String, Instant>,
+    /// The admitted caller whose INVITE the stack is taking in right now.
+    pub(super) admitted: Option<Caller>,
+    /// Whether this node may act, as of the beginning of this turn.
+    pub(super) lease: bool,
+    /// Set while an answer is written that speaks for no leg.
+    pub(super) plain_answer: bool,
+    pub(super) withheld: VecDeque<(Destination, Bytes)>,
+    pub(super) tunnels: BTreeMap<NodeId, mpsc::Sender<(Destination, Frame)>>,
+    /// When the message at hand was read.
+    pub(super) read_at: Instant,
+    ticked: Instant,
+}
+
+impl Worker {
+    pub(super) fn new(handle: &Handle, backend: Arc<dyn Backend>) -> Self {
+        let now = Instant::now();
+        let options = handle.options.clone();
+        let directory_changes = backend.directory();
+        let directory = directory_changes.borrow().clone();
+        let me = backend.edge();
+        Self {
+            stack: new_stack(&handle.transport, &options, me),
+            admission: Admission::new(now, options.calls_max, options.calls_per_s_max),
+            auth: auth::Server::new(options.secret),
+            registrar: Registrar::default(),
+            registers_in_flight: 0,
+            verdicts: Verdicts::new(now),
+            strangers: Bucket::new(now, STRANGER_ANSWERS_PER_S),
+            out_of_dialog: Bucket::new(now, crate::sip::limits::OUT_OF_DIALOG_PER_S),
+            index: Index::build(&directory),
+            directory,
+            directory_changes,
+            calls: HashMap::new(),
+            phones: HashMap::new(),
+            freed: HashMap::new(),
+            admitted: None,
+            lease: backend.lease_valid(),
+            plain_answer: false,
+            withheld: VecDeque::new(),
+            tunnels: BTreeMap::new(),
+            read_at: now,
+            // The first turn ticks.
+            ticked: now.checked_sub(TICK).unwrap_or(now),
+            transport: handle.transport.clone(),
+            shared: handle.shared.clone(),
+            options,
+            backend,
+            me,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        while !self.shared.stopping.load(Ordering::Relaxed) {
+            if self.turn() {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let tick = self.ticked + TICK;
+            let wake = self.stack.next_timeout().map_or(tick, |due| due.min(tick));
+            let shared = self.shared.clone();
+            tokio::select! {
+                () = shared.inbox.rung() => {}
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+        }
+    }
+
+    /// One turn. True if there was anything to do but the clock.
+    fn turn(&mut self) -> bool {
+        let now = Instant::now();
+        self.renew(now);
+        let batch = self.shared.inbox.take(FRESH_BATCH_MAX);
+        let busy = !batch.is_empty();
+        for message in batch.established {
+            self.established(now, message);
+        }
+        for finding in batch.findings {
+            self.finding(now, finding);
+        }
+        for order in batch.orders {
+            self.order(now, &order);
+        }
+        self.stack.timeout(now);
+        self.drain(now);
+        for fresh in batch.fresh {
+            self.fresh(Instant::now(), fresh);
+        }
+        self.shared.calls.store(self.calls.len(), Ordering::Relaxed);
+        busy
+    }
+
+    /// Looks at what changes by itself: lease, directory, drain; and every `TICK` at what changes seldom.
+    fn renew(&mut self, now: Instant) {
+        let (lease, life) = (self.backend.lease_valid(), self.backend.edge());
+        if life != self.me {
+            self.lose(life);
+        }
+        if lease && !self.lease {
+            self.lease = true;
+            self.release();
+        }
+        self.lease = lease;
+        if self.directory_changes.has_changed().unwrap_or(false) {
+            self.directory = self.directory_changes.borrow_and_update().clone();
+            self.index = Index::build(&self.directory);
+        }
+        if self.shared.draining.load(Ordering::Relaxed) {
+            self.admission.drain();
+        }
+        if now.saturating_duration_since(self.ticked) < TICK {
+            return;
+        }
+        self.ticked = now;
+        self.stack.set_nodes(self.backend.nodes());
+        self.registrar.expire(now);
+        metrics::gauge!(names::CALLS).set(self.calls.len() as f64);
+        metrics::gauge!(names::REGISTRATIONS).set(self.registrar.len() as f64);
+        metrics::gauge!(names::ARRIVALS_BOUND).set(self.admission.bound() as f64);
+    }
+
+    /// A majority gave this life of the node up and it began another: the legs of the old one belong to others, and
+    /// nothing more is said for them. Whoever still asks is told that they are gone.
+    fn lose(&mut self, life: Edge) {
+        tracing::warn!(calls = self.calls.len(), incarnation = life.incarnation, "this node was given up by the others and begins anew");
+        self.me = life;
+        self.stack = new_stack(&self.transport, &self.options, life);
+        self.stack.set_nodes(self.backend.nodes());
+        self.withheld.clear();
+        self.phones.clear();
+        for (_, live) in self.calls.drain() {
+            self.admission.gone(&live.account);
+            if live.is_arriving() {
+                // Its commit still comes to an end, which finds no call any more.
+                self.admission.committed(Instant::now(), std::time::Duration::ZERO);
+            }
+        }
+    }
+
+    fn established(&mut self, now: Instant, message: Established) {
+        self.read_at = message.received;
+        if let Some(method) = method_of(&message.bytes) {
+            metrics::counter!(names::REQUESTS_TOTAL, "method" => method).increment(1);
+        }
+        self.stack.receive(now, message.flow, message.bytes);
+        self.drain(now);
+    }
+
+    fn finding(&mut self, now: Instant, finding: Finding) {
+        match finding {
+            Finding::Arrived { call, outcome } => self.arrived(now, call, outcome),
+            Finding::Registered { tx, plan, done } => self.registered(now, tx, &plan, done),
+            Finding::Owner { tx, owner, flow, bytes } => self.owner_found(now, tx, owner, flow, bytes),
+            Finding::Homeless { flow, bytes } => self.homeless(flow, bytes),
+            Finding::Undeliverable { to, bytes } => {
+                self.stack.unreachable(now, &to, &bytes);
+                self.drain(now);
+            }
+            Finding::Closed { flow } => self.closed(&flow),
+            Finding::Bad { flow, error } => self.bad(now, flow, error),
+        }
+    }
+
+    fn bad(&mut self, now: Instant, flow: Flow, error: ParseError) {
+        metrics::counter!(names::MALFORMED_TOTAL, "kind" => "message").increment(1);
+        tracing::debug!(remote = %flow.remote, reason = error.reason, "malformed message");
+        let Some(partial) = error.partial.filter(|m| m.top_via().is_some()) else { return };
+        if self.strangers.take(now, STRANGER_ANSWERS_PER_S)
+            && let Some(bytes) = stateless::answer(&partial, flow.remote, error.status, error.reason, &[])
+        {
+            self.write(Destination::Flow(flow), bytes);
+        }
+    }
+
+    fn order(&mut self, now: Instant, order: &Order) {
+        if order.edge != self.me {
+            // For another life of this node: that leg died with it, and the core was told by the loss of the edge.
+            return;
+        }
+        match &order.action {
+            Action::Ring(ring) => self.ring(now, order, ring),
+            _ => self.stack.order(now, order),
+        }
+        self.drain(now);
+    }
+
+    /// Carries out what the stack wants.
+    pub(super) fn drain(&mut self, now: Instant) {
+        while let Some(output) = self.stack.poll() {
+            match output {
+                Output::Transmit { to, bytes } => self.transmit(to, bytes),
+                Output::Request { tx, flow, request } => self.request(now, tx, flow, &request),
+                Output::Unknown { tx, leg, flow, request } => self.look_up(Some(tx), leg, flow, request),
+                Output::Report(report) => self.report(report),
+                Output::Refused { report, response } => self.refused(now, report, &response),
+                Output::Foreign { node, flow, bytes } => self.tunnel_from(node, flow, bytes),
+            }
+        }
+    }
+
+    /// Passes a report on, after this node's own books are up to date.
+    pub(super) fn report(&mut self, report: LegReport) {
+        self.note_phone(&report);
+        self.note_call(report);
+    }
+
+    pub(super) fn random(&self) -> u64 {
+        rand::rng().random()
+    }
+
+    /// Seconds after which a refused caller may try again, different for each.
+    pub(super) fn retry_after_s(&self) -> u32 {
+        rand::rng().random_range(crate::sip::limits::RETRY_AFTER_S)
+    }
+
+    pub(super) fn wall_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+fn new_stack(transport: &Transport, options: &Options, edge: Edge) -> Stack {
+    let first = |wire| transport.advertised(wire).first().map(|addr| (wire, *addr));
+    let addresses = [Wire::Udp, Wire::Tcp, Wire::Tls].into_iter().filter_map(first).collect();
+    Stack::new(stack::Options { edge, addresses, user_agent: options.user_agent.clone() })
+}
+
+/// Method of a request for the metric; one of a fixed set.
+pub(super) fn method_of(bytes: &[u8]) -> Option<&'static str> {
+    const METHODS: [&str; 13] =
+        ["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE", "INFO", "REFER", "MESSAGE", "NOTIFY", "SUBSCRIBE"];
+    if bytes.starts_with(b"SIP/") {
+        return None;
+    }
+    let word = bytes.split(|b| *b == b' ').next().unwrap_or_default();
+    Some(METHODS.into_iter().find(|method| method.as_bytes() == word).unwrap_or("other"))
+}

@@ -1,0 +1,88 @@
+//! The INVITE to an agent's phone: how the leg is addressed and what it says of the caller.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::{
+    Destination, Flow, Options,
+    leg::{Leg, by_uri},
+    names,
+    session::Session,
+    transport_name,
+};
+use crate::{
+    core::{
+        effect::Ring,
+        id::{DomainId, LegId},
+        party::{Dialog, Target},
+    },
+    sip::message::Name,
+};
+
+impl Leg {
+    /// A leg to an agent's phone, and its INVITE. `None` if the target cannot be addressed.
+    pub(super) fn phone(
+        id: LegId,
+        domain: DomainId,
+        ring: &Ring,
+        cseq: u32,
+        session_s: Option<u32>,
+        options: &Options,
+        address: impl Fn(&Destination) -> SocketAddr,
+    ) -> Option<(Self, Bytes)> {
+        let (uri, to, route, held_by) = match &ring.target {
+            Target::Contact { uri } => (uri, by_uri(uri)?, Vec::new(), None),
+            Target::Binding { uri, route, transport, remote, flow } => {
+                let remote = remote.parse().ok()?;
+                let local = options.addresses.get(transport).copied().unwrap_or(remote);
+                let via = flow.map(|flow| flow.node).filter(|node| *node != options.edge.node);
+                let to = Flow { transport: *transport, local, remote, conn: flow.map(|flow| flow.flow), via };
+                (uri, Destination::Flow(to), route.clone(), *flow)
+            }
+            Target::Trunk { .. } => return None,
+        };
+        let us = address(&to);
+        let (tag, transport) = (names::tag(id, options.edge.node), transport_name(to.transport()));
+        let caller = &ring.caller;
+        // A caller who wants to stay unknown keeps the URI that says so (RFC 3323); others are reached through us.
+        let from = match caller.user.as_str() {
+            _ if caller.uri.contains("anonymous.invalid") => caller.uri.clone(),
+            "" => format!("sip:{us}"),
+            user => format!("sip:{user}@{us}"),
+        };
+        let display = if caller.display.is_empty() { String::new() } else { format!("\"{}\" ", caller.display.replace(['"', '\\'], "")) };
+        let dialog = Dialog {
+            call_id: format!("{id}@tandem"),
+            local: format!("{display}<{from}>;tag={tag}"),
+            local_tag: tag,
+            remote: format!("<{uri}>"),
+            local_cseq: cseq,
+            remote_target: uri.clone(),
+            route_set: route,
+            transport: Some(to.transport()),
+            flow: held_by,
+            invite_via: format!("SIP/2.0/{transport} {us};branch={};rport", names::branch(id, options.edge.node, cseq)),
+            ..Dialog::default()
+        };
+        let mut leg = Self::empty(id, domain, dialog, to);
+        leg.session = Session::asking(session_s);
+        leg.described = ring.sdp.as_ref().map_or_else(Bytes::new, |sdp| Bytes::copy_from_slice(sdp));
+        leg.rung = Some(Box::new(ring.clone()));
+        let mut invite = leg
+            .builder("INVITE", cseq, ring.max_forwards, &leg.dialog.invite_via, us)
+            .field(Name::Allow, super::ALLOW)
+            .named("User-Agent", &options.user_agent);
+        if let Some(queue) = &ring.queue {
+            invite = invite.named("X-Tandem-Queue", queue.as_str());
+        }
+        for (name, value) in &ring.headers {
+            invite = invite.named(name, value);
+        }
+        for (name, value) in leg.session.ask() {
+            invite = invite.named(name, value);
+        }
+        let bytes = invite.body("application/sdp", ring.sdp.as_deref().map_or(&[], |sdp| sdp));
+        Some((leg, bytes))
+    }
+}
