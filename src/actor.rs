@@ -3,46 +3,67 @@
 //! They converse, wait and retry. No decision is taken here, and no actor is the only holder of anything: all can be
 //! killed and are spawned again from the replicated state. This file is the handle the SIP edge and the API hold.
 
+mod agent;
 mod archive;
+mod call;
+mod census;
 mod delivery;
 mod directory;
 mod entity;
+mod fetch;
+mod lane;
 mod limits;
 mod machine;
 mod partition;
+mod queue;
+mod root;
+mod search;
 mod service;
 mod shared;
+mod submit;
 mod wire;
 
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
-use tandem_cluster::{BoxFuture, Cluster, GroupId, Machine, MachineFactory};
-use tokio::sync::{broadcast, watch};
-
-pub use archive::Status as ArchiveStatus;
+use parking_lot::Mutex;
+use ractor::Actor;
+use serde_bytes::ByteBuf;
+use tandem_cluster::{BoxFuture, Cluster, GroupId, Machine, MachineFactory, Service};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
 use crate::core::{
     Outcome, State,
     command::{Arrive, Command, Envelope, LegReport},
     effect::{Event, Order},
-    id::{AgentId, CallId, DomainId, LegId, NodeId, TrunkId},
-    policy::{Ha1, Trunk},
+    id::{CallId, DomainId, LegId, NodeId},
 };
-use limits::{EVENTS_MAX, PAGE_MAX};
-use machine::{CoreMachine, Partition};
+pub use archive::ArchiveStatus;
+pub use census::{Census, Kind};
+pub use directory::{Directory, DomainView};
+pub use partition::Drill;
+pub use wire::SERVICE;
+
+use delivery::Delivery;
+use lane::Lanes;
+use machine::Replicas;
+use service::Desk;
 use shared::Shared;
-use wire::{Answer, Ask};
+use submit::Parcel;
+use wire::{Answer, Question};
 
 /// Why an operation could not be carried out. Domain answers are not here: they are [`Outcome::Rejected`].
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// Certainly not done: no quorum, no leader, the domain is unknown. Say so to the client at once.
+    /// Certainly not done: no quorum, no leader, overload. Say so to the client at once.
     #[error("unavailable: {0}")]
     Unavailable(String),
     /// May have been done. Repeat with the same idempotency key.
@@ -52,30 +73,73 @@ pub enum Error {
     NoDomain(DomainId),
 }
 
-/// The SIP edge of this node, as the actors see it.
+/// The SIP edge of this node, as the actors see it. Calls come from many threads and must not block.
 pub trait Edge: Send + Sync + 'static {
     /// Takes orders for legs of this node. Repeats are harmless; order within a leg follows the effect ids.
     fn perform(&self, orders: Vec<Order>);
+
+    /// Which of these legs this edge does not have: asked by a new leader, with about a thousand legs at a time. An edge
+    /// that cannot tell leaves them to their deadlines.
+    fn missing(&self, _legs: Vec<LegId>) -> BoxFuture<Vec<LegId>> {
+        Box::pin(async { Vec::new() })
+    }
 
     /// Takes raw SIP that another node tunnelled here.
     fn tunnelled(&self, from: NodeId, frame: Bytes);
 }
 
-/// What the SIP edge must know of every domain, kept current by this module on every node, replica or not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Directory {
-    pub domains: BTreeMap<DomainId, DomainView>,
+/// Bytes after which an archive file is full and another is begun.
+const ARCHIVE_SEGMENT_BYTES: u64 = 64 << 20;
+
+/// A node's actors before its cluster runs: the machines and the service that `Cluster::start` needs.
+pub struct Prepared {
+    replicas: Arc<Replicas>,
+    opened: Mutex<Option<mpsc::UnboundedReceiver<GroupId>>>,
+    desk: Desk,
+    further: OnceLock<Arc<dyn Service>>,
 }
 
-/// The edge's part of a policy.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DomainView {
-    pub version: u64,
-    pub trunks: BTreeMap<TrunkId, Trunk>,
-    /// Digest credentials of agents whose phones register.
-    pub agents: BTreeMap<AgentId, Option<Ha1>>,
-    pub pass_headers: Vec<String>,
-    pub calls_max: u32,
+impl Prepared {
+    /// Archives are kept below `dir`.
+    pub fn new(dir: PathBuf) -> Arc<Self> {
+        Self::with_segments(dir, ARCHIVE_SEGMENT_BYTES)
+    }
+
+    /// As [`Prepared::new`], with archive files of another size.
+    pub fn with_segments(dir: PathBuf, archive_segment_bytes: u64) -> Arc<Self> {
+        let (replicas, opened) = Replicas::new(dir.join("archive"), archive_segment_bytes);
+        let opened = Mutex::new(Some(opened));
+        Arc::new(Self { replicas: Arc::new(replicas), opened, desk: Desk::default(), further: OnceLock::new() })
+    }
+
+    /// Answers every other service; may be set once.
+    pub fn also(&self, service: Arc<dyn Service>) {
+        assert!(self.further.set(service).is_ok(), "a node has one set of further services");
+    }
+}
+
+impl MachineFactory for Prepared {
+    fn open(&self, group: GroupId) -> Box<dyn Machine> {
+        self.replicas.open(group)
+    }
+}
+
+impl Service for Prepared {
+    fn handle(&self, from: u64, service: u8, body: Bytes) -> BoxFuture<Result<Bytes, String>> {
+        match self.further.get() {
+            _ if service == SERVICE => self.desk.answer(from, &body),
+            Some(further) => further.handle(from, service, body),
+            None => Box::pin(async move { Err(format!("no service {service}")) }),
+        }
+    }
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    delivery: Arc<Delivery>,
+    directory: watch::Receiver<Arc<Directory>>,
+    arrivals: Semaphore,
+    commands: Semaphore,
 }
 
 /// A page of archived calls.
@@ -86,76 +150,52 @@ pub struct CdrPage {
     pub next: Option<u64>,
 }
 
-/// The partitions of a node before its cluster runs: what the cluster needs, and what the handle will share.
-pub struct Prepared {
-    dir: PathBuf,
-    partitions: parking_lot::Mutex<BTreeMap<GroupId, Arc<Partition>>>,
-    events: broadcast::Sender<Arc<Event>>,
-    live: OnceLock<Arc<Shared>>,
-    further: OnceLock<Arc<dyn tandem_cluster::Service>>,
-}
-
-impl Prepared {
-    /// Archives are kept below `dir`.
-    pub fn new(dir: PathBuf) -> Arc<Self> {
-        let (events, _) = broadcast::channel(EVENTS_MAX);
-        Arc::new(Self { dir, partitions: parking_lot::Mutex::default(), events, live: OnceLock::new(), further: OnceLock::new() })
-    }
-
-    /// Answers every other service; may be set once.
-    pub fn also(&self, service: Arc<dyn tandem_cluster::Service>) {
-        // Set by whoever assembles the node, once.
-        let _ = self.further.set(service);
-    }
-}
-
-impl MachineFactory for Prepared {
-    fn open(&self, group: GroupId) -> Box<dyn Machine> {
-        let partition =
-            Partition::open(group, &self.dir, self.events.clone()).expect("an archive that cannot be opened must stop the node");
-        self.partitions.lock().insert(group, Arc::clone(&partition));
-        Box::new(CoreMachine(partition))
-    }
-}
-
-impl tandem_cluster::Service for Prepared {
-    fn handle(&self, from: u64, service: u8, body: Bytes) -> BoxFuture<Result<Bytes, String>> {
-        if service != wire::SERVICE {
-            return match self.further.get() {
-                Some(further) => further.handle(from, service, body),
-                None => Box::pin(async move { Err(format!("no service {service}")) }),
-            };
-        }
-        match self.live.get().cloned() {
-            Some(shared) => Box::pin(async move { service::answer(shared, NodeId(from), &body).await }),
-            None => Box::pin(async { Err("the node is starting".to_owned()) }),
-        }
-    }
-}
-
 /// The handle of the live actors of this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
 impl Handle {
-    /// Starts the partition actors over a running cluster. `edge` performs the orders for legs of this node.
+    /// Brings the actors to life over a running cluster, on the runtime this is called on. `edge` performs the orders
+    /// for legs of this node. To be called once for what was prepared.
     pub async fn start(cluster: Cluster, prepared: &Prepared, edge: Arc<dyn Edge>) -> Self {
-        let partitions = prepared.partitions.lock().clone();
-        let shared = Shared::start(cluster, partitions, prepared.events.clone(), edge).await;
-        // Set here and nowhere else.
-        let _ = prepared.live.set(Arc::clone(&shared));
-        Self { shared }
+        let opened = prepared.opened.lock().take().expect("what was prepared is started once");
+        let replicas = Arc::clone(&prepared.replicas);
+        let shared = Arc::new(Shared {
+            lanes: Lanes::new(cluster.clone()),
+            cluster,
+            replicas: Arc::clone(&replicas),
+            counters: census::Counters::default(),
+            edge,
+            respawn: AtomicBool::new(true),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        prepared.desk.open(&shared);
+        let (root, _) = Actor::spawn(None, root::RootActor, Arc::clone(&shared)).await.expect("an actor without a name always starts");
+        tokio::spawn(root::follow_groups(opened, root));
+        tokio::spawn(root::follow_roles(Arc::clone(&shared)));
+        tokio::spawn(root::follow_nodes(Arc::clone(&shared)));
+        tokio::spawn(fetch::run(Arc::clone(&shared)));
+        let (publish, directory) = watch::channel(Arc::default());
+        tokio::spawn(directory::follow(replicas, publish));
+        let inner = Inner {
+            delivery: Delivery::new(Arc::clone(&shared)),
+            shared,
+            directory,
+            arrivals: Semaphore::new(limits::ARRIVALS_MAX),
+            commands: Semaphore::new(limits::COMMANDS_MAX),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     pub fn cluster(&self) -> &Cluster {
-        &self.shared.cluster
+        &self.inner.shared.cluster
     }
 
     /// This life of this node, as the owner of legs.
     pub fn edge(&self) -> crate::core::id::Edge {
-        self.shared.me()
+        self.inner.shared.me()
     }
 
     /// Commits a caller's arrival. Idempotent by call id, so it is retried inside until `deadline`.
@@ -164,23 +204,25 @@ impl Handle {
     /// [`Error::Unavailable`] or [`Error::Indefinite`]; the caller is then refused with 503 and the call, if it was
     /// committed after all, ends when the edge reports the leg gone.
     pub async fn arrive(&self, arrive: Arrive, deadline: Duration) -> Result<Outcome, Error> {
+        let _permit = self.inner.arrivals.try_acquire().map_err(|_| overloaded())?;
         let domain = arrive.domain.clone();
-        let envelope = Envelope { request: None, command: Command::Arrive(Box::new(arrive)) };
-        self.shared.command(&domain, envelope, deadline, true).await
+        let parcel = Parcel::new(&domain, &Envelope { request: None, command: Command::Arrive(Box::new(arrive)) }, true);
+        self.inner.shared.submit(&parcel, deadline).await
     }
 
     /// Hands a report over for delivery: in order per leg, retried until the leader committed it or the leg is gone.
     pub fn report(&self, report: LegReport) {
-        delivery::report(&self.shared, report);
+        self.inner.delivery.report(report);
     }
 
-    /// Commits any other command in the group of `domain`.
+    /// Commits any other command in the group of `domain`. Repeated inside, while its fate is unknown, only if it
+    /// carries an idempotency key.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn command(&self, domain: &DomainId, envelope: Envelope, deadline: Duration) -> Result<Outcome, Error> {
-        let repeatable = envelope.request.is_some();
-        self.shared.command(domain, envelope, deadline, repeatable).await
+        let _permit = self.inner.commands.try_acquire().map_err(|_| overloaded())?;
+        self.inner.shared.submit(&Parcel::new(domain, &envelope, false), deadline).await
     }
 
     /// Runs `read` on the local replica of a group after a read barrier, or at once when `stale`. `None` without a replica.
@@ -194,64 +236,75 @@ impl Handle {
         deadline: Duration,
         read: impl FnOnce(&State) -> R + Send,
     ) -> Result<Option<R>, Error> {
-        let Some(partition) = self.shared.partitions.get(&group) else { return Ok(None) };
+        let Some(replica) = self.inner.shared.replicas.get(group) else { return Ok(None) };
         if !stale {
-            self.shared.cluster.read_barrier(group, deadline).await.map_err(|error| Error::Unavailable(error.to_string()))?;
+            self.cluster().read_barrier(group, deadline).await.map_err(|error| Error::Unavailable(error.to_string()))?;
         }
-        Ok(Some(read(&partition.state.read())))
+        let state = replica.state.read();
+        Ok(Some(read(&state)))
+    }
+
+    /// How long ago the local replica of a group applied something: what a stale read may lag behind by, at most.
+    pub fn applied_ago(&self, group: GroupId) -> Option<Duration> {
+        self.inner.shared.replicas.get(group).map(|replica| replica.since_applied())
     }
 
     /// Archived calls of a group from sequence `from` on, from the local replica.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the archive cannot be read.
+    /// [`Error::Unavailable`] when the archive cannot be read, or those records are still on their way here.
     pub async fn cdrs(&self, group: GroupId, from: u64, limit: usize) -> Result<CdrPage, Error> {
-        let partition =
-            self.shared.partitions.get(&group).ok_or_else(|| Error::Unavailable(format!("no replica of partition {group} here")))?;
-        let limit = limit.min(PAGE_MAX);
-        let archive = partition.archive.lock();
-        let records = archive.read(from, limit).map_err(|error| Error::Unavailable(error.to_string()))?;
-        let next = records.last().map(|record| record.seq + 1).filter(|next| *next < archive.next());
-        Ok(CdrPage { items: records.into_iter().map(|record| (record.seq, record.bytes)).collect(), next })
+        let page = self.inner.shared.records(group, from, limit).await;
+        page.map(|(items, next)| CdrPage { items, next }).map_err(|error| Error::Unavailable(error.to_string()))
     }
 
-    /// How far the local archive of a group is.
+    /// The archived record of a call, from the local replica of its group.
+    ///
+    /// # Errors
+    /// As for [`Handle::cdrs`].
+    pub async fn cdr(&self, group: GroupId, call: CallId) -> Result<Option<Vec<u8>>, Error> {
+        self.inner.shared.find_record(group, call).await.map_err(|error| Error::Unavailable(error.to_string()))
+    }
+
+    /// How far the local archive of a group is; its hash is read off the records as they were written. `None` without
+    /// a replica.
     pub fn archive(&self, group: GroupId) -> Option<ArchiveStatus> {
-        let partition = self.shared.partitions.get(&group)?;
-        let expected = partition.state.read().archive().next_seq;
-        Some(partition.archive.lock().status(expected))
+        self.inner.shared.replicas.get(group).map(|replica| replica.archive.lock().status())
+    }
+
+    /// Groups with a replica on this node, the meta group aside.
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.inner.shared.replicas.all().iter().map(|replica| replica.group).collect()
     }
 
     /// Events as this node's replicas apply them, for SSE.
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.shared.events.subscribe()
+        self.inner.shared.replicas.hub.events.subscribe()
     }
 
     pub fn directory(&self) -> watch::Receiver<Arc<Directory>> {
-        self.shared.directory.subscribe()
+        self.inner.directory.clone()
     }
 
     /// The node whose edge owns a leg, from local replicas or by asking the others. `None`: no such live leg.
     pub async fn owner_of(&self, leg: LegId) -> Option<crate::core::id::Edge> {
-        if let Some(edge) = self.shared.owner_of(leg) {
+        if let Some(edge) = self.inner.shared.owner_here(leg) {
             return Some(edge);
         }
-        let others: Vec<_> =
-            self.shared.cluster.nodes().borrow().keys().copied().filter(|node| *node != self.shared.cluster.node()).collect();
-        for node in others {
-            if let Ok(Answer::Owner(Some(edge))) = self.shared.ask(node, &Ask::OwnerOf(leg)).await {
-                return Some(edge);
-            }
-        }
-        None
+        let nodes: Vec<_> = self.cluster().nodes().borrow().keys().copied().filter(|node| *node != self.cluster().node()).collect();
+        let asked = nodes.into_iter().map(|node| self.inner.shared.lanes.ask(node, lane::Kind::Orders, Question::OwnerOf(leg)));
+        futures::future::join_all(asked).await.into_iter().find_map(|answer| match answer {
+            Ok(Answer::Owner(owner)) => owner,
+            _ => None,
+        })
     }
 
     /// The domain and group of a live call, from local replicas.
     pub fn find_call(&self, call: CallId) -> Option<(DomainId, GroupId)> {
-        let found = |(group, partition): (&GroupId, &Arc<Partition>)| {
-            partition.state.read().find_call(call).cloned().map(|domain| (domain, *group))
-        };
-        self.shared.partitions.iter().find_map(found)
+        self.inner.shared.replicas.all().iter().find_map(|replica| {
+            let state = replica.state.read();
+            state.find_call(call).map(|domain| (domain.clone(), replica.group))
+        })
     }
 
     /// Sends raw SIP to the edge of another node (tunnel): see `sip::tunnel`.
@@ -259,28 +312,43 @@ impl Handle {
     /// # Errors
     /// [`Error::Unavailable`] when the node does not answer.
     pub async fn tunnel(&self, node: NodeId, frame: Bytes) -> Result<(), Error> {
-        match self.shared.ask(node.0, &Ask::Tunnel(frame.to_vec())).await {
-            Ok(Answer::Done) => Ok(()),
-            Ok(_) => Err(Error::Unavailable("the node refused the frame".to_owned())),
-            Err(why) => Err(Error::Unavailable(why)),
+        let question = Question::Tunnel(ByteBuf::from(frame.to_vec()));
+        let answer = if node == self.edge().node {
+            Ok(self.inner.shared.answer(node.0, question).await)
+        } else {
+            self.inner.shared.lanes.ask(node.0, lane::Kind::Orders, question).await
+        };
+        match answer {
+            Ok(Answer::Taken) => Ok(()),
+            Ok(Answer::Refused(why)) => Err(Error::Unavailable(why)),
+            Ok(_) => Err(Error::Unavailable(format!("node {node} answered another question"))),
+            Err(error) => Err(Error::Unavailable(error.to_string())),
         }
-    }
-
-    /// Stops every entity actor of this node at once, or makes each panic: a test of supervision, for operators too.
-    pub fn stop_actors(&self, panic: bool) {
-        self.shared.stop_actors(panic);
     }
 
     /// Live actors and messages handled, by kind.
     pub fn census(&self) -> BTreeMap<&'static str, Census> {
-        self.shared.census.counts()
+        self.inner.shared.counters.read()
+    }
+
+    /// Switches the spawning of actors that stopped off or on again: a drill, to show that they do the work.
+    pub fn set_respawn(&self, on: bool) {
+        self.inner.shared.respawn.store(on, Relaxed);
+    }
+
+    /// Does something to the actors of every group this node leads, and says how many it hit.
+    pub async fn drill(&self, drill: Drill) -> usize {
+        let mut hit = 0;
+        for actor in self.inner.shared.replicas.all().iter().filter_map(|replica| replica.leader()) {
+            let (tell, told) = oneshot::channel();
+            actor.cast(partition::Message::Drill(drill, tell)).ok();
+            // A partition actor that falls over the drill itself counts as one.
+            hit += told.await.unwrap_or(1);
+        }
+        hit
     }
 }
 
-/// Counts of one kind of actor.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Census {
-    pub live: u64,
-    pub messages: u64,
-    pub restarts: u64,
+fn overloaded() -> Error {
+    Error::Unavailable("overloaded".to_owned())
 }

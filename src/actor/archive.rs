@@ -1,191 +1,178 @@
-//! A group's archive on this node: an append-only file of closed calls, checked record by record against the chain.
+//! The files in which a replica keeps the closed calls of its group: append-only, chained by hash, cut back on restart.
 //!
-//! Records come from apply, keyed by sequence; one that is there already is left alone, one that is ahead waits until the
-//! records before it were fetched from a peer. What a record means is not its business.
+//! It owns sequences and bytes. What a record says, and the head of the chain that all replicas agree on, are
+//! `core::cdr`'s; which records exist is decided by `apply` alone.
+
+mod fill;
+mod read;
+mod segment;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::BTreeMap,
-    fs::{File, OpenOptions},
-    io::{self, BufReader, Read},
-    os::unix::fs::FileExt,
-    path::Path,
+    collections::{BTreeMap, HashMap, VecDeque},
+    fs::{self, File},
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
 };
 
-use super::limits::BACKLOG_MAX;
-use crate::core::{cdr, effect::Record};
+use serde::{Deserialize, Serialize};
 
-/// Length, CRC, sequence and chain hash stand before a record's bytes.
-const HEAD: usize = 4 + 4 + 8 + 32;
-/// Largest record taken for one and not for damage.
-const RECORD_BYTES_MAX: usize = 1 << 24;
+use crate::core::{cdr, effect::Record, id::CallId};
+pub(super) use fill::Fill;
+pub(super) use read::closed_at;
+use segment::Segment;
 
-pub(super) struct Archive {
-    file: File,
-    /// Where each record starts, and where the next one will.
-    offsets: Vec<u64>,
-    end: u64,
-    hash: [u8; 32],
-    backlog: BTreeMap<u64, Record>,
-}
-
-/// How far an archive is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
+/// How far a replica's files are, for comparing replicas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveStatus {
+    /// Records ever, and so the sequence of the next one.
     pub records: u64,
+    /// Bytes of all records ever, without framing.
     pub bytes: u64,
+    /// Chain hash of the last record.
     pub hash: [u8; 32],
-    /// False while records are being fetched from a peer.
+    /// False while records that a snapshot stands for are being fetched from a peer.
     pub complete: bool,
 }
 
+/// Calls closed lately, by id.
+#[derive(Debug, Default)]
+struct Recent {
+    seqs: HashMap<CallId, u64>,
+    ages: VecDeque<CallId>,
+    /// Records before this sequence were looked at.
+    to: u64,
+}
+
+/// The archive of one group on this node.
+#[derive(Debug)]
+pub(super) struct Archive {
+    dir: PathBuf,
+    segment_bytes: u64,
+    /// By first sequence. Ranges never overlap; a hole between two is missing here.
+    segments: BTreeMap<u64, Segment>,
+    /// The end of the last segment, open for appending.
+    tail: Option<File>,
+    /// The chain after the last applied record.
+    head: cdr::Archive,
+    recent: Recent,
+}
+
 impl Archive {
-    /// Opens the file and cuts a torn tail.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir)?;
-        }
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let mut archive = Self { file, offsets: Vec::new(), end: 0, hash: [0; 32], backlog: BTreeMap::new() };
-        let mut reader = BufReader::new(archive.file.try_clone()?);
-        while let Some((record, size)) = read_next(&mut reader)? {
-            if record.seq != archive.next() || cdr::chain(&archive.hash, &record.bytes) != record.hash {
-                break;
+    /// Opens the files in `dir`. What lies beyond the state that is about to be restored is cut when that is known.
+    pub(super) fn open(dir: &Path, segment_bytes: u64) -> io::Result<Self> {
+        fs::create_dir_all(dir)?;
+        let mut segments = BTreeMap::new();
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            match Segment::open(path.clone())? {
+                Some(segment) => drop(segments.insert(segment.first(), segment)),
+                // A header that a crash cut short: nothing was ever written behind it.
+                None if path.extension().is_some_and(|extension| extension == "open") => fs::remove_file(path)?,
+                None => {}
             }
-            archive.offsets.push(archive.end);
-            archive.end += size;
-            archive.hash = record.hash;
         }
-        archive.file.set_len(archive.end)?;
-        Ok(archive)
+        let head = cdr::Archive::default();
+        Ok(Self { dir: dir.to_owned(), segment_bytes, segments, tail: None, head, recent: Recent::default() })
     }
 
-    pub(super) fn next(&self) -> u64 {
-        self.offsets.len() as u64
+    /// Takes on the head that a snapshot carries: what lies beyond is cut and written again by the replay, what is
+    /// missing before it is fetched from a peer.
+    pub(super) fn restore(&mut self, head: &cdr::Archive) -> io::Result<()> {
+        self.cut(head.next_seq)?;
+        self.head = head.clone();
+        Ok(())
     }
 
-    /// Adds a record, or holds it until those before it are here.
-    pub(super) fn append(&mut self, record: &Record) -> io::Result<()> {
-        if record.seq > self.next() {
-            if self.backlog.len() < BACKLOG_MAX {
-                self.backlog.insert(record.seq, record.clone());
+    /// Appends what an application closed. A record that is here already begins the replay: the rest is cut.
+    pub(super) fn append(&mut self, records: &[Record]) -> io::Result<()> {
+        for record in records {
+            if record.seq < self.end() {
+                self.cut(record.seq)?;
             }
-            return Ok(());
-        }
-        if record.seq < self.next() {
-            return Ok(());
-        }
-        self.write(record)?;
-        while let Some(next) = self.backlog.remove(&self.next()) {
-            self.write(&next)?;
+            assert_eq!(record.seq, self.head.next_seq, "records are applied in sequence");
+            self.rotate()?;
+            let (_, segment) = self.segments.iter_mut().next_back().expect("rotate leaves a segment to append to");
+            let tail = self.tail.as_mut().expect("rotate opens it");
+            segment.append(tail, &record.bytes)?;
+            segment::extend(&mut self.head, &record.bytes);
+            assert_eq!(self.head.hash, record.hash, "the files continue the chain of the state");
         }
         Ok(())
     }
 
-    fn write(&mut self, record: &Record) -> io::Result<()> {
-        if cdr::chain(&self.hash, &record.bytes) != record.hash {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("archive record {} does not continue the chain", record.seq)));
+    /// Makes sure that the last segment ends where the next record goes, is open and has room.
+    fn rotate(&mut self) -> io::Result<()> {
+        let last = self.segments.values_mut().next_back();
+        let fits = last.as_ref().is_some_and(|last| !last.is_full() && last.next == self.head.next_seq && last.len < self.segment_bytes);
+        if !fits {
+            if let Some(last) = last.filter(|last| !last.is_full()) {
+                last.seal()?;
+            }
+            let segment = Segment::create(&self.dir, &self.head)?;
+            self.tail = Some(segment.writer()?);
+            self.segments.insert(segment.first(), segment);
+            self.sync_dir()?;
+        } else if self.tail.is_none() {
+            self.tail = last.map(|last| last.writer()).transpose()?;
         }
-        let mut frame = Vec::with_capacity(HEAD + record.bytes.len());
-        frame.extend_from_slice(&(record.bytes.len() as u32).to_le_bytes());
-        frame.extend_from_slice(&crc32fast::hash(&record.bytes).to_le_bytes());
-        frame.extend_from_slice(&record.seq.to_le_bytes());
-        frame.extend_from_slice(&record.hash);
-        frame.extend_from_slice(&record.bytes);
-        self.file.write_all_at(&frame, self.end)?;
-        self.offsets.push(self.end);
-        self.end += frame.len() as u64;
-        self.hash = record.hash;
         Ok(())
     }
 
-    pub(super) fn flush(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    /// At most `max` records from `from` on.
-    pub(super) fn read(&self, from: u64, max: usize) -> io::Result<Vec<Record>> {
-        let first = usize::try_from(from).unwrap_or(usize::MAX);
-        self.offsets.iter().skip(first).take(max).map(|offset| self.read_at(*offset)).collect()
-    }
-
-    fn read_at(&self, offset: u64) -> io::Result<Record> {
-        let mut head = [0_u8; HEAD];
-        self.file.read_exact_at(&mut head, offset)?;
-        let (len, crc, seq, hash) = split(&head);
-        let mut bytes = vec![0; len];
-        self.file.read_exact_at(&mut bytes, offset + HEAD as u64)?;
-        if crc32fast::hash(&bytes) != crc {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("archive record {seq} is damaged")));
+    /// Removes every record from `seq` on.
+    fn cut(&mut self, seq: u64) -> io::Result<()> {
+        self.tail = None;
+        self.recent = Recent::default();
+        for (first, segment) in self.segments.split_off(&seq) {
+            fs::remove_file(&segment.path)?;
+            if first == seq {
+                self.head = segment.before;
+            }
         }
-        Ok(Record { seq, hash, bytes })
+        if let Some(last) = self.segments.values_mut().next_back().filter(|last| last.next > seq) {
+            self.head = last.cut(seq)?;
+        }
+        self.sync_dir()
     }
 
-    pub(super) fn status(&self, expected: u64) -> Status {
-        let bytes = self.end - self.next() * HEAD as u64;
-        Status { records: self.next(), bytes, hash: self.hash, complete: self.next() >= expected }
-    }
-}
-
-fn split(head: &[u8; HEAD]) -> (usize, u32, u64, [u8; 32]) {
-    let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes were sliced"));
-    let seq = u64::from_le_bytes(head[8..16].try_into().expect("eight bytes were sliced"));
-    (word(0) as usize, word(4), seq, head[16..].try_into().expect("the head ends with the hash"))
-}
-
-/// The next whole record, or `None` at the end or at damage.
-fn read_next(reader: &mut impl Read) -> io::Result<Option<(Record, u64)>> {
-    let mut head = [0_u8; HEAD];
-    if let Err(error) = reader.read_exact(&mut head) {
-        return if error.kind() == io::ErrorKind::UnexpectedEof { Ok(None) } else { Err(error) };
-    }
-    let (len, crc, seq, hash) = split(&head);
-    let mut bytes = vec![0; len.min(RECORD_BYTES_MAX)];
-    if len > RECORD_BYTES_MAX || reader.read_exact(&mut bytes).is_err() || crc32fast::hash(&bytes) != crc {
-        return Ok(None);
-    }
-    Ok(Some((Record { seq, hash, bytes }, (HEAD + len) as u64)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn records(n: u64) -> Vec<Record> {
-        let mut hash = [0; 32];
-        (0..n)
-            .map(|seq| {
-                let bytes = format!("call {seq}").into_bytes();
-                hash = cdr::chain(&hash, &bytes);
-                Record { seq, hash, bytes }
-            })
-            .collect()
+    /// Makes everything appended so far durable.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        match (&self.tail, self.segments.values().next_back().filter(|last| !last.is_full())) {
+            (Some(tail), _) => tail.sync_data(),
+            // Written by the life before, which may have ended before it synced.
+            (None, Some(last)) => File::open(&last.path)?.sync_data(),
+            (None, None) => Ok(()),
+        }
     }
 
-    #[test]
-    fn records_survive_a_reopening_and_a_torn_tail_is_cut_and_rewritten() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("1.archive");
-        let all = records(5);
-        let mut archive = Archive::open(&path).unwrap();
-        all.iter().for_each(|record| archive.append(record).unwrap());
-        drop(archive);
-        let len = std::fs::metadata(&path).unwrap().len();
-        OpenOptions::new().write(true).open(&path).unwrap().set_len(len - 3).unwrap();
-        let mut archive = Archive::open(&path).unwrap();
-        assert_eq!(archive.next(), 4);
-        all.iter().for_each(|record| archive.append(record).unwrap());
-        assert_eq!((archive.read(3, 10).unwrap(), archive.status(5).complete), (all[3..].to_vec(), true));
+    fn sync_dir(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
     }
 
-    #[test]
-    fn a_record_that_is_ahead_waits_for_those_before_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut archive = Archive::open(&dir.path().join("1.archive")).unwrap();
-        let all = records(3);
-        archive.append(&all[2]).unwrap();
-        archive.append(&all[0]).unwrap();
-        assert_eq!(archive.next(), 1);
-        archive.append(&all[1]).unwrap();
-        assert_eq!(archive.next(), 3);
+    /// Sequence after the last record on disk.
+    fn end(&self) -> u64 {
+        self.segments.values().next_back().map_or(0, |segment| segment.next)
+    }
+
+    /// Sequences that should be here and are not.
+    pub(super) fn holes(&self) -> Vec<Range<u64>> {
+        let mut holes = Vec::new();
+        let mut from = 0;
+        for segment in self.segments.values() {
+            if segment.first() > from {
+                holes.push(from..segment.first());
+            }
+            from = segment.next;
+        }
+        if self.head.next_seq > from {
+            holes.push(from..self.head.next_seq);
+        }
+        holes
+    }
+
+    pub(super) fn status(&self) -> ArchiveStatus {
+        ArchiveStatus { records: self.head.next_seq, bytes: self.head.bytes, hash: self.head.hash, complete: self.holes().is_empty() }
     }
 }

@@ -1,64 +1,61 @@
-//! The edge's view of every domain, kept current on every node: from the local replica, or asked of the leader.
+//! What the SIP edge must know of every domain, kept current from the local replicas' policies.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tokio::time::{Instant, sleep};
+use tokio::sync::watch;
 
-use super::{
-    Directory, DomainView,
-    limits::{DIRECTORY_POLL, HOUSEKEEPING},
-    shared::Shared,
-    wire::{Answer, Ask},
+use super::machine::Replicas;
+use crate::core::{
+    State,
+    id::{AgentId, DomainId, TrunkId},
+    policy::{Ha1, Trunk},
 };
-use crate::core::{id::DomainId, policy::Policy};
 
-fn view(version: u64, policy: &Policy) -> DomainView {
-    DomainView {
-        version,
-        trunks: policy.trunks.clone(),
-        agents: policy.agents.iter().map(|(id, agent)| (id.clone(), agent.ha1.clone())).collect(),
-        pass_headers: policy.pass_headers.clone(),
-        calls_max: policy.calls_max,
-    }
+/// All domains, as the edge sees them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Directory {
+    pub domains: BTreeMap<DomainId, DomainView>,
 }
 
-/// Looks at every domain's version now and then; a change is on this node's edge within a fifth of a second.
-pub(super) async fn keep(shared: Arc<Shared>) {
-    let mut asked = Instant::now();
+/// The edge's part of a policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DomainView {
+    pub version: u64,
+    pub trunks: BTreeMap<TrunkId, Trunk>,
+    /// Digest credentials of agents whose phones register.
+    pub agents: BTreeMap<AgentId, Option<Ha1>>,
+    pub pass_headers: Vec<String>,
+    pub calls_max: u32,
+}
+
+/// Reads the policies again whenever one of them changed.
+pub(super) async fn follow(replicas: Arc<Replicas>, publish: watch::Sender<Arc<Directory>>) {
+    let mut changes = replicas.hub.policies.subscribe();
     loop {
-        let known = Arc::clone(&shared.directory.borrow());
-        let mut domains = BTreeMap::new();
-        let ask = asked.elapsed() >= DIRECTORY_POLL;
-        for (name, group) in shared.cluster.domains() {
-            let id = DomainId::new(&name);
-            let old = known.domains.get(&id);
-            let fresh = match shared.partitions.get(&group) {
-                Some(partition) => {
-                    let state = partition.state.read();
-                    let domain = state.domains().get(&id).filter(|domain| old.is_none_or(|old| old.version != domain.version()));
-                    domain.map(|domain| view(domain.version(), domain.policy()))
-                }
-                None if ask => fetch(&shared, group, &id, old.map_or(0, |old| old.version)).await,
-                None => None,
-            };
-            if let Some(view) = fresh.or_else(|| old.cloned()) {
-                domains.insert(id, view);
-            }
+        changes.borrow_and_update();
+        let domains = replicas.all().iter().flat_map(|replica| views(&replica.state.read())).collect();
+        let fresh = Arc::new(Directory { domains });
+        publish.send_if_modified(|current| {
+            let changed = *current != fresh;
+            *current = fresh;
+            changed
+        });
+        if changes.changed().await.is_err() {
+            return;
         }
-        if ask {
-            asked = Instant::now();
-        }
-        if domains != known.domains {
-            shared.directory.send_replace(Arc::new(Directory { domains }));
-        }
-        sleep(HOUSEKEEPING).await;
     }
 }
 
-async fn fetch(shared: &Shared, group: u32, domain: &DomainId, known: u64) -> Option<DomainView> {
-    let leader = shared.cluster.leader(group)?;
-    match shared.ask(leader, &Ask::Policy { group, domain: domain.clone(), known }).await {
-        Ok(Answer::Policy(Some((version, policy)))) => Some(view(version, &policy)),
-        _ => None,
-    }
+fn views(state: &State) -> Vec<(DomainId, DomainView)> {
+    let view = |domain: &crate::core::domain::Domain| {
+        let policy = domain.policy();
+        DomainView {
+            version: domain.version(),
+            trunks: policy.trunks.clone(),
+            agents: policy.agents.iter().map(|(id, agent)| (id.clone(), agent.ha1.clone())).collect(),
+            pass_headers: policy.pass_headers.clone(),
+            calls_max: policy.calls_max,
+        }
+    };
+    state.domains().iter().map(|(id, domain)| (id.clone(), view(domain))).collect()
 }

@@ -1,115 +1,106 @@
-//! Call, agent and queue actors: each does the waiting and retrying for one row of the state, and holds nothing else.
-//!
-//! A call actor performs the orders on its legs and proposes what its legs report; an agent actor proposes intents and
-//! registrations; a queue actor proposes its openings and closings. Each proposes the timers of its own row.
+//! What call, agent and queue actors have in common: their messages, their vital signs, and how they commit.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::{sync::oneshot, time::sleep};
+use parking_lot::Mutex;
+use ractor::ActorRef;
 
 use super::{
-    Shared,
-    limits::{ORDER_WITHIN, RETRY_PAUSE},
-    machine::Partition,
-    wire::{Answer, Ask},
+    machine::Replica,
+    partition,
+    shared::{Job, Shared},
+    wire::{Address, Answer},
 };
-use crate::core::{
-    command::{Command, Envelope, Timer},
-    effect::Order,
-    id::{AgentId, CallId, DomainId, QueueId},
-};
+use crate::core::{Command, command::Timer, effect::Order, id::EffectId, limits::TIMERS_PER_COMMAND_MAX};
 
-/// The row an actor speaks for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Key {
-    Call(CallId),
-    Agent(DomainId, AgentId),
-    Queue(DomainId, QueueId),
-}
-
-impl Key {
-    pub(super) const fn kind(&self) -> &'static str {
-        match self {
-            Self::Call(_) => "call",
-            Self::Agent(..) => "agent",
-            Self::Queue(..) => "queue",
-        }
-    }
-}
-
+/// What an entity actor is told.
+#[derive(Clone)]
 pub(super) enum Message {
-    /// Commit this and say what became of it.
-    Propose(Box<Envelope>, oneshot::Sender<Answer>),
-    Perform(Box<Order>),
+    /// Commit this and answer who waits.
+    Commit(Job),
+    /// Orders of an application, oldest first.
+    Perform(Vec<Order>),
+    /// These deadlines have passed.
     Due(Vec<Timer>),
-    /// For tests of supervision.
-    Panic,
+    /// An edge has these orders.
+    Taken(Vec<EffectId>),
+    /// An edge could not be given these orders; the pause has passed.
+    Retry(Vec<EffectId>, Duration),
 }
 
-pub(super) struct Entity;
+impl Message {
+    /// What of it is worth handing to the next actor: the rest follows from the state.
+    pub(super) fn again(self) -> Option<Self> {
+        match self {
+            Self::Commit(job) => job.again().map(Self::Commit),
+            Self::Perform(_) | Self::Due(_) | Self::Taken(_) | Self::Retry(..) => None,
+        }
+    }
+}
 
+/// Signs of life that outlive the actor.
+#[derive(Default)]
+pub(super) struct Vitals {
+    /// Messages of the partition actor that were handled.
+    pub(super) handled: AtomicU64,
+    /// Something is still to be done that no message will remind it of.
+    pub(super) busy: AtomicBool,
+    /// What is being handled: left behind by an actor that falls.
+    current: Mutex<Option<Message>>,
+    /// Drill: fall over the next message.
+    pub(super) crash: AtomicBool,
+}
+
+impl Vitals {
+    /// Keeps a copy of what is about to be handled.
+    pub(super) fn begin(&self, message: &Message) {
+        if let Message::Commit(_) = message {
+            *self.current.lock() = Some(message.clone());
+        }
+        assert!(!self.crash.swap(false, Relaxed), "a drill asked this actor to fall");
+    }
+
+    pub(super) fn end(&self, from_partition: bool) {
+        *self.current.lock() = None;
+        if from_partition {
+            self.handled.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn left_behind(&self) -> Option<Message> {
+        self.current.lock().take()
+    }
+}
+
+/// What an entity actor is started with.
 pub(super) struct Seat {
-    key: Key,
-    partition: Arc<Partition>,
-    shared: Arc<Shared>,
-}
-
-impl Actor for Entity {
-    type Msg = Message;
-    type State = Seat;
-    type Arguments = (Key, Arc<Partition>, Arc<Shared>);
-
-    async fn pre_start(&self, _: ActorRef<Message>, (key, partition, shared): Self::Arguments) -> Result<Seat, ActorProcessingErr> {
-        shared.census.born(key.kind());
-        Ok(Seat { key, partition, shared })
-    }
-
-    async fn post_stop(&self, _: ActorRef<Message>, seat: &mut Seat) -> Result<(), ActorProcessingErr> {
-        seat.shared.census.died(seat.key.kind());
-        Ok(())
-    }
-
-    async fn handle(&self, myself: ActorRef<Message>, message: Message, seat: &mut Seat) -> Result<(), ActorProcessingErr> {
-        seat.shared.census.message(seat.key.kind());
-        match message {
-            Message::Propose(envelope, reply) => {
-                let answer = seat.shared.propose(seat.partition.group, &envelope).await;
-                // The asker may have gone at its deadline; the commit stands.
-                let _ = reply.send(answer);
-            }
-            Message::Perform(order) => seat.perform(*order).await,
-            Message::Due(timers) => {
-                let envelope = Envelope { request: None, command: Command::FireTimers { timers } };
-                // Unfired timers are still due: the next tick hands them out again.
-                seat.shared.propose(seat.partition.group, &envelope).await;
-            }
-            Message::Panic => panic!("injected into a {} actor", seat.key.kind()),
-        }
-        if seat.is_idle() {
-            myself.stop(None);
-        }
-        Ok(())
-    }
+    pub(super) shared: Arc<Shared>,
+    pub(super) replica: Arc<Replica>,
+    pub(super) address: Address,
+    pub(super) partition: ActorRef<partition::Message>,
+    pub(super) vitals: Arc<Vitals>,
 }
 
 impl Seat {
-    /// Takes an order to its edge, until the edge has it, the order is void, or reconciliation is due.
-    async fn perform(&self, order: Order) {
-        let give_up = Instant::now() + ORDER_WITHIN;
-        while Instant::now() < give_up && self.partition.is_leading() {
-            match self.shared.ask(order.edge.node.0, &Ask::Orders(vec![order.clone()])).await {
-                Ok(Answer::Done) => return,
-                Ok(_) | Err(_) => sleep(RETRY_PAUSE).await,
-            }
+    /// Commits a command in the order of the mailbox.
+    pub(super) async fn commit(&self, job: Job) {
+        let answer = self.shared.commit(self.replica.group, job.command.clone()).await;
+        if matches!(answer, Answer::Committed(_)) {
+            metrics::histogram!("tandem_decision_seconds").record(job.since.elapsed().as_secs_f64());
         }
+        job.answer(answer);
     }
 
-    /// A call that is over needs no actor; the few agents and queues keep theirs.
-    fn is_idle(&self) -> bool {
-        match &self.key {
-            Key::Call(call) => self.partition.state.read().find_call(*call).is_none(),
-            Key::Agent(..) | Key::Queue(..) => false,
+    /// Proposes what is due. The partition hands it over again if it still stands afterwards.
+    pub(super) async fn fire(&self, timers: Vec<Timer>) {
+        for timers in timers.chunks(TIMERS_PER_COMMAND_MAX) {
+            self.shared.propose(self.replica.group, Command::FireTimers { timers: timers.to_vec() }).await;
         }
     }
 }

@@ -1,120 +1,240 @@
-//! The replicated machine of a partition: the pure core behind bytes, its archive, and the way out for its effects.
+//! The seam between consensus and the core: bytes to commands, effects to where they are wanted.
+//!
+//! Events and records are made on every replica; orders and deadlines reach the partition actor only while this replica
+//! leads. Nothing is decided here.
 
 use std::{
+    collections::BTreeMap,
     io,
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tandem_cluster::{Entry, GroupId, Machine, Token};
-use tokio::sync::{broadcast, mpsc};
+use ractor::ActorRef;
+use tandem_cluster::{Entry, GroupId, Machine, MachineFactory, Token, codec};
+use tokio::sync::{broadcast, mpsc, watch};
 
-use super::archive::Archive;
+use super::{archive::Archive, limits::EVENTS_BUFFER, partition};
 use crate::core::{
-    Effects, State, codec,
-    command::Envelope,
+    Effects, Outcome, Reason, State, codec as core_codec,
+    command::{Command, Envelope},
     effect::Event,
     time::{At, LogTime, WallTime},
 };
 
-/// What the machine of a group shares with the actors of its partition.
-pub(super) struct Partition {
+/// First byte of a snapshot; a change of form takes another.
+const SNAPSHOT_VERSION: u8 = 1;
+
+/// What every replica on this node tells the rest of it.
+#[derive(Debug, Clone)]
+pub(super) struct Hub {
+    pub(super) events: broadcast::Sender<Arc<Event>>,
+    /// Counts changes of any domain's policy.
+    pub(super) policies: watch::Sender<u64>,
+    /// Groups opened on this node.
+    opened: mpsc::UnboundedSender<GroupId>,
+}
+
+/// One group's replica on this node, as the actors see it.
+pub(super) struct Replica {
     pub(super) group: GroupId,
     pub(super) state: RwLock<State>,
     pub(super) archive: Mutex<Archive>,
-    /// When the state last moved, to tell log time between entries.
-    pub(super) moved: Mutex<Instant>,
-    leading: AtomicBool,
-    effects: mpsc::UnboundedSender<Effects>,
-    pub(super) inbox: Mutex<Option<mpsc::UnboundedReceiver<Effects>>>,
-    events: broadcast::Sender<Arc<Event>>,
+    /// Log time of the last application, and when that was.
+    clock: Mutex<(LogTime, Instant)>,
+    link: Mutex<Link>,
 }
 
-impl Partition {
-    pub(super) fn open(group: GroupId, dir: &Path, events: broadcast::Sender<Arc<Event>>) -> io::Result<Arc<Self>> {
-        let archive = Archive::open(&path(dir, group))?;
-        // Unbounded by type, bounded by apply: only a leader's effects enter, and its proposals are admitted.
-        let (effects, inbox) = mpsc::unbounded_channel();
-        Ok(Arc::new(Self {
+#[derive(Default)]
+struct Link {
+    leading: Option<Token>,
+    actor: Option<ActorRef<partition::Message>>,
+}
+
+impl Replica {
+    /// Log time now, as the leader's clock will say within a little.
+    pub(super) fn now(&self) -> LogTime {
+        let (time, at) = *self.clock.lock();
+        LogTime(time.0 + at.elapsed().as_nanos() as u64)
+    }
+
+    pub(super) fn since_applied(&self) -> Duration {
+        self.clock.lock().1.elapsed()
+    }
+
+    pub(super) fn leading(&self) -> Option<Token> {
+        self.link.lock().leading
+    }
+
+    /// The partition actor, while this replica leads.
+    pub(super) fn leader(&self) -> Option<ActorRef<partition::Message>> {
+        let link = self.link.lock();
+        link.leading.and(link.actor.clone())
+    }
+
+    pub(super) fn actor(&self) -> Option<ActorRef<partition::Message>> {
+        self.link.lock().actor.clone()
+    }
+
+    /// Makes `actor` the partition actor of this replica and tells it whether it leads.
+    pub(super) fn attach(&self, actor: ActorRef<partition::Message>) {
+        let mut link = self.link.lock();
+        send(&actor, partition::Message::Role(link.leading));
+        link.actor = Some(actor);
+    }
+
+    /// Under the lock, so that effects follow the role they belong to.
+    fn role(&self, leading: Option<Token>) {
+        let mut link = self.link.lock();
+        link.leading = leading;
+        if let Some(actor) = &link.actor {
+            send(actor, partition::Message::Role(leading));
+        }
+    }
+
+    fn applied(&self, time: LogTime, out: Effects) {
+        *self.clock.lock() = (time, Instant::now());
+        let deadline = out.timers.iter().map(|timer| timer.deadline).min();
+        let link = self.link.lock();
+        if link.leading.is_some()
+            && (deadline.is_some() || !out.orders.is_empty())
+            && let Some(actor) = &link.actor
+        {
+            send(actor, partition::Message::Effects { orders: out.orders, deadline });
+        }
+    }
+}
+
+/// A partition actor that is gone is about to be spawned again, and then reads the state.
+fn send(actor: &ActorRef<partition::Message>, message: partition::Message) {
+    if actor.cast(message).is_err() {
+        tracing::debug!("the partition actor is being spawned again");
+    }
+}
+
+/// The replicas of this node, and the maker of their machines.
+pub(super) struct Replicas {
+    dir: PathBuf,
+    archive_segment_bytes: u64,
+    groups: RwLock<BTreeMap<GroupId, Arc<Replica>>>,
+    pub(super) hub: Hub,
+}
+
+impl Replicas {
+    /// Also returns the numbers of groups as they are opened.
+    pub(super) fn new(dir: PathBuf, archive_segment_bytes: u64) -> (Self, mpsc::UnboundedReceiver<GroupId>) {
+        let (opened, groups) = mpsc::unbounded_channel();
+        let hub = Hub { events: broadcast::channel(EVENTS_BUFFER).0, policies: watch::channel(0).0, opened };
+        (Self { dir, archive_segment_bytes, groups: RwLock::default(), hub }, groups)
+    }
+
+    pub(super) fn get(&self, group: GroupId) -> Option<Arc<Replica>> {
+        self.groups.read().get(&group).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Replica>> {
+        self.groups.read().values().cloned().collect()
+    }
+}
+
+impl MachineFactory for Replicas {
+    fn open(&self, group: GroupId) -> Box<dyn Machine> {
+        let dir = self.dir.join(format!("group{group}"));
+        let archive = match Archive::open(&dir, self.archive_segment_bytes) {
+            Ok(archive) => archive,
+            Err(error) => fatal(group, "cannot be opened", &error),
+        };
+        let replica = Arc::new(Replica {
             group,
             state: RwLock::default(),
             archive: Mutex::new(archive),
-            moved: Mutex::new(Instant::now()),
-            leading: AtomicBool::new(false),
-            effects,
-            inbox: Mutex::new(Some(inbox)),
-            events,
-        }))
-    }
-
-    /// Log time now, as a leader's next entry would be stamped or a little less.
-    pub(super) fn log_now(&self) -> LogTime {
-        let moved = *self.moved.lock();
-        LogTime(self.state.read().now().0.saturating_add(moved.elapsed().as_nanos() as u64))
-    }
-
-    pub(super) fn is_leading(&self) -> bool {
-        self.leading.load(Ordering::Acquire)
+            clock: Mutex::new((LogTime::default(), Instant::now())),
+            link: Mutex::default(),
+        });
+        self.groups.write().insert(group, Arc::clone(&replica));
+        // The receiver lives as long as the node.
+        self.hub.opened.send(group).ok();
+        Box::new(GroupMachine { replica, hub: self.hub.clone() })
     }
 }
 
-fn path(dir: &Path, group: GroupId) -> PathBuf {
-    dir.join("archive").join(format!("{group}.archive"))
+/// A disk that fails ends the process, as it does under the log: the other nodes go on, and nothing is acknowledged
+/// that could be lost.
+fn fatal(group: GroupId, what: &str, error: &io::Error) -> ! {
+    tracing::error!(group, %error, "the archive {what}; this node ends");
+    std::process::abort();
 }
 
-/// The partition as consensus sees it.
-pub(super) struct CoreMachine(pub(super) Arc<Partition>);
+struct GroupMachine {
+    replica: Arc<Replica>,
+    hub: Hub,
+}
 
-impl Machine for CoreMachine {
+impl Machine for GroupMachine {
     fn apply(&mut self, entry: &Entry<'_>) -> Vec<Bytes> {
         let at = At { group: entry.group, index: entry.index, time: LogTime(entry.time_ns), wall: WallTime(entry.wall_ms) };
-        let partition = &self.0;
-        let mut effects = Effects::default();
-        let replies = {
-            let mut state = partition.state.write();
-            let replies = entry.commands.iter().map(|command| {
-                // Commands are written by this code alone; one that does not read is from a newer level and must stop us.
-                let envelope: Envelope = codec::decode(command).expect("a command this binary cannot read: it is too old for its cluster");
-                Bytes::from(codec::encode(&state.apply(at, &envelope, &mut effects)))
-            });
-            replies.collect()
-        };
-        *partition.moved.lock() = Instant::now();
-        let mut archive = partition.archive.lock();
-        for record in &effects.records {
-            archive.append(record).expect("a record that cannot be written must not be acknowledged");
+        let mut out = Effects::default();
+        let mut published = false;
+        let mut replies = Vec::with_capacity(entry.commands.len());
+        {
+            let mut state = self.replica.state.write();
+            for command in entry.commands {
+                let outcome = match codec::decode::<Envelope>(command) {
+                    Ok(envelope) => {
+                        published |= matches!(envelope.command, Command::PublishPolicy { .. } | Command::RemoveDomain { .. });
+                        state.apply(at, &envelope, &mut out)
+                    }
+                    // The same bytes fail alike on every replica.
+                    Err(error) => Outcome::Rejected(Reason::Invalid(error.to_string())),
+                };
+                replies.push(encode(&outcome));
+            }
         }
-        drop(archive);
-        for event in effects.events.drain(..) {
-            // Nobody subscribes on an idle node.
-            let _ = partition.events.send(Arc::new(event));
+        if let Err(error) = self.replica.archive.lock().append(&out.records) {
+            fatal(entry.group, "cannot be written", &error);
         }
-        if partition.is_leading() && !effects.orders.is_empty() {
-            // The receiver lives as long as the node.
-            let _ = partition.effects.send(effects);
+        for event in std::mem::take(&mut out.events) {
+            // Nobody may be listening.
+            self.hub.events.send(Arc::new(event)).ok();
+        }
+        self.replica.applied(at.time, out);
+        if published {
+            self.hub.policies.send_modify(|changes| *changes += 1);
         }
         replies
     }
 
     fn snapshot(&mut self) -> io::Result<Vec<u8>> {
-        self.0.archive.lock().flush()?;
-        Ok(codec::encode(&*self.0.state.read()))
+        self.replica.archive.lock().sync()?;
+        let state = self.replica.state.read();
+        let mut bytes = vec![SNAPSHOT_VERSION];
+        bytes.extend_from_slice(&core_codec::encode(&*state));
+        Ok(bytes)
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> io::Result<()> {
-        let state = codec::decode_snapshot(snapshot).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-        *self.0.state.write() = state;
-        *self.0.moved.lock() = Instant::now();
+        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+        let state = match snapshot.split_first() {
+            Some((&SNAPSHOT_VERSION, state)) => core_codec::decode_snapshot::<State>(state).map_err(|error| invalid(error.to_string()))?,
+            Some((version, _)) => return Err(invalid(format!("a snapshot of version {version}, this binary reads {SNAPSHOT_VERSION}"))),
+            None => return Err(invalid("an empty snapshot".to_owned())),
+        };
+        self.replica.archive.lock().restore(state.archive())?;
+        *self.replica.clock.lock() = (state.now(), Instant::now());
+        *self.replica.state.write() = state;
+        self.hub.policies.send_modify(|changes| *changes += 1);
         Ok(())
     }
 
     fn role(&mut self, leading: Option<Token>) {
-        self.0.leading.store(leading.is_some(), Ordering::Release);
+        self.replica.role(leading);
     }
+}
+
+/// The form of commands and outcomes in the log and between nodes.
+pub(super) fn encode<T: serde::Serialize>(value: &T) -> Bytes {
+    codec::encode(value).expect("commands and outcomes are bounded plain data").into()
 }

@@ -1,286 +1,308 @@
-//! The partition actor: one per hosted group. It hands work to the actors of the rows it concerns, and supervises them.
+//! The actor of one group on this node: where it leads, it supervises the actors of its calls, agents and queues.
 //!
-//! While its replica leads it wakes actors for orders, reports and due timers; on step-down it stops them all. It keeps
-//! no state of its own: a new one starts from the replicated state.
+//! It hands out what `apply` asked for, spawns actors when there is something for them to do, keeps the alarm clock, and
+//! spawns again what falls. It is the only holder of nothing: all it knows it reads from the replica's state.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+mod children;
+mod edges;
+mod reconcile;
+#[cfg(test)]
+mod tests;
+mod wheel;
 
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tandem_cluster::Token;
 use tokio::sync::oneshot;
 
 use super::{
-    Shared,
-    entity::{self, Entity, Key},
-    limits::{DUE_MAX, HOUSEKEEPING, REPEAT_AFTER, REPEATS_MAX, TICK},
-    machine::Partition,
-    wire::Answer,
+    census::{Alive, Kind},
+    entity,
+    limits::{DONE_BATCH_MAX, DONE_EVERY, GAP_WAIT, RETRY_PAUSE, SWEEP_EVERY},
+    machine::Replica,
+    shared::{Job, Shared},
+    wire::Address,
 };
 use crate::core::{
-    Effects,
-    command::{Command, Envelope, LegEvent, LegReport, Timer, TimerKind},
+    Command,
     effect::Order,
     id::{CallId, DomainId, Edge, EffectId},
-    limits::TIMERS_PER_COMMAND_MAX,
+    time::LogTime,
 };
+use children::Children;
+use wheel::Wheel;
 
+/// What a partition actor is told.
 pub(super) enum Message {
-    Effects(Box<Effects>),
-    /// This replica began (with the grace its timers are owed) or ceased to lead.
-    Lead {
-        grace_ms: u64,
-    },
-    Step,
-    Tick,
-    Command(Box<Envelope>, oneshot::Sender<Answer>),
-    Report(Box<LegReport>, oneshot::Sender<Answer>),
-    /// Stops (or, for tests, breaks) every entity actor.
-    StopAll {
-        panic: bool,
-    },
+    /// The replica began or ceased to lead.
+    Role(Option<Token>),
+    /// For how long nobody led before this leadership, milliseconds.
+    Gap(Token, u64),
+    /// The leadership's first command is committed.
+    Led(Token),
+    /// An application asked for this.
+    Effects { orders: Vec<Order>, deadline: Option<LogTime> },
+    /// A command for one of its actors.
+    Commit(Address, Job),
+    /// The alarm of this number rings.
+    Wake(u64),
+    /// Housekeeping is due.
+    Sweep(Token),
+    /// A node came, went or died.
+    Nodes,
+    /// The loss of these lives of nodes is committed, or could not be: try again.
+    Declared(Token, Vec<Edge>, bool),
+    /// An edge has an order that no report may ever complete.
+    Done(DomainId, EffectId),
+    /// A drill.
+    Drill(Drill, oneshot::Sender<usize>),
+}
+
+/// Something done to actors on purpose, to show that nothing depends on one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drill {
+    /// Stops every call, agent and queue actor.
+    StopAll,
+    /// Stops the actor of one call.
+    StopCall(CallId),
+    /// Every actor of a kind falls over its next message.
+    Crash(Kind),
 }
 
 pub(super) struct PartitionActor;
 
-pub(super) struct Desk {
-    partition: Arc<Partition>,
+pub(super) struct Arguments {
+    pub(super) shared: Arc<Shared>,
+    pub(super) replica: Arc<Replica>,
+}
+
+pub(super) struct Partition {
     shared: Arc<Shared>,
-    actors: BTreeMap<Key, ActorRef<entity::Message>>,
-    /// Timers handed out and not fired yet, with the time they were.
-    handed: BTreeMap<Timer, Instant>,
-    /// Orders performed and still open, with the time of the last try.
-    tried: BTreeMap<EffectId, Instant>,
-    /// Farewells whose leg is gone, to be struck off in bulk.
-    done: Vec<(DomainId, EffectId)>,
-    swept: Instant,
+    replica: Arc<Replica>,
+    alive: Alive,
+    leading: Option<Leading>,
+    /// A gap that was announced before the role it belongs to.
+    gap: Option<(Token, u64)>,
+}
+
+/// What exists only while this replica leads.
+struct Leading {
+    token: Token,
+    /// The first command is on its way, then committed: no timer fires before.
+    proposed: bool,
+    led: bool,
+    children: Children,
+    wheel: Wheel,
+    /// Lives of nodes whose loss is committed or on its way.
+    declared: BTreeSet<Edge>,
+    /// Finished farewells by domain, and when the last of them were reported.
+    done: BTreeMap<DomainId, BTreeSet<EffectId>>,
+    done_at: Instant,
 }
 
 impl Actor for PartitionActor {
     type Msg = Message;
-    type State = Desk;
-    type Arguments = (Arc<Partition>, Arc<Shared>);
+    type State = Partition;
+    type Arguments = Arguments;
 
-    async fn pre_start(&self, myself: ActorRef<Message>, (partition, shared): Self::Arguments) -> Result<Desk, ActorProcessingErr> {
-        shared.census.born("partition");
-        myself.send_interval(TICK, || Message::Tick);
-        Ok(Desk {
-            partition,
-            shared,
-            actors: BTreeMap::new(),
-            handed: BTreeMap::new(),
-            tried: BTreeMap::new(),
-            done: Vec::new(),
-            swept: Instant::now(),
-        })
+    async fn pre_start(&self, _: ActorRef<Message>, arguments: Arguments) -> Result<Partition, ActorProcessingErr> {
+        let Arguments { shared, replica } = arguments;
+        let alive = shared.counters.born(Kind::Partition);
+        Ok(Partition { shared, replica, alive, leading: None, gap: None })
     }
 
-    async fn handle(&self, myself: ActorRef<Message>, message: Message, desk: &mut Desk) -> Result<(), ActorProcessingErr> {
-        let cell = myself.get_cell();
+    async fn handle(&self, myself: ActorRef<Message>, message: Message, partition: &mut Partition) -> Result<(), ActorProcessingErr> {
+        partition.alive.message();
         match message {
-            Message::Tick if !desk.partition.is_leading() => {}
-            Message::Tick => {
-                desk.hand_out_timers(&cell).await;
-                if desk.swept.elapsed() >= HOUSEKEEPING {
-                    desk.swept = Instant::now();
-                    desk.repeat_orders(&cell).await;
-                    desk.report_lost_edges();
-                    desk.strike_off();
-                }
-                return Ok(());
+            Message::Role(token) => partition.role(&myself, token).await,
+            Message::Gap(token, gap_ms) => partition.heard_gap(&myself, token, gap_ms),
+            Message::Led(token) => partition.led(&myself, token).await,
+            Message::Effects { orders, deadline } => partition.effects(&myself, orders, deadline).await,
+            Message::Commit(to, job) => partition.commit(&myself, to, job).await,
+            Message::Wake(generation) => partition.wake(&myself, generation).await,
+            Message::Sweep(token) => partition.sweep(&myself, token),
+            Message::Nodes => partition.declare_lost(&myself),
+            Message::Declared(token, edges, committed) => partition.declared(token, &edges, committed),
+            Message::Done(domain, id) => partition.done(domain, id),
+            Message::Drill(drill, tell) => {
+                // The drill's caller may be gone.
+                tell.send(partition.drill(drill)).ok();
             }
-            Message::Effects(effects) => {
-                for order in effects.orders {
-                    desk.perform(&cell, order).await;
-                }
-            }
-            Message::Lead { grace_ms } => {
-                let shared = Arc::clone(&desk.shared);
-                let group = desk.partition.group;
-                tokio::spawn(async move { shared.propose(group, &Envelope { request: None, command: Command::Lead { grace_ms } }).await });
-                desk.tried.clear();
-                desk.handed.clear();
-                desk.repeat_orders(&cell).await;
-            }
-            Message::Step => desk.stop_all(),
-            Message::Command(envelope, reply) => desk.command(&cell, envelope, reply).await,
-            Message::Report(report, reply) => desk.report(&cell, *report, reply).await,
-            Message::StopAll { panic } if panic => desk.actors.values().for_each(|actor| drop(actor.cast(entity::Message::Panic))),
-            Message::StopAll { .. } => desk.stop_all(),
         }
-        desk.shared.census.message("partition");
         Ok(())
     }
 
-    /// An actor that ended is forgotten; the next message for its row makes a new one from the state.
     async fn handle_supervisor_evt(
         &self,
-        _: ActorRef<Message>,
+        myself: ActorRef<Message>,
         event: SupervisionEvent,
-        desk: &mut Desk,
+        partition: &mut Partition,
     ) -> Result<(), ActorProcessingErr> {
-        let ended = match &event {
-            SupervisionEvent::ActorTerminated(cell, ..) => Some((cell.get_id(), false)),
-            SupervisionEvent::ActorFailed(cell, _) => Some((cell.get_id(), true)),
-            _ => None,
-        };
-        let Some((id, failed)) = ended else { return Ok(()) };
-        let key = desk.actors.iter().find(|(_, actor)| actor.get_id() == id).map(|(key, _)| key.clone());
-        if let Some(key) = key {
-            desk.actors.remove(&key);
-            if failed {
-                desk.shared.census.died(key.kind());
-                desk.shared.census.restarted(key.kind());
-                metrics::counter!("actor_restarts_total", "kind" => key.kind()).increment(1);
-                // Whatever it was doing is still wanted by the state: look again soon.
-                desk.tried.clear();
-                desk.handed.clear();
-            }
+        if let SupervisionEvent::ActorFailed(cell, _) | SupervisionEvent::ActorTerminated(cell, ..) = event {
+            partition.fell(&myself, cell.get_id()).await;
         }
         Ok(())
     }
 }
 
-impl Desk {
-    async fn actor(&mut self, cell: &ActorCell, key: Key) -> Option<&ActorRef<entity::Message>> {
-        if !self.actors.contains_key(&key) {
-            let arguments = (key.clone(), Arc::clone(&self.partition), Arc::clone(&self.shared));
-            let (actor, _) = Actor::spawn_linked(None, Entity, arguments, cell.clone()).await.ok()?;
-            self.actors.insert(key.clone(), actor);
+impl Partition {
+    async fn role(&mut self, myself: &ActorRef<Message>, token: Option<Token>) {
+        if let Some(mut before) = self.leading.take() {
+            before.children.kill_all();
         }
-        self.actors.get(&key)
+        let Some(token) = token else { return };
+        let now = Instant::now();
+        self.leading = Some(Leading {
+            token,
+            proposed: false,
+            led: false,
+            children: Children::default(),
+            wheel: Wheel::default(),
+            declared: BTreeSet::new(),
+            done: BTreeMap::new(),
+            done_at: now,
+        });
+        match self.gap.take() {
+            Some((told, gap_ms)) if told == token => self.heard_gap(myself, token, gap_ms),
+            // It may have been told before this actor was there.
+            _ => drop(myself.send_after(GAP_WAIT, move || Message::Gap(token, 0))),
+        }
+        let open: Vec<_> = self.replica.state.read().open_orders().cloned().collect();
+        self.hand_out(myself, open).await;
+        myself.send_after(SWEEP_EVERY, move || Message::Sweep(token));
+        metrics::histogram!("tandem_actor_recovery_seconds").record(now.elapsed().as_secs_f64());
     }
 
-    async fn tell(&mut self, cell: &ActorCell, key: Key, message: entity::Message) {
-        let Some(actor) = self.actor(cell, key.clone()).await else { return };
-        if let Err(ractor::MessagingErr::SendErr(message)) = actor.cast(message) {
-            // It ended between two messages: once more, with a new one.
-            self.actors.remove(&key);
-            if let Some(actor) = self.actor(cell, key).await {
-                // A second refusal means the node is stopping.
-                let _ = actor.cast(message);
+    /// Proposes the leadership's first command, once.
+    fn heard_gap(&mut self, myself: &ActorRef<Message>, token: Token, gap_ms: u64) {
+        match &mut self.leading {
+            Some(leading) if leading.token == token && !leading.proposed => leading.proposed = true,
+            Some(leading) if leading.token >= token => return,
+            _ => {
+                self.gap = Some((token, gap_ms));
+                return;
             }
         }
-    }
-
-    async fn perform(&mut self, cell: &ActorCell, order: Order) {
-        self.tried.insert(order.id, Instant::now());
-        self.tell(cell, Key::Call(order.leg.call), entity::Message::Perform(Box::new(order))).await;
-    }
-
-    /// Performs again what has been open for a while: a promotion, a lost message or a dead actor lost it.
-    async fn repeat_orders(&mut self, cell: &ActorCell) {
-        let open: Vec<_> = self.partition.state.read().open_orders().take(REPEATS_MAX).cloned().collect();
-        let known: std::collections::BTreeSet<_> = open.iter().map(|order| order.id).collect();
-        self.tried.retain(|id, _| known.contains(id));
-        for order in open {
-            if self.tried.get(&order.id).is_none_or(|tried| tried.elapsed() >= REPEAT_AFTER) {
-                self.perform(cell, order).await;
-            }
-        }
-    }
-
-    async fn hand_out_timers(&mut self, cell: &ActorCell) {
-        let due = self.partition.state.read().due(self.partition.log_now(), DUE_MAX);
-        if due.is_empty() && self.handed.is_empty() {
-            return;
-        }
-        let standing: std::collections::BTreeSet<_> = due.iter().cloned().collect();
-        self.handed.retain(|timer, at| standing.contains(timer) && at.elapsed() < REPEAT_AFTER);
-        let mut by_owner: BTreeMap<Key, Vec<Timer>> = BTreeMap::new();
-        for timer in due.into_iter().filter(|timer| !self.handed.contains_key(timer)) {
-            by_owner.entry(owner(&timer)).or_default().push(timer);
-        }
-        for (key, timers) in by_owner {
-            for timers in timers.chunks(TIMERS_PER_COMMAND_MAX) {
-                self.handed.extend(timers.iter().map(|timer| (timer.clone(), Instant::now())));
-                self.tell(cell, key.clone(), entity::Message::Due(timers.to_vec())).await;
-            }
-        }
-    }
-
-    async fn command(&mut self, cell: &ActorCell, envelope: Box<Envelope>, reply: oneshot::Sender<Answer>) {
-        if let Some(key) = subject(&envelope.command) {
-            return self.tell(cell, key, entity::Message::Propose(envelope, reply)).await;
-        }
-        let (shared, group) = (Arc::clone(&self.shared), self.partition.group);
+        let (shared, replica, back) = (Arc::clone(&self.shared), Arc::clone(&self.replica), myself.clone());
         tokio::spawn(async move {
-            // The asker may have gone at its deadline; the commit stands.
-            let _ = reply.send(shared.propose(group, &envelope).await);
+            while replica.leading() == Some(token) {
+                if shared.propose(replica.group, Command::Lead { grace_ms: gap_ms }).await {
+                    back.cast(Message::Led(token)).ok();
+                    return;
+                }
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
         });
     }
 
-    /// A leg's report is its call's to propose; the end of a leg that was said farewell only strikes a row off.
-    async fn report(&mut self, cell: &ActorCell, report: LegReport, reply: oneshot::Sender<Answer>) {
-        let over =
-            self.partition.state.read().domains().get(&report.domain).is_none_or(|domain| !domain.calls().contains_key(&report.leg.call));
-        if over && matches!(report.event, LegEvent::Ended) {
-            let rows: Vec<_> = self.farewells(report.leg.call).into_iter().filter(|order| order.leg == report.leg).collect();
-            self.done.extend(rows.into_iter().map(|order| (order.domain, order.id)));
-            // The asker may have gone.
-            let _ = reply.send(Answer::Done);
-            return;
-        }
-        let key = Key::Call(report.leg.call);
-        let envelope = Box::new(Envelope { request: None, command: Command::Leg(Box::new(report)) });
-        self.tell(cell, key, entity::Message::Propose(envelope, reply)).await;
+    async fn led(&mut self, myself: &ActorRef<Message>, token: Token) {
+        let Some(leading) = self.leading.as_mut().filter(|leading| leading.token == token) else { return };
+        leading.led = true;
+        self.turn(myself).await;
+        self.declare_lost(myself);
+        reconcile::start(Arc::clone(&self.shared), Arc::clone(&self.replica), myself.clone(), token);
     }
 
-    fn farewells(&self, call: CallId) -> Vec<Order> {
-        let state = self.partition.state.read();
-        let parting = state.domains().values().flat_map(|domain| domain.parting());
-        parting.filter(|order| order.leg.call == call).cloned().collect()
-    }
-
-    /// Reports farewells done, all at once.
-    fn strike_off(&mut self) {
-        let mut by_domain: BTreeMap<DomainId, Vec<EffectId>> = BTreeMap::new();
-        for (domain, effect) in self.done.drain(..) {
-            by_domain.entry(domain).or_default().push(effect);
-        }
-        for (domain, effects) in by_domain {
-            self.propose_aside(Command::EffectsDone { domain, effects });
+    async fn effects(&mut self, myself: &ActorRef<Message>, orders: Vec<Order>, deadline: Option<LogTime>) {
+        self.hand_out(myself, orders).await;
+        let Some(leading) = &self.leading else { return };
+        if let Some(deadline) = deadline.filter(|_| leading.led) {
+            let sleep = Duration::from_nanos(deadline.0.saturating_sub(self.replica.now().0));
+            if leading.wheel.is_earlier(sleep, Instant::now()) {
+                self.set_alarm(myself, sleep);
+            }
         }
     }
 
-    fn propose_aside(&self, command: Command) {
-        let (shared, group) = (Arc::clone(&self.shared), self.partition.group);
-        tokio::spawn(async move { shared.propose(group, &Envelope { request: None, command }).await });
-    }
-
-    /// Ends what a dead life of a node carried; another node speaks for it.
-    fn report_lost_edges(&self) {
-        let edges = self.partition.state.read().edges();
-        for edge in edges.into_iter().filter(|edge| self.shared.is_lost(*edge)) {
-            let heir: Option<Edge> = self.shared.heir();
-            self.propose_aside(Command::EdgeLost { edge, heir });
+    /// Gives orders to the actors of their calls, a call's together and in order.
+    async fn hand_out(&mut self, myself: &ActorRef<Message>, orders: Vec<Order>) {
+        let mut by_call: BTreeMap<(DomainId, CallId), Vec<Order>> = BTreeMap::new();
+        for order in orders {
+            by_call.entry((order.domain.clone(), order.leg.call)).or_default().push(order);
+        }
+        for ((domain, call), mut orders) in by_call {
+            orders.sort_by_key(|order| order.id);
+            self.tell(myself, Address::Call(domain, call), entity::Message::Perform(orders)).await;
         }
     }
 
-    fn stop_all(&mut self) {
-        for actor in std::mem::take(&mut self.actors).into_values() {
-            actor.stop(None);
+    async fn commit(&mut self, myself: &ActorRef<Message>, to: Address, job: Job) {
+        if self.leading.is_none() {
+            job.answer(super::wire::Answer::Refused("not the leader".to_owned()));
+        } else if to == Address::Partition {
+            let (shared, group) = (Arc::clone(&self.shared), self.replica.group);
+            tokio::spawn(async move {
+                let answer = shared.commit(group, job.command.clone()).await;
+                job.answer(answer);
+            });
+        } else {
+            self.tell(myself, to, entity::Message::Commit(job)).await;
         }
-        self.tried.clear();
-        self.handed.clear();
     }
-}
 
-/// Whose deadline it is.
-fn owner(timer: &Timer) -> Key {
-    match &timer.what {
-        TimerKind::Agent { agent } => Key::Agent(timer.domain.clone(), agent.clone()),
-        TimerKind::Queue { queue } => Key::Queue(timer.domain.clone(), queue.clone()),
-        TimerKind::Offer { call, .. } | TimerKind::Wait { call } | TimerKind::Call { call } => Key::Call(*call),
-    }
-}
-
-/// The row a command is about, if it is about one.
-fn subject(command: &Command) -> Option<Key> {
-    match command {
-        Command::Arrive(arrive) => Some(Key::Call(arrive.call)),
-        Command::HangUp { call, .. } | Command::Requeue { call, .. } => Some(Key::Call(*call)),
-        Command::AgentIntent { domain, agent, .. } | Command::Bind { domain, agent, .. } | Command::Unbind { domain, agent, .. } => {
-            Some(Key::Agent(domain.clone(), agent.clone()))
+    async fn wake(&mut self, myself: &ActorRef<Message>, generation: u64) {
+        if self.leading.as_ref().is_some_and(|leading| leading.led && leading.wheel.is_latest(generation)) {
+            self.turn(myself).await;
         }
-        _ => None,
+    }
+
+    /// Hands due timers to their actors and sets the alarm for the next.
+    async fn turn(&mut self, myself: &ActorRef<Message>) {
+        let Some(leading) = &mut self.leading else { return };
+        let (due, sleep) = leading.wheel.turn(&self.replica.state.read(), self.replica.now(), Instant::now());
+        self.set_alarm(myself, sleep);
+        for (address, timers) in due {
+            self.tell(myself, address, entity::Message::Due(timers)).await;
+        }
+    }
+
+    fn set_alarm(&mut self, myself: &ActorRef<Message>, sleep: Duration) {
+        let Some(leading) = &mut self.leading else { return };
+        let generation = leading.wheel.set(sleep, Instant::now());
+        // Rounded up, since the clock of timers has a grain of a millisecond and an early alarm only rings again.
+        myself.send_after(sleep + Duration::from_millis(1), move || Message::Wake(generation));
+    }
+
+    fn sweep(&mut self, myself: &ActorRef<Message>, token: Token) {
+        let Some(leading) = self.leading.as_mut().filter(|leading| leading.token == token) else { return };
+        leading.children.retire_idle(&self.replica);
+        if leading.done_at.elapsed() >= DONE_EVERY {
+            leading.done_at = Instant::now();
+            let done = std::mem::take(&mut leading.done);
+            self.report_done(done);
+        }
+        self.declare_lost(myself);
+        myself.send_after(SWEEP_EVERY, move || Message::Sweep(token));
+    }
+
+    fn done(&mut self, domain: DomainId, id: EffectId) {
+        if let Some(leading) = &mut self.leading {
+            leading.done.entry(domain).or_default().insert(id);
+        }
+    }
+
+    /// Takes farewells out of the outbox that an edge has and no report has completed since.
+    fn report_done(&self, done: BTreeMap<DomainId, BTreeSet<EffectId>>) {
+        let state = self.replica.state.read();
+        for (domain, ids) in done {
+            let standing = state.domains().get(&domain).into_iter().flat_map(|domain| domain.parting());
+            let effects: Vec<_> = standing.map(|order| order.id).filter(|id| ids.contains(id)).collect();
+            for effects in effects.chunks(DONE_BATCH_MAX) {
+                let command = Command::EffectsDone { domain: domain.clone(), effects: effects.to_vec() };
+                let (shared, group) = (Arc::clone(&self.shared), self.replica.group);
+                // What is not committed is dropped by age in the state.
+                tokio::spawn(async move { shared.propose(group, command).await });
+            }
+        }
+    }
+
+    fn drill(&mut self, drill: Drill) -> usize {
+        assert!(drill != Drill::Crash(Kind::Partition), "a drill asked this actor to fall");
+        self.leading.as_mut().map_or(0, |leading| leading.children.drill(drill))
     }
 }

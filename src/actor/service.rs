@@ -1,64 +1,106 @@
-//! What other nodes ask of this one's actors.
+//! The door for other nodes: every question of `wire` is answered here, on the product's own threads.
 
-use std::sync::Arc;
+use std::{
+    io,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use serde_bytes::ByteBuf;
+use tandem_cluster::{BoxFuture, GroupId, NodeId, codec};
 
 use super::{
-    limits::PAGE_MAX,
+    limits::{COMMIT_DEADLINE, PAGE_RECORDS_MAX},
     partition,
-    shared::Shared,
-    wire::{Answer, Ask},
+    shared::{Job, Shared},
+    wire::{Address, Answer, Question},
 };
-use crate::core::{codec, id::NodeId};
+use crate::core::id::{self, Edge, LegId};
 
-pub(super) async fn answer(shared: Arc<Shared>, from: NodeId, body: &[u8]) -> Result<Bytes, String> {
-    let ask: Ask = codec::decode(body).map_err(|error| error.to_string())?;
-    let answer = match ask {
-        Ask::Command { group, envelope } => through(&shared, group, |reply| partition::Message::Command(envelope, reply)).await,
-        Ask::Report { group, report } => through(&shared, group, |reply| partition::Message::Report(report, reply)).await,
-        Ask::Orders(orders) => {
-            let me = shared.me();
-            // An order for an earlier life of this node is void, and said to be done so that nobody repeats it.
-            shared.edge.perform(orders.into_iter().filter(|order| order.edge == me).collect());
-            Answer::Done
-        }
-        Ask::Tunnel(frame) => {
-            shared.edge.tunnelled(from, frame.into());
-            Answer::Done
-        }
-        Ask::OwnerOf(leg) => Answer::Owner(shared.owner_of(leg)),
-        Ask::Archive { group, from } => {
-            let records = shared.partitions.get(&group).map(|partition| partition.archive.lock().read(from, PAGE_MAX));
-            match records {
-                Some(Ok(records)) => Answer::Records(records),
-                Some(Err(error)) => Answer::Retry(error.to_string()),
-                None => Answer::Retry("no replica here".to_owned()),
-            }
-        }
-        Ask::Policy { group, domain, known } => {
-            let policy = shared.partitions.get(&group).and_then(|partition| {
-                let state = partition.state.read();
-                let domain = state.domains().get(&domain).filter(|domain| domain.version() > known)?;
-                Some((domain.version(), Box::new(domain.policy().clone())))
-            });
-            Answer::Policy(policy)
-        }
-    };
-    Ok(codec::encode(&answer).into())
+/// Answers peers while the node's actors are there. The cluster holds it, so it must not hold the cluster.
+#[derive(Default)]
+pub(super) struct Desk(OnceLock<Weak<Shared>>);
+
+impl Desk {
+    pub(super) fn open(&self, shared: &Arc<Shared>) {
+        assert!(self.0.set(Arc::downgrade(shared)).is_ok(), "a node starts its actors once");
+    }
+
+    /// Answers a batch of questions.
+    pub(super) fn answer(&self, from: NodeId, body: &Bytes) -> BoxFuture<Result<Bytes, String>> {
+        let shared = self.0.get().and_then(Weak::upgrade);
+        let questions: Result<Vec<Question>, _> = codec::decode(body);
+        Box::pin(async move {
+            let shared = shared.ok_or("the node is starting or stopping")?;
+            let questions = questions.map_err(|error| error.to_string())?;
+            let here = Arc::clone(&shared);
+            let answers = shared
+                .runtime
+                .spawn(async move { futures::future::join_all(questions.into_iter().map(|question| here.answer(from, question))).await });
+            let answers = answers.await.map_err(|error| error.to_string())?;
+            codec::encode(&answers).map(Bytes::from).map_err(|error| error.to_string())
+        })
+    }
 }
 
-/// Hands something to the partition actor of a group this node leads, and waits for its answer.
-async fn through(shared: &Shared, group: u32, message: impl FnOnce(oneshot::Sender<Answer>) -> partition::Message) -> Answer {
-    if shared.cluster.leads(group).is_none() {
-        return Answer::Retry("not the leader".to_owned());
+impl Shared {
+    /// Answers a question of node `from`, which may be this one.
+    pub(super) async fn answer(&self, from: NodeId, question: Question) -> Answer {
+        match question {
+            Question::Commit { group, to, command } => self.answer_commit(group, to, command).await,
+            Question::Orders(orders) => {
+                self.edge.perform(orders);
+                Answer::Taken
+            }
+            Question::Tunnel(frame) => {
+                self.edge.tunnelled(id::NodeId(from), Bytes::from(frame.into_vec()));
+                Answer::Taken
+            }
+            Question::Missing(legs) => Answer::Missing(self.edge.missing(legs).await),
+            Question::OwnerOf(leg) => Answer::Owner(self.owner_here(leg)),
+            Question::Records { group, from, limit } => match self.records(group, from, (limit as usize).min(PAGE_RECORDS_MAX)).await {
+                Ok((items, _)) => Answer::Records(items.into_iter().map(|(seq, bytes)| (seq, ByteBuf::from(bytes))).collect()),
+                Err(error) => Answer::Refused(error.to_string()),
+            },
+            Question::Archive(group) => Answer::Archive(self.replicas.get(group).map(|replica| replica.archive.lock().status())),
+        }
     }
-    let Some(actor) = shared.actors.lock().get(&group).cloned() else { return Answer::Retry("no replica here".to_owned()) };
-    let (reply, answer) = oneshot::channel();
-    if actor.cast(message(reply)).is_err() {
-        return Answer::Retry("the partition is stopping".to_owned());
+
+    async fn answer_commit(&self, group: GroupId, to: Address, command: ByteBuf) -> Answer {
+        let Some(actor) = self.replicas.get(group).and_then(|replica| replica.leader()) else {
+            return Answer::Refused(format!("node {} does not lead partition {group}", self.cluster.node()));
+        };
+        let (job, told) = Job::new(command.into_vec().into());
+        if actor.cast(partition::Message::Commit(to, job)).is_err() {
+            return Answer::Refused("the partition's actor is being spawned again".to_owned());
+        }
+        match tokio::time::timeout(COMMIT_DEADLINE + Duration::from_secs(1), told).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Answer::Unknown("the actor that held the command fell".to_owned()),
+            Err(_) => Answer::Unknown("no answer in time".to_owned()),
+        }
     }
-    // An actor that ended in the middle drops its promise; what it proposed may be committed.
-    answer.await.unwrap_or_else(|_| Answer::Unknown("the actor ended".to_owned()))
+
+    /// The edge of a leg, live or on its way out, as far as the local replicas know.
+    pub(super) fn owner_here(&self, leg: LegId) -> Option<Edge> {
+        self.replicas.all().iter().find_map(|replica| {
+            let state = replica.state.read();
+            state.domains().values().find_map(|domain| {
+                let call = domain.calls().get(&leg.call).filter(|call| leg.n == 0 || call.legs.contains_key(&leg.n));
+                let parting = || domain.parting().find(|order| order.leg == leg).map(|order| order.edge);
+                call.map(|call| call.edge).or_else(parting)
+            })
+        })
+    }
+
+    /// Records of the local archive.
+    pub(super) async fn records(&self, group: GroupId, from: u64, limit: usize) -> io::Result<(Vec<(u64, Vec<u8>)>, Option<u64>)> {
+        let replica = self.replicas.get(group).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no replica here"))?;
+        let read = self.runtime.spawn_blocking(move || {
+            let plan = replica.archive.lock().plan(from, limit)?;
+            plan.read()
+        });
+        read.await.map_err(io::Error::other)?
+    }
 }

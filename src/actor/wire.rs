@@ -1,55 +1,100 @@
-//! What the actors of two nodes say to each other, and what comes back.
+//! What nodes say to each other's actors: questions and answers, addressed by name and never by process.
+//!
+//! A request carries a batch of questions and is answered by as many answers, in order. `tandem_cluster::codec` puts a
+//! version in front.
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use tandem_cluster::GroupId;
 
+use super::archive::ArchiveStatus;
 use crate::core::{
     Outcome,
-    command::{Envelope, LegReport},
-    effect::{Order, Record},
-    id::{DomainId, Edge, LegId},
-    policy::Policy,
+    command::{Command, TimerKind},
+    effect::Order,
+    id::{AgentId, CallId, DomainId, Edge, LegId, QueueId},
 };
 
 /// The number of this service among node-to-node requests.
 pub const SERVICE: u8 = 1;
 
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Ask {
-    /// To the leader: commit this through the entity it concerns.
-    Command {
-        group: u32,
-        envelope: Box<Envelope>,
-    },
-    /// To the leader: a leg's report.
-    Report {
-        group: u32,
-        report: Box<LegReport>,
-    },
-    /// To an edge.
-    Orders(Vec<Order>),
-    /// To the edge that owns a leg or holds a flow: raw SIP.
-    Tunnel(#[serde(with = "serde_bytes")] Vec<u8>),
-    OwnerOf(LegId),
-    Archive {
-        group: u32,
-        from: u64,
-    },
-    Policy {
-        group: u32,
-        domain: DomainId,
-        known: u64,
-    },
+/// An actor's name within its partition.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum Address {
+    Partition,
+    Call(DomainId, CallId),
+    Agent(DomainId, AgentId),
+    Queue(DomainId, QueueId),
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+impl Address {
+    /// Whose business a command is.
+    pub(super) fn of(command: &Command) -> Self {
+        match command {
+            Command::Arrive(arrive) => Self::Call(arrive.domain.clone(), arrive.call),
+            Command::Leg(report) => Self::Call(report.domain.clone(), report.leg.call),
+            Command::HangUp { domain, call, .. } | Command::Requeue { domain, call, .. } => Self::Call(domain.clone(), *call),
+            Command::AgentIntent { domain, agent, .. } | Command::Bind { domain, agent, .. } | Command::Unbind { domain, agent, .. } => {
+                Self::Agent(domain.clone(), agent.clone())
+            }
+            Command::PublishPolicy { .. }
+            | Command::RemoveDomain { .. }
+            | Command::FireTimers { .. }
+            | Command::Lead { .. }
+            | Command::EdgeLost { .. }
+            | Command::EffectsDone { .. }
+            | Command::RaiseLevel { .. }
+            | Command::Erase { .. } => Self::Partition,
+        }
+    }
+
+    /// Whose deadline a timer is.
+    pub(super) fn of_timer(domain: &DomainId, what: &TimerKind) -> Self {
+        match what {
+            TimerKind::Offer { call, .. } | TimerKind::Wait { call } | TimerKind::Call { call } => Self::Call(domain.clone(), *call),
+            TimerKind::Agent { agent } => Self::Agent(domain.clone(), agent.clone()),
+            TimerKind::Queue { queue } => Self::Queue(domain.clone(), queue.clone()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Question {
+    /// For the leader of the group: let the addressed actor commit this envelope.
+    Commit { group: GroupId, to: Address, command: ByteBuf },
+    /// For an edge: perform these.
+    Orders(Vec<Order>),
+    /// For an edge: SIP bytes (see `sip::tunnel`).
+    Tunnel(ByteBuf),
+    /// For an edge: which of these legs are not there?
+    Missing(Vec<LegId>),
+    /// For a replica: whose is this leg?
+    OwnerOf(LegId),
+    /// For a replica: records of the archive from this sequence on.
+    Records { group: GroupId, from: u64, limit: u32 },
+    /// For a replica: how far its archive is.
+    Archive(GroupId),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Answer {
-    Outcome(Outcome),
-    Done,
-    Owner(Option<Edge>),
-    Records(Vec<Record>),
-    Policy(Option<(u64, Box<Policy>)>),
-    /// Not here, not now; ask again, maybe elsewhere.
-    Retry(String),
-    /// It may have been committed.
+    /// Committed; `Outcome` encoded, as the log's reply has it.
+    Committed(ByteBuf),
+    /// Certainly not committed, and why; ask the leader, or ask again later.
+    Refused(String),
+    /// Perhaps committed.
     Unknown(String),
+    /// Orders or bytes are with the edge.
+    Taken,
+    Missing(Vec<LegId>),
+    Owner(Option<Edge>),
+    Records(Vec<(u64, ByteBuf)>),
+    Archive(Option<ArchiveStatus>),
+}
+
+impl Answer {
+    /// The outcome of a committed command.
+    pub(super) fn outcome(bytes: &[u8]) -> Result<Outcome, String> {
+        tandem_cluster::codec::decode(bytes).map_err(|error| error.to_string())
+    }
 }

@@ -1,0 +1,1 @@
+//! The archive through restarts, cuts, holes and damage.

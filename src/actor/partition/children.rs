@@ -1,0 +1,165 @@
+//! The call, agent and queue actors of a partition that leads: spawned by their first message, retired when idle,
+//! spawned again when they fall.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
+};
+
+use ractor::{Actor, ActorId, ActorRef};
+
+use super::{Drill, Message, Partition};
+use crate::actor::{
+    agent::AgentActor,
+    call::CallActor,
+    census::Kind,
+    entity::{self, Seat, Vitals},
+    limits::{GONE_AFTER, IDLE_AFTER},
+    machine::Replica,
+    queue::QueueActor,
+    wire::Address,
+};
+
+struct Child {
+    actor: ActorRef<entity::Message>,
+    vitals: Arc<Vitals>,
+    sent: u64,
+    last: Instant,
+}
+
+#[derive(Default)]
+pub(super) struct Children {
+    by_address: HashMap<Address, Child>,
+    by_id: HashMap<ActorId, Address>,
+    /// Drill: these stopped while nothing was spawned again.
+    stalled: HashSet<Address>,
+}
+
+const fn kind(address: &Address) -> Kind {
+    match address {
+        Address::Partition => Kind::Partition,
+        Address::Call(..) => Kind::Call,
+        Address::Agent(..) => Kind::Agent,
+        Address::Queue(..) => Kind::Queue,
+    }
+}
+
+impl Children {
+    pub(super) fn kill_all(&mut self) {
+        self.by_id.clear();
+        for (_, child) in self.by_address.drain() {
+            child.actor.kill();
+        }
+    }
+
+    /// Stops actors that have nothing to do, sooner if the call they stand for is over.
+    pub(super) fn retire_idle(&mut self, replica: &Replica) {
+        let now = Instant::now();
+        let state = replica.state.read();
+        let is_over = |address: &Address| match address {
+            Address::Call(domain, call) => !state.domains().get(domain).is_some_and(|domain| domain.calls().contains_key(call)),
+            Address::Partition | Address::Agent(..) | Address::Queue(..) => false,
+        };
+        let by_id = &mut self.by_id;
+        self.by_address.retain(|address, child| {
+            let idle_for = now.duration_since(child.last);
+            // All that was sent is handled, and only the partition sends: nothing can be lost by stopping it.
+            let at_rest = child.vitals.handled.load(Relaxed) == child.sent && !child.vitals.busy.load(Relaxed);
+            let retire = at_rest && (idle_for >= IDLE_AFTER || (idle_for >= GONE_AFTER && is_over(address)));
+            if retire {
+                by_id.remove(&child.actor.get_id());
+                child.actor.stop(None);
+            }
+            !retire
+        });
+    }
+
+    pub(super) fn drill(&mut self, drill: Drill) -> usize {
+        let mut hit = 0;
+        for (address, child) in &self.by_address {
+            match drill {
+                Drill::StopAll => child.actor.kill(),
+                Drill::StopCall(call) if matches!(address, Address::Call(_, own) if *own == call) => child.actor.kill(),
+                Drill::Crash(fallen) if kind(address) == fallen => child.vitals.crash.store(true, Relaxed),
+                Drill::StopCall(_) | Drill::Crash(_) => continue,
+            }
+            hit += 1;
+        }
+        hit
+    }
+}
+
+impl Partition {
+    /// Sends a message to an actor of this partition, which is spawned if need be.
+    pub(super) async fn tell(&mut self, myself: &ActorRef<Message>, address: Address, message: entity::Message) {
+        let Some(leading) = &mut self.leading else { return };
+        let children = &mut leading.children;
+        if children.stalled.contains(&address) {
+            if !self.shared.respawns() {
+                return;
+            }
+            children.stalled.remove(&address);
+        }
+        if !children.by_address.contains_key(&address) && !self.spawn(myself, address.clone()).await {
+            return;
+        }
+        let children = self.leading.as_mut().map(|leading| &mut leading.children);
+        if let Some(child) = children.and_then(|children| children.by_address.get_mut(&address)) {
+            child.sent += 1;
+            child.last = Instant::now();
+            // If it fell just now, the supervisor hears of it next, and the state remembers the rest.
+            child.actor.cast(message).ok();
+        }
+    }
+
+    async fn spawn(&mut self, myself: &ActorRef<Message>, address: Address) -> bool {
+        let vitals = Arc::new(Vitals::default());
+        let seat = Seat {
+            shared: Arc::clone(&self.shared),
+            replica: Arc::clone(&self.replica),
+            address: address.clone(),
+            partition: myself.clone(),
+            vitals: Arc::clone(&vitals),
+        };
+        let me = myself.get_cell();
+        let spawned = match kind(&address) {
+            Kind::Call => Actor::spawn_linked(None, CallActor, seat, me).await,
+            Kind::Agent => Actor::spawn_linked(None, AgentActor, seat, me).await,
+            Kind::Queue => Actor::spawn_linked(None, QueueActor, seat, me).await,
+            Kind::Partition => return false,
+        };
+        match (spawned, &mut self.leading) {
+            (Ok((actor, _)), Some(leading)) => {
+                leading.children.by_id.insert(actor.get_id(), address.clone());
+                leading.children.by_address.insert(address, Child { actor, vitals, sent: 0, last: Instant::now() });
+                true
+            }
+            (Ok((actor, _)), None) => {
+                actor.kill();
+                false
+            }
+            (Err(error), _) => {
+                tracing::error!(group = self.replica.group, ?address, %error, "an actor could not be spawned");
+                false
+            }
+        }
+    }
+
+    /// An actor is gone that was not retired: the next one rehydrates from the state and gets the message that it fell over.
+    pub(super) async fn fell(&mut self, myself: &ActorRef<Message>, id: ActorId) {
+        let Some(children) = self.leading.as_mut().map(|leading| &mut leading.children) else { return };
+        let Some(address) = children.by_id.remove(&id) else { return };
+        let child = children.by_address.remove(&address);
+        tracing::warn!(group = self.replica.group, ?address, "an actor fell");
+        if !self.shared.respawns() {
+            children.stalled.insert(address);
+            return;
+        }
+        self.shared.counters.restarted(kind(&address));
+        match child.and_then(|child| child.vitals.left_behind()).and_then(entity::Message::again) {
+            Some(message) => self.tell(myself, address, message).await,
+            None => drop(self.spawn(myself, address).await),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Telling the state which lives of nodes are over. Who is dead is the cluster's finding; this only passes it on.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use ractor::ActorRef;
+use tandem_cluster::{NodeState, NodeTable, Token};
+
+use super::{Message, Partition};
+use crate::core::{
+    Command,
+    id::{Edge, NodeId},
+};
+
+/// Lives of nodes that are over, oldest of each node first: those the state depends on, and the last one of each node.
+pub(super) fn lost(depends_on: &BTreeSet<Edge>, table: &NodeTable) -> BTreeSet<Edge> {
+    let last = table.values().filter_map(|row| {
+        let over = matches!(row.state, NodeState::Lost | NodeState::Left);
+        let incarnation = if over { Some(row.incarnation) } else { row.incarnation.checked_sub(1).filter(|before| *before > 0) };
+        incarnation.map(|incarnation| Edge { node: NodeId(row.id), incarnation })
+    });
+    let is_over = |edge: &&Edge| match table.get(&edge.node.0) {
+        Some(row) => {
+            row.incarnation > edge.incarnation
+                || (row.incarnation == edge.incarnation && matches!(row.state, NodeState::Lost | NodeState::Left))
+        }
+        None => true,
+    };
+    depends_on.iter().filter(is_over).copied().chain(last).collect()
+}
+
+/// A live edge that can speak for a dead one: `me` unless this node is a witness, which has no SIP edge.
+pub(super) fn heir(me: Edge, table: &NodeTable) -> Option<Edge> {
+    let able = |edge: &Edge| {
+        table.get(&edge.node.0).is_some_and(|row| {
+            row.incarnation == edge.incarnation && !row.witness && matches!(row.state, NodeState::Up | NodeState::Draining)
+        })
+    };
+    let others = table.values().map(|row| Edge { node: NodeId(row.id), incarnation: row.incarnation });
+    std::iter::once(me).chain(others).find(able)
+}
+
+impl Partition {
+    /// Proposes the loss of every life of a node that is over and not declared yet.
+    pub(super) fn declare_lost(&mut self, myself: &ActorRef<Message>) {
+        let Some(leading) = self.leading.as_mut().filter(|leading| leading.led) else { return };
+        let table = Arc::clone(&self.shared.cluster.nodes().borrow());
+        let me = self.shared.me();
+        // A node that does not see itself has not read the table yet.
+        if !table.contains_key(&me.node.0) {
+            return;
+        }
+        let depends_on = self.replica.state.read().edges();
+        let lost: Vec<_> = lost(&depends_on, &table).into_iter().filter(|edge| *edge != me && !leading.declared.contains(edge)).collect();
+        if lost.is_empty() {
+            return;
+        }
+        leading.declared.extend(lost.iter().copied());
+        let heir = heir(me, &table);
+        let (shared, group, back, token) = (Arc::clone(&self.shared), self.replica.group, myself.clone(), leading.token);
+        tokio::spawn(async move {
+            // In order: once a later life is known to be over, an earlier one is not declared any more.
+            for (n, edge) in lost.iter().enumerate() {
+                if !shared.propose(group, Command::EdgeLost { edge: *edge, heir }).await {
+                    back.cast(Message::Declared(token, lost[n..].to_vec(), false)).ok();
+                    return;
+                }
+            }
+            back.cast(Message::Declared(token, lost, true)).ok();
+        });
+    }
+
+    /// What could not be committed is tried again at the next sweep.
+    pub(super) fn declared(&mut self, token: Token, edges: &[Edge], committed: bool) {
+        if let Some(leading) = self.leading.as_mut().filter(|leading| leading.token == token)
+            && !committed
+        {
+            for edge in edges {
+                leading.declared.remove(edge);
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Which lives of nodes are over, and who speaks for them.

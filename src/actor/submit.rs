@@ -1,0 +1,94 @@
+//! Bringing a command to the leader of its partition, from any node, until it is committed or time is up.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use serde_bytes::ByteBuf;
+use tandem_cluster::GroupId;
+
+use super::{
+    Error, lane,
+    limits::RETRY_PAUSE,
+    machine::encode,
+    shared::Shared,
+    wire::{Address, Answer, Question},
+};
+use crate::core::{Outcome, command::Envelope, id::DomainId};
+
+/// A command ready to travel.
+#[derive(Clone)]
+pub(super) struct Parcel {
+    pub(super) domain: DomainId,
+    to: Address,
+    command: Bytes,
+    /// The same command twice is the same as once: its fate need not be known to send it again.
+    idempotent: bool,
+}
+
+impl Parcel {
+    pub(super) fn new(domain: &DomainId, envelope: &Envelope, idempotent: bool) -> Self {
+        let idempotent = idempotent || envelope.request.is_some();
+        Self { domain: domain.clone(), to: Address::of(&envelope.command), command: encode(envelope), idempotent }
+    }
+}
+
+/// What came of one attempt.
+enum Attempt {
+    Done(Outcome),
+    NotDone(String),
+    Perhaps(String),
+}
+
+impl Shared {
+    /// Commits a command at the leader of its partition.
+    pub(super) async fn submit(self: &Arc<Self>, parcel: &Parcel, within: Duration) -> Result<Outcome, Error> {
+        let deadline = Instant::now() + within;
+        loop {
+            let Some(group) = self.cluster.group_of(parcel.domain.as_str()) else { return Err(Error::NoDomain(parcel.domain.clone())) };
+            let left = deadline.saturating_duration_since(Instant::now());
+            let error = match tokio::time::timeout(left, self.attempt(group, parcel)).await {
+                Ok(Attempt::Done(outcome)) => return Ok(outcome),
+                Ok(Attempt::NotDone(why)) => Error::Unavailable(why),
+                Ok(Attempt::Perhaps(why)) => Error::Indefinite(why),
+                Err(_) => Error::Indefinite("no answer in time".to_owned()),
+            };
+            // Nothing can be committed without a majority in reach: waiting would only hide it.
+            let hopeless = matches!(error, Error::Unavailable(_)) && !self.cluster.lease_valid();
+            let settled = matches!(error, Error::Indefinite(_)) && !parcel.idempotent;
+            if hopeless || settled || Instant::now() + RETRY_PAUSE >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn attempt(self: &Arc<Self>, group: GroupId, parcel: &Parcel) -> Attempt {
+        let Some(leader) = self.cluster.leader(group) else {
+            let why = if self.cluster.lease_valid() { "is being elected" } else { "cannot be elected: most nodes are out of reach" };
+            return Attempt::NotDone(format!("the leader of partition {group} {why}"));
+        };
+        let command = ByteBuf::from(parcel.command.to_vec());
+        let question = Question::Commit { group, to: parcel.to.clone(), command };
+        let answer = if leader == self.cluster.node() {
+            self.answer(leader, question).await
+        } else {
+            match self.lanes.ask(leader, lane::Kind::Commands, question).await {
+                Ok(answer) => answer,
+                Err(error @ lane::Error::Full(_)) => return Attempt::NotDone(error.to_string()),
+                Err(lane::Error::Lost(why)) => return Attempt::Perhaps(why),
+            }
+        };
+        match answer {
+            Answer::Committed(reply) => match Answer::outcome(&reply) {
+                Ok(outcome) => Attempt::Done(outcome),
+                Err(why) => Attempt::Perhaps(why),
+            },
+            Answer::Refused(why) => Attempt::NotDone(why),
+            Answer::Unknown(why) => Attempt::Perhaps(why),
+            _ => Attempt::Perhaps("an answer to another question".to_owned()),
+        }
+    }
+}
