@@ -348,25 +348,41 @@ impl Cluster {
         self.meta(MetaCommand::Put { key: key.to_owned(), value }, deadline).await.map(|_| ())
     }
 
+    /// Commits a meta command; one that was refused is certainly not done.
     async fn meta(&self, command: MetaCommand, deadline: Duration) -> Result<GroupId, ProposeError> {
         let node = Arc::clone(&self.node);
-        self.there(async move { node.propose_meta(&command, deadline).await }).await
+        self.there(async move { node.propose_meta(&command, deadline).await }).await?.map_err(ProposeError::Definite)
     }
 
-    /// Admits a new node. This release has a fixed set of voters and says so.
+    /// Admits a new node: it is dialled, follows every group, and votes once it is level, up to five voters in all. An id
+    /// that was a member before is refused. Idempotent.
     ///
     /// # Errors
-    /// Always: membership changes are not supported yet.
-    pub async fn join(&self, peer: PeerSpec, _deadline: Duration) -> Result<(), ProposeError> {
-        Err(ProposeError::Definite(format!("node {} cannot join: this release has a fixed set of nodes", peer.id)))
+    /// As for [`Cluster::propose`].
+    pub async fn join(&self, peer: PeerSpec, deadline: Duration) -> Result<(), ProposeError> {
+        self.meta(MetaCommand::Join { peer }, deadline).await.map(|_| ())
     }
 
-    /// Moves every replica off a node and forgets it. This release has a fixed set of voters and says so.
+    /// Decides that a node leaves: its leaderships and votes are moved off, then it is forgotten and vanishes from
+    /// [`Cluster::nodes`]; its id is never used again. Returns once that is decided, not when it is done. Idempotent.
     ///
     /// # Errors
-    /// Always: membership changes are not supported yet.
-    pub async fn leave(&self, node: NodeId, _deadline: Duration) -> Result<(), ProposeError> {
-        Err(ProposeError::Definite(format!("node {node} cannot leave: this release has a fixed set of nodes")))
+    /// As for [`Cluster::propose`]; the last data node cannot leave.
+    pub async fn leave(&self, node: NodeId, deadline: Duration) -> Result<(), ProposeError> {
+        self.meta(MetaCommand::Leave { node }, deadline).await.map(|_| ())
+    }
+
+    /// The level of behaviour the whole cluster has agreed on; the product gates changes of what `apply` does by it.
+    pub fn feature_level(&self) -> u32 {
+        self.node.meta().feature_level
+    }
+
+    /// Raises the cluster's feature level for good. A node whose binary is too old to apply it stops.
+    ///
+    /// # Errors
+    /// As for [`Cluster::propose`]; refused while a member's binary does not support the level.
+    pub async fn raise_feature_level(&self, level: u32, deadline: Duration) -> Result<(), ProposeError> {
+        self.meta(MetaCommand::Raise { level }, deadline).await.map(|_| ())
     }
 
     /// Transfers every leadership, tells the peers *drained and fenced*, closes. After it returns the process may exit.

@@ -6,6 +6,7 @@
 
 mod api;
 pub mod codec;
+mod electorate;
 pub mod limits;
 mod liveness;
 pub mod log;
@@ -13,6 +14,7 @@ mod machine;
 mod meta;
 mod node;
 pub mod pki;
+mod placement;
 mod raft;
 mod transport;
 

@@ -81,5 +81,26 @@ pub const SUCCESSION_TRIES: usize = 1_200;
 pub const RUNTIME_THREADS: usize = 2;
 /// How long a start waits for another process, or an earlier node of this one, to let go of the data directory.
 pub const LOCK_WITHIN: Duration = Duration::from_secs(3);
-/// How long a node with an empty disk asks the peers whether it has lived before.
-pub const WIPED_WITHIN: Duration = Duration::from_millis(800);
+/// How long a new node asks the peers of the first start what they know of it and of the cluster.
+pub const ASK_WITHIN: Duration = Duration::from_millis(800);
+
+/// Voters of a group; further nodes follow as learners.
+pub const VOTERS_MAX: usize = 5;
+/// Nodes of a cluster; pings go from all to all.
+pub const NODES_MAX: usize = 32;
+/// Pause between two looks at where voters and leaderships are.
+pub const PLACEMENT_ROUND: Duration = Duration::from_millis(100);
+/// How long a leadership rests before it is moved for the sake of an even spread.
+pub const PLACEMENT_SETTLE: Duration = Duration::from_secs(10);
+/// Groups one node must lead more than another before a leadership moves.
+pub const LEADERS_IMBALANCE_MIN: usize = 2;
+/// Entries a replica may lag behind and still be given a vote or a leadership.
+pub const LEVEL_ENTRIES: u64 = 64;
+/// Patience of one step of a membership change.
+pub const MEMBERSHIP_WITHIN: Duration = Duration::from_secs(5);
+/// Routing domains of a cluster.
+pub const DOMAINS_MAX: usize = 100_000;
+/// Rows of the product's shared table.
+pub const DIRECTORY_ROWS_MAX: usize = 10_000;
+/// Pause of a node that waits to be admitted to the cluster.
+pub const ADMISSION_PAUSE: Duration = Duration::from_millis(200);

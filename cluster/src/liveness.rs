@@ -13,7 +13,7 @@ use std::{
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{Incarnation, NodeId};
+use crate::{Incarnation, NodeId, electorate::Electorate};
 
 /// Time since boot, suspend included: a node that slept must notice.
 fn now() -> Duration {
@@ -75,11 +75,11 @@ impl Liveness {
         self.rows.lock().refused_by.insert(by);
     }
 
-    /// True if the peers that could still support this life, `reachable` ones that did not refuse, are too few of `nodes`.
-    pub(crate) fn must_begin_anew(&self, nodes: &BTreeSet<NodeId>, reachable: impl Fn(NodeId) -> bool) -> bool {
+    /// True if the peers that could still support this life, `reachable` ones that did not refuse, are no majority.
+    pub(crate) fn must_begin_anew(&self, electorate: &Electorate, reachable: impl Fn(NodeId) -> bool) -> bool {
         let rows = self.rows.lock();
-        let could = |node: &NodeId| *node == self.me || (reachable(*node) && !rows.refused_by.contains(node));
-        !rows.refused_by.is_empty() && nodes.iter().filter(|node| could(node)).count() * 2 <= nodes.len()
+        let could = |node: NodeId| node == self.me || (reachable(node) && !rows.refused_by.contains(&node));
+        !rows.refused_by.is_empty() && !electorate.majority(could)
     }
 
     /// Starts a new life of this node without any support.
@@ -102,13 +102,13 @@ impl Liveness {
         true
     }
 
-    /// True while this node may act for what it owns, among `nodes`.
-    pub(crate) fn lease_valid(&self, nodes: &BTreeSet<NodeId>) -> bool {
+    /// True while this node may act for what it owns.
+    pub(crate) fn lease_valid(&self, electorate: &Electorate) -> bool {
         let rows = self.rows.lock();
         let now = now();
-        let fresh =
-            |node: &NodeId| *node == self.me || rows.supported_since.get(node).is_some_and(|since| now.saturating_sub(*since) < self.lease);
-        nodes.iter().filter(|node| fresh(node)).count() * 2 > nodes.len()
+        electorate.majority(|node| {
+            node == self.me || rows.supported_since.get(&node).is_some_and(|since| now.saturating_sub(*since) < self.lease)
+        })
     }
 
     /// Withdraws support of a life that was not answered for a lease. True if it is withdrawn now.
@@ -141,7 +141,9 @@ impl Liveness {
 mod tests {
     use super::*;
 
-    const NODES: [NodeId; 3] = [1, 2, 3];
+    fn three() -> Electorate {
+        Electorate { version: (0, 0), sets: vec![BTreeSet::from([1, 2, 3])] }
+    }
 
     fn expired() -> Liveness {
         Liveness::new(1, 0)
@@ -149,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_lease_needs_a_majority_and_a_fresh_answer() {
-        let nodes = BTreeSet::from(NODES);
+        let nodes = three();
         let liveness = Liveness::new(1, 60_000);
         assert!(!liveness.lease_valid(&nodes));
         liveness.supported(2, Liveness::sent());
@@ -182,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_node_begins_anew_when_too_few_could_support_its_life() {
-        let nodes = BTreeSet::from(NODES);
+        let nodes = three();
         let liveness = Liveness::new(1, 60_000);
         assert!(!liveness.must_begin_anew(&nodes, |_| false), "nobody refused: a quorum is merely out of reach");
         liveness.refused(2);

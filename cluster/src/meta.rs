@@ -1,18 +1,24 @@
 //! Group 0: which nodes there are and which partition a domain lives in. Small, cached by every node, never on a call's path.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::{Entry, GroupId, Incarnation, Machine, NodeId, Token, codec};
+use crate::{
+    Entry, GroupId, Incarnation, Machine, NodeId, PeerSpec, Token, codec,
+    limits::{DIRECTORY_ROWS_MAX, DOMAINS_MAX, NODES_MAX},
+    placement::Member,
+};
 
 /// The group the cluster keeps its own state in.
 pub(crate) const META: GroupId = 0;
-
-/// The reply to a command that was refused; no group has this number.
-pub(crate) const REFUSED: GroupId = GroupId::MAX;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeRow {
@@ -26,9 +32,18 @@ pub(crate) struct NodeRow {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MetaState {
+    /// Every node that was admitted, whether it ever started or not. Empty until the founders are written down.
+    pub(crate) members: BTreeMap<NodeId, Member>,
+    /// The nodes of the first start: the only ones that may found a group.
+    pub(crate) founders: BTreeSet<NodeId>,
+    /// Ids that were members once; none is given out again.
+    pub(crate) departed: BTreeSet<NodeId>,
+    /// What nodes said of themselves when they last started.
     pub(crate) nodes: BTreeMap<NodeId, NodeRow>,
     /// Lives that may no longer act, the latest of each node: so that a supporter that restarts does not renew them.
     pub(crate) fenced: BTreeMap<NodeId, Incarnation>,
+    /// The level of behaviour all replicas have agreed on.
+    pub(crate) feature_level: u32,
     pub(crate) domains: BTreeMap<String, GroupId>,
     /// The product's own small shared table.
     pub(crate) directory: BTreeMap<String, Vec<u8>>,
@@ -36,7 +51,22 @@ pub(crate) struct MetaState {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum MetaCommand {
-    /// A node started; an older life of it than the known one changes nothing.
+    /// Writes the founders down; ignored when there are members.
+    Found {
+        peers: Vec<PeerSpec>,
+    },
+    Join {
+        peer: PeerSpec,
+    },
+    /// Marks a node as leaving: its votes are moved off first.
+    Leave {
+        node: NodeId,
+    },
+    /// Forgets a leaving node that is in no group any more.
+    Remove {
+        node: NodeId,
+    },
+    /// A node started; an older life of it than the known one is refused.
     Register {
         node: NodeId,
         row: NodeRow,
@@ -55,6 +85,10 @@ pub(crate) enum MetaCommand {
         node: NodeId,
         draining: bool,
     },
+    /// Lets all replicas behave as of this level; refused while a member cannot.
+    Raise {
+        level: u32,
+    },
     /// Sets or, without a value, removes a row of the product's table.
     Put {
         key: String,
@@ -62,49 +96,130 @@ pub(crate) enum MetaCommand {
     },
 }
 
+/// The answer to a node that registers before somebody let it join: it may try again.
+pub(crate) const NOT_ADMITTED: &str = "this node has not been admitted yet";
+
+/// What a command answers: a group where one was asked for, 0 otherwise, or why it changed nothing.
+pub(crate) type Answer = Result<GroupId, String>;
+
 impl MetaState {
-    fn apply(&mut self, command: MetaCommand) -> GroupId {
+    fn apply(&mut self, command: MetaCommand) -> Answer {
         match command {
-            MetaCommand::Register { node, row } => {
-                let known = self.nodes.get(&node).map_or(0, |known| known.incarnation);
-                if row.incarnation < known {
-                    return REFUSED;
+            MetaCommand::Found { peers } => {
+                if self.members.is_empty() {
+                    self.members = peers.iter().map(|peer| (peer.id, member(peer))).collect();
+                    self.founders = self.members.keys().copied().collect();
                 }
-                if row.incarnation > known {
-                    self.nodes.insert(node, row);
-                }
-                0
             }
+            MetaCommand::Join { peer } => self.join(&peer)?,
+            MetaCommand::Leave { node } => self.leave(node)?,
+            MetaCommand::Remove { node } => self.remove(node),
+            MetaCommand::Register { node, row } => self.register(node, row)?,
             MetaCommand::Fence { node, incarnation } => {
                 let fenced = self.fenced.entry(node).or_default();
                 *fenced = incarnation.max(*fenced);
-                0
             }
-            MetaCommand::Assign { domain, groups } => {
-                if let Some(group) = self.domains.get(&domain) {
-                    return *group;
-                }
-                let load = |group: &GroupId| self.domains.values().filter(|assigned| *assigned == group).count();
-                let group = (1..=groups).min_by_key(|group| (load(group), *group)).unwrap_or(1);
-                self.domains.insert(domain, group);
-                group
-            }
+            MetaCommand::Assign { domain, groups } => return self.assign(domain, groups),
             MetaCommand::Drain { node, draining } => {
-                if let Some(row) = self.nodes.get_mut(&node) {
-                    row.draining = draining;
-                }
-                0
+                let row = self.nodes.get_mut(&node).ok_or_else(|| format!("node {node} is not registered"))?;
+                row.draining = draining;
             }
+            MetaCommand::Raise { level } => self.raise(level)?,
             MetaCommand::Put { key, value: Some(value) } => {
+                if self.directory.len() >= DIRECTORY_ROWS_MAX && !self.directory.contains_key(&key) {
+                    return Err(format!("the shared table is full ({DIRECTORY_ROWS_MAX} rows)"));
+                }
                 self.directory.insert(key, value);
-                0
             }
             MetaCommand::Put { key, value: None } => {
                 self.directory.remove(&key);
-                0
             }
         }
+        Ok(0)
     }
+
+    fn join(&mut self, peer: &PeerSpec) -> Result<(), String> {
+        if self.departed.contains(&peer.id) {
+            return Err(format!("node id {} was used before; join under a new id", peer.id));
+        }
+        match self.members.get(&peer.id) {
+            Some(known) if known.addr == peer.addr && known.witness == peer.witness => return Ok(()),
+            Some(_) => return Err(format!("node id {} is taken", peer.id)),
+            None if self.members.len() >= NODES_MAX => return Err(format!("a cluster has at most {NODES_MAX} nodes")),
+            None => {}
+        }
+        self.members.insert(peer.id, member(peer));
+        Ok(())
+    }
+
+    fn leave(&mut self, node: NodeId) -> Result<(), String> {
+        let stays = |(id, member): (&NodeId, &Member)| *id != node && !member.witness && !member.leaving;
+        let others = self.members.iter().filter(|(id, member)| stays((id, member))).count();
+        let leaving = self.members.get_mut(&node).ok_or_else(|| format!("node {node} is not a member"))?;
+        if others == 0 {
+            return Err(format!("node {node} is the last data node and cannot leave"));
+        }
+        leaving.leaving = true;
+        Ok(())
+    }
+
+    fn remove(&mut self, node: NodeId) {
+        if self.members.get(&node).is_some_and(|member| member.leaving) {
+            self.members.remove(&node);
+            self.nodes.remove(&node);
+            self.departed.insert(node);
+        }
+    }
+
+    fn register(&mut self, node: NodeId, row: NodeRow) -> Result<(), String> {
+        if self.departed.contains(&node) {
+            return Err(format!("node {node} has left this cluster"));
+        }
+        if !self.members.is_empty() && !self.members.contains_key(&node) {
+            return Err(NOT_ADMITTED.to_owned());
+        }
+        let known = self.nodes.get(&node).map_or(0, |known| known.incarnation);
+        if row.incarnation < known {
+            return Err(format!("node {node} has lived before: incarnation {known} is known and it says {}", row.incarnation));
+        }
+        if let Some(member) = self.members.get_mut(&node) {
+            member.addr = row.addr;
+        }
+        // Said twice, it must not undo what happened in between.
+        if row.incarnation > known {
+            self.nodes.insert(node, row);
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, domain: String, groups: u32) -> Answer {
+        if let Some(group) = self.domains.get(&domain) {
+            return Ok(*group);
+        }
+        if self.domains.len() >= DOMAINS_MAX {
+            return Err(format!("a cluster has at most {DOMAINS_MAX} domains"));
+        }
+        let mut load: BTreeMap<GroupId, usize> = (1..=groups).map(|group| (group, 0)).collect();
+        for group in self.domains.values() {
+            *load.entry(*group).or_default() += 1;
+        }
+        let group = load.iter().min_by_key(|(group, domains)| (**domains, **group)).map_or(1, |(group, _)| *group);
+        self.domains.insert(domain, group);
+        Ok(group)
+    }
+
+    fn raise(&mut self, level: u32) -> Result<(), String> {
+        let behind = |id: &&NodeId| self.nodes.get(id).is_none_or(|row| row.feature_level < level);
+        if let Some(id) = self.members.keys().find(behind) {
+            return Err(format!("node {id} does not support feature level {level}"));
+        }
+        self.feature_level = level.max(self.feature_level);
+        Ok(())
+    }
+}
+
+fn member(peer: &PeerSpec) -> Member {
+    Member { addr: peer.addr, witness: peer.witness, leaving: false }
 }
 
 /// The meta group's machine; publishes every state it reaches.
@@ -128,7 +243,7 @@ impl Machine for MetaMachine {
         let replies = entry.commands.iter().map(|command| {
             // Commands are made by this crate alone; one that does not read is from a newer level and must stop us.
             let command = codec::decode(command).expect("a meta command this binary cannot read: it is too old for its cluster");
-            Bytes::copy_from_slice(&self.state.apply(command).to_le_bytes())
+            Bytes::from(codec::encode(&self.state.apply(command)).expect("an answer is a number or a short sentence"))
         });
         let replies = replies.collect();
         self.publish();
@@ -147,3 +262,6 @@ impl Machine for MetaMachine {
 
     fn role(&mut self, _leading: Option<Token>) {}
 }
+
+#[cfg(test)]
+mod tests;

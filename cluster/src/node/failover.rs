@@ -5,7 +5,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -17,9 +17,10 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{DEATH, Node, OPINION, PING, WITHDRAWN, next_incarnation};
+use super::{DEATH, LEFT, Node, OPINION, PING, WITHDRAWN, claim::next_incarnation, table::follow_meta};
 use crate::{
     GroupId, Incarnation, NodeId, Options, PeerSpec, RequestError, codec,
+    electorate::Electorate,
     limits::{CONFIRM_TIMEOUT, SUCCESSION_PAUSE, SUCCESSION_TRIES},
     liveness::Liveness,
     meta::MetaCommand,
@@ -37,6 +38,7 @@ type Logs = BTreeMap<GroupId, (u64, u64)>;
 struct Opinion {
     withdrawn: bool,
     logs: Logs,
+    electorate: Electorate,
 }
 
 /// Starts the pings, the table and the reaction to lost peers.
@@ -49,26 +51,39 @@ pub(super) fn watch(node: &Arc<Node>) {
 async fn ping(node: Arc<Node>) {
     let mut ticks = interval(Duration::from_millis((node.options.timing.lease_ms / 4).max(10)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    while !node.stopping() {
         ticks.tick().await;
-        for peer in node.voters().into_iter().filter(|peer| *peer != node.options.node) {
-            let node = Arc::clone(&node);
-            tokio::spawn(async move {
-                let sent = Liveness::sent();
-                let lease = Duration::from_millis(node.options.timing.lease_ms);
-                let life = node.incarnation();
-                match node.transport.request(peer, PING, 0, &life.to_le_bytes(), lease).await {
-                    _ if life != node.incarnation() => {}
-                    Ok(_) => node.liveness.supported(peer, sent),
-                    Err(RequestError::Refused(why)) if why == WITHDRAWN => node.liveness.refused(peer),
-                    Err(_) => {}
-                }
-            });
+        let mut peers = node.electorate().nodes();
+        peers.extend(node.members());
+        for peer in peers.into_iter().filter(|peer| *peer != node.options.node) {
+            tokio::spawn(ping_one(Arc::clone(&node), peer));
         }
-        if node.liveness.must_begin_anew(&node.voters(), |peer| node.transport.connected(peer).is_some()) {
+        if node.liveness.must_begin_anew(&node.electorate(), |peer| node.transport.connected(peer).is_some()) {
             begin_anew(&node);
         }
         node.publish_table();
+    }
+}
+
+async fn ping_one(node: Arc<Node>, peer: NodeId) {
+    let life = node.incarnation();
+    let Ok(body) = codec::encode(&(life, node.options.advertise)) else { return };
+    let sent = Liveness::sent();
+    let answer = node.transport.request(peer, PING, 0, &body, Duration::from_millis(node.options.timing.lease_ms)).await;
+    if life != node.incarnation() {
+        return;
+    }
+    match answer {
+        Ok(answer) => {
+            // The electorate first: support counts only among those whose word counts by now.
+            if let Ok(electorate) = codec::decode(&answer) {
+                node.hear(peer, electorate);
+                node.liveness.supported(peer, sent);
+            }
+        }
+        Err(RequestError::Refused(why)) if why == WITHDRAWN => node.liveness.refused(peer),
+        Err(RequestError::Refused(why)) if why == LEFT && !node.stopping() => node.cease("it was removed from the cluster").await,
+        Err(_) => {}
     }
 }
 
@@ -85,24 +100,6 @@ fn begin_anew(node: &Arc<Node>) {
             tokio::spawn(Arc::clone(node).register());
         }
         Err(error) => tracing::error!(%error, "a new life of the node cannot be made durable"),
-    }
-}
-
-/// A newer life of a node proves that the one before is over.
-async fn follow_meta(node: Arc<Node>) {
-    let mut meta = node.meta_changes();
-    let mut known: BTreeMap<NodeId, Incarnation> = BTreeMap::new();
-    loop {
-        let seen: Vec<_> = meta.borrow_and_update().nodes.iter().map(|(id, row)| (*id, row.incarnation)).collect();
-        for (id, incarnation) in seen {
-            if let Some(old) = known.insert(id, incarnation).filter(|old| *old < incarnation) {
-                node.liveness.lose(id, old);
-            }
-        }
-        node.publish_table();
-        if meta.changed().await.is_err() {
-            return;
-        }
     }
 }
 
@@ -127,7 +124,7 @@ async fn react(node: Arc<Node>) {
 async fn confirm(node: Arc<Node>, peer: NodeId, incarnation: Incarnation) {
     while node.transport.connected(peer).is_none() && !node.liveness.is_lost(peer, incarnation) {
         let (withdrawn, logs) = poll(&node, peer, incarnation).await;
-        if withdrawn * 2 > node.voters().len() {
+        if node.electorate().majority(|by| withdrawn.contains(&by)) {
             tracing::warn!(node = peer, incarnation, "a majority gave this node up");
             lost(&node, peer, incarnation, &logs);
             return;
@@ -136,19 +133,25 @@ async fn confirm(node: Arc<Node>, peer: NodeId, incarnation: Incarnation) {
     }
 }
 
-/// Opinions of all reachable nodes, this one's included: how many gave the node up, and everybody's logs.
-async fn poll(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation) -> (usize, BTreeMap<NodeId, Logs>) {
-    let mut withdrawn = usize::from(node.liveness.withdraw(peer, incarnation));
+/// Opinions of all reachable nodes, this one's included: who gave the node up, and everybody's logs.
+async fn poll(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation) -> (BTreeSet<NodeId>, BTreeMap<NodeId, Logs>) {
+    let mut withdrawn = BTreeSet::new();
+    if node.liveness.withdraw(peer, incarnation) {
+        withdrawn.insert(node.options.node);
+    }
     let mut logs = BTreeMap::from([(node.options.node, node.logs())]);
     let Ok(question) = codec::encode(&(peer, incarnation)) else { return (withdrawn, logs) };
-    let others: Vec<_> = node.voters().into_iter().filter(|other| *other != peer && *other != node.options.node).collect();
+    let others: Vec<_> = node.members().into_iter().filter(|other| *other != peer && *other != node.options.node).collect();
     let asked = others.into_iter().map(|other| {
         let (node, question) = (Arc::clone(node), question.clone());
         async move { (other, node.transport.request(other, OPINION, 0, &question, CONFIRM_TIMEOUT).await) }
     });
     for (other, answer) in futures::future::join_all(asked).await {
         if let Some(opinion) = answer.ok().and_then(|answer| codec::decode::<Opinion>(&answer).ok()) {
-            withdrawn += usize::from(opinion.withdrawn);
+            if opinion.withdrawn {
+                withdrawn.insert(other);
+            }
+            node.hear(other, opinion.electorate);
             logs.insert(other, opinion.logs);
         }
     }
@@ -184,11 +187,18 @@ fn lost(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation, logs: &BTreeMa
     if node.transport.connected(peer).is_some_and(|life| life > incarnation) {
         return;
     }
+    let meta = node.meta();
+    let witness = |heir: &NodeId| meta.members.get(heir).is_some_and(|member| member.witness);
     for group in node.all_groups().into_iter().filter(|group| group.leader() == Some(peer)) {
         let length = |candidate: &NodeId| logs[candidate].get(&group.id).copied().unwrap_or_default();
-        let mut heirs: Vec<_> = logs.keys().copied().collect();
-        // The longest log first; among equals spread by group, the same on every survivor.
-        heirs.sort_by_key(|heir| (Reverse(length(heir)), (heir + u64::from(group.id)) % 2, *heir));
+        let voters = group.voters();
+        let mut heirs: Vec<_> = logs.keys().copied().filter(|heir| voters.contains(heir)).collect();
+        // The longest log first; among equals data nodes, spread by group, the same on every survivor.
+        let place = |heir: &NodeId| (Reverse(length(heir)), witness(heir), (heir + u64::from(group.id)) % 2, *heir);
+        heirs.sort_by_key(place);
+        if heirs.is_empty() {
+            continue;
+        }
         tokio::spawn(async move {
             for attempt in 0..SUCCESSION_TRIES {
                 if group.leader().is_some_and(|leader| leader != peer) {
@@ -210,7 +220,9 @@ impl Node {
     pub(super) fn opinion(&self, body: &[u8]) -> Result<Bytes, String> {
         let (peer, incarnation): (NodeId, Incarnation) = codec::decode(body).map_err(|error| error.to_string())?;
         let withdrawn = self.transport.connected(peer).is_none() && self.liveness.withdraw(peer, incarnation);
-        codec::encode(&Opinion { withdrawn, logs: self.logs() }).map(Bytes::from).map_err(|error| error.to_string())
+        codec::encode(&Opinion { withdrawn, logs: self.logs(), electorate: self.electorate() })
+            .map(Bytes::from)
+            .map_err(|error| error.to_string())
     }
 }
 

@@ -1,7 +1,8 @@
 //! One group on this node: its replica, its proposer, and whether it leads.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,12 +12,13 @@ use std::{
 
 use bytes::Bytes;
 use openraft::{
-    BasicNode, Config, ReadPolicy, SnapshotPolicy,
+    BasicNode, ChangeMembers, Config, ReadPolicy, SnapshotPolicy,
     async_runtime::watch::WatchReceiver,
     metrics::{RaftDataMetrics, RaftMetrics},
     raft::TransferLeaderRequest,
 };
 use openraft_multi::GroupNetworkFactory;
+use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 
 use super::{
@@ -25,6 +27,7 @@ use super::{
     proposer::Proposer,
     type_config::TypeConfig,
 };
+use crate::electorate::Electorate;
 use crate::{Committed, GroupId, GroupStatus, NodeId, ProposeError, RoleChange, Timing, Token, log::storage::GroupLog};
 
 /// Pause before a new leader that cannot yet confirm itself tries again.
@@ -38,6 +41,7 @@ pub(crate) struct Group {
     applied: Applied,
     proposer: Proposer,
     leading: watch::Sender<Option<Token>>,
+    led_since: Arc<Mutex<Instant>>,
     /// When this replica last heard of a leader, for the grace of a new one.
     heard_ms: Arc<AtomicU64>,
     started: Instant,
@@ -72,7 +76,8 @@ impl Group {
         let raft = Raft::new(setting.node, config(setting)?, factory, log, applied.clone()).await.map_err(|error| error.to_string())?;
         let leading = watch::Sender::new(None);
         let proposer = Proposer::start(id, raft.clone(), applied.clone(), leading.subscribe());
-        let group = Self { id, raft, applied, proposer, leading, heard_ms: Arc::default(), started: Instant::now() };
+        let (started, led_since) = (Instant::now(), Arc::new(Mutex::new(Instant::now())));
+        let group = Self { id, raft, applied, proposer, leading, led_since, heard_ms: Arc::default(), started };
         tokio::spawn(follow_roles(group.clone(), setting.node, setting.roles.clone()));
         Ok(group)
     }
@@ -114,10 +119,11 @@ impl Group {
             .map_err(|error| ProposeError::Definite(error.to_string()))
     }
 
+    pub(crate) async fn initialized(&self) -> Result<bool, String> {
+        self.raft.is_initialized().await.map_err(|error| error.to_string())
+    }
+
     pub(crate) async fn initialize(&self, members: BTreeMap<NodeId, BasicNode>) -> Result<(), String> {
-        if self.raft.is_initialized().await.map_err(|error| error.to_string())? {
-            return Ok(());
-        }
         match self.raft.initialize(members).await {
             Ok(()) => Ok(()),
             // A peer was faster: its first entry is here already.
@@ -136,6 +142,61 @@ impl Group {
 
     pub(crate) async fn give_leadership_to(&self, node: NodeId) -> Result<(), String> {
         self.raft.trigger().transfer_leader(node).await.map_err(|error| error.to_string())
+    }
+
+    /// The voters' sets (two in the middle of a change) and every node that follows, voters included.
+    pub(crate) fn membership(&self) -> (Vec<BTreeSet<NodeId>>, BTreeSet<NodeId>) {
+        let metrics = self.raft.server_metrics();
+        let seen = metrics.borrow_watched();
+        let membership = seen.membership_config.membership();
+        (membership.get_joint_config().clone(), membership.nodes().map(|(id, _)| *id).collect())
+    }
+
+    pub(crate) fn voters(&self) -> BTreeSet<NodeId> {
+        self.membership().0.into_iter().flatten().collect()
+    }
+
+    /// Whom this replica counts on for a quorum, and the entry that says so.
+    pub(crate) fn electorate(&self) -> Electorate {
+        let metrics = self.raft.server_metrics();
+        let seen = metrics.borrow_watched();
+        let version = seen.membership_config.log_id().as_ref().map_or((0, 0), |id| (id.committed_leader_id().term, id.index));
+        Electorate { version, sets: seen.membership_config.membership().get_joint_config().clone() }
+    }
+
+    /// Every node of the membership that is known to be committed.
+    pub(crate) fn committed_members(&self) -> BTreeSet<NodeId> {
+        let metrics = self.raft.server_metrics();
+        let seen = metrics.borrow_watched();
+        let now = seen.membership_config.membership().nodes();
+        now.chain(seen.committed_membership_config.membership().nodes()).map(|(id, _)| *id).collect()
+    }
+
+    /// The last log index and how far every follower is known to be, if this replica leads.
+    pub(crate) fn progress(&self) -> (u64, BTreeMap<NodeId, u64>) {
+        let data = self.data();
+        let matched = data.replication.unwrap_or_default().into_iter();
+        let matched = matched.filter_map(|(id, matched)| Some((id, matched?.index))).collect();
+        (data.last_log.map_or(0, |id| id.index), matched)
+    }
+
+    /// True once this replica has led for this long.
+    pub(crate) fn led_for(&self, while_: Duration) -> bool {
+        self.leading().is_some() && self.led_since.lock().elapsed() >= while_
+    }
+
+    pub(crate) async fn add_learner(&self, node: NodeId, addr: SocketAddr) -> Result<(), String> {
+        self.raft.add_learner(node, BasicNode::new(addr), false).await.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Makes `voters` the voters, through a joint step; those that vote no longer are dropped.
+    pub(crate) async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), String> {
+        self.raft.change_membership(voters, false).await.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    pub(crate) async fn drop_learner(&self, node: NodeId) -> Result<(), String> {
+        let change = ChangeMembers::RemoveNodes(BTreeSet::from([node]));
+        self.raft.change_membership(change, true).await.map(|_| ()).map_err(|error| error.to_string())
     }
 
     pub(crate) fn status(&self) -> GroupStatus {
@@ -201,6 +262,7 @@ fn change(group: &Group, leading: Option<Token>, roles: &broadcast::Sender<RoleC
         group.heard_leader();
     }
     group.applied.role(leading);
+    *group.led_since.lock() = Instant::now();
     if leading.is_some() {
         group.leading.send_replace(leading);
     }

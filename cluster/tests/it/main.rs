@@ -1,5 +1,6 @@
 //! The substrate alone, under a register machine: real nodes, real QUIC, real disks, no calls.
 
 mod failures;
+mod members;
 mod register;
 mod three_nodes;

@@ -86,6 +86,9 @@ fn free_addrs(nodes: u64) -> BTreeMap<NodeId, SocketAddr> {
 pub struct Fleet {
     dir: tempfile::TempDir,
     addrs: BTreeMap<NodeId, SocketAddr>,
+    /// The nodes of the first start; the others join.
+    founders: u64,
+    pub witness: Option<NodeId>,
 }
 
 impl Fleet {
@@ -95,7 +98,16 @@ impl Fleet {
         for node in 1..=nodes {
             pki::issue(dir.path(), node, &[]).expect("the authority is there");
         }
-        Self { dir, addrs: free_addrs(nodes) }
+        Self { dir, addrs: free_addrs(nodes), founders: nodes, witness: None }
+    }
+
+    /// Certificates and addresses for `nodes`, of which the first `founders` found the cluster.
+    pub fn founded_by(founders: u64, nodes: u64) -> Self {
+        Self { founders, ..Self::new(nodes) }
+    }
+
+    pub fn peer(&self, node: NodeId) -> PeerSpec {
+        PeerSpec { id: node, addr: self.addrs[&node], witness: self.witness == Some(node) }
     }
 
     /// The same disks on other ports, as after a restart elsewhere.
@@ -118,9 +130,9 @@ impl Fleet {
             ca: file("ca.pem".to_owned()),
             cert: file(format!("node{node}.pem")),
             key: file(format!("node{node}.key")),
-            witness: false,
+            witness: self.witness == Some(node),
             groups: GROUPS,
-            bootstrap: self.addrs.iter().map(|(id, addr)| PeerSpec { id: *id, addr: *addr, witness: false }).collect(),
+            bootstrap: (1..=self.founders).map(|id| self.peer(id)).collect(),
             attributes: BTreeMap::new(),
             feature_level: 1,
             // Debug builds on a shared machine: twice the product's patience.
@@ -156,15 +168,15 @@ impl Fleet {
     }
 }
 
-/// Waits until `check` holds, by looking again; fails after 20 s.
+/// Waits until `check` holds, by looking again; fails after a minute.
 pub async fn eventually(what: &str, check: impl Fn() -> bool) {
-    for _ in 0..2_000 {
+    for _ in 0..6_000 {
         if check() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("{what} did not happen within 20 s");
+    panic!("{what} did not happen within a minute");
 }
 
 pub async fn write(cluster: &Cluster, group: u32, value: &str) -> Result<u64, ProposeError> {

@@ -1,0 +1,79 @@
+//! What a node makes sure of before it takes part: the disk is its own, this life is new, and it has not lost an old one.
+
+use std::{collections::BTreeSet, fs, io, path::Path, time::Instant};
+
+use tokio::time::sleep;
+
+use super::KNOWN;
+use crate::{
+    Incarnation, NodeId, Options, StartError, codec,
+    limits::{ASK_WITHIN, FORWARD_PAUSE, LOCK_WITHIN},
+    transport::{CLOSED_PLAIN, Transport},
+};
+
+/// What a peer says of a node that asks: the last life of it that is known, and whether others founded the cluster.
+pub(super) type Known = (Incarnation, bool);
+
+/// Takes the data directory for this process; two nodes on one log would destroy it.
+pub(super) async fn lock(dir: &Path) -> Result<fs::File, StartError> {
+    let refuse = |error: &dyn std::fmt::Display| StartError::Config(format!("{} cannot be locked: {error}", dir.display()));
+    let file = fs::File::create(dir.join("lock")).map_err(|error| refuse(&error))?;
+    let give_up = Instant::now() + LOCK_WITHIN;
+    loop {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < give_up => sleep(FORWARD_PAUSE).await,
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(refuse(&"another process runs on it")),
+            Err(error) => return Err(refuse(&error)),
+        }
+    }
+}
+
+/// Counts this life in a file that is durable before anything else happens.
+pub(super) fn next_incarnation(dir: &Path) -> io::Result<Incarnation> {
+    let path = dir.join("incarnation");
+    let last: Incarnation = match fs::read_to_string(&path) {
+        Ok(text) => {
+            text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", path.display())))?
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    let temporary = path.with_extension("new");
+    fs::write(&temporary, format!("{}\n", last + 1))?;
+    fs::File::open(&temporary)?.sync_all()?;
+    fs::rename(&temporary, &path)?;
+    fs::File::open(dir)?.sync_all()?;
+    Ok(last + 1)
+}
+
+/// Asks the peers of the first start what they know of this node. Peers that are not up yet are not waited for long.
+/// Returns whether any of them says that the cluster was founded without it.
+///
+/// # Errors
+/// When the disk is empty and a peer knows an earlier life: its votes and its log are gone, and it must not vote again
+/// under that name.
+pub(super) async fn ask_peers(options: &Options, transport: &Transport, incarnation: Incarnation) -> Result<bool, StartError> {
+    let give_up = Instant::now() + ASK_WITHIN;
+    let mut silent: BTreeSet<NodeId> = options.bootstrap.iter().map(|peer| peer.id).filter(|id| *id != options.node).collect();
+    let mut founded = false;
+    while !silent.is_empty() && Instant::now() < give_up {
+        for peer in silent.clone() {
+            let Ok(answer) = transport.request(peer, KNOWN, 0, &[], ASK_WITHIN).await else { continue };
+            silent.remove(&peer);
+            let (life, cluster): Known = codec::decode(&answer).unwrap_or_default();
+            founded |= cluster;
+            if life > 0 && incarnation == 1 {
+                transport.close(CLOSED_PLAIN).await;
+                return Err(StartError::Config(format!(
+                    "node {} has lived before (incarnation {life}, says node {peer}) and {} is empty: what it voted and stored is lost. \
+                     Give it its disk back, or remove it from the cluster and join under a new id",
+                    options.node,
+                    options.data_dir.display()
+                )));
+            }
+        }
+        sleep(FORWARD_PAUSE).await;
+    }
+    Ok(founded)
+}
