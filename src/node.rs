@@ -109,6 +109,7 @@ pub async fn run(config: Node) -> Result<(), Error> {
         live: live.clone(),
         metrics,
         feed: Arc::clone(&feed),
+        drills: config.drills,
         requests: Semaphore::new(config.limits.http_requests as usize),
         streams: Arc::new(Semaphore::new(api::limits::STREAMS_MAX)),
     });

@@ -33,7 +33,7 @@ impl Actor for QueueActor {
             Message::Commit(job) => queue.seat.commit(job).await,
             Message::Due(timers) => queue.seat.fire(timers).await,
             // Orders are for legs, and legs are a call's.
-            Message::Perform(_) | Message::Taken(_) | Message::Retry(..) => {}
+            Message::Perform(_) | Message::Taken(_) | Message::Retry(..) | Message::Nudge => {}
         }
         queue.seat.vitals.end(true);
         Ok(())

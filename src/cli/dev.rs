@@ -58,6 +58,9 @@ pub(super) struct Args {
     /// Do not tell the peers of a death, as if the whole machine had died
     #[arg(long)]
     no_death_notice: bool,
+    /// Allow drills: `tandem drill` stops and crashes actors on purpose
+    #[arg(long)]
+    drills: bool,
     /// Drain when standard input ends, so that a test's cluster does not outlive the test
     #[arg(long, hide = true)]
     until_eof: bool,

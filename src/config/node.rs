@@ -29,6 +29,9 @@ pub struct Node {
     /// Longest time a draining node waits for its own calls.
     #[serde(default = "default_drain_timeout_s")]
     pub drain_timeout_s: u64,
+    /// Lets an administrator stop and crash actors on purpose (`tandem drill`).
+    #[serde(default)]
+    pub drills: bool,
     pub cluster: ClusterSection,
     #[serde(default)]
     pub sip: Sip,

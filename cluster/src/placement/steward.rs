@@ -81,7 +81,7 @@ async fn arrange_voters(node: &Arc<Node>, group: &Group, members: &Members) {
         return;
     }
     let (sets, known) = group.membership();
-    for (id, member) in members.iter().filter(|(id, member)| !known.contains(id) && !member.leaving) {
+    if let Some((id, member)) = members.iter().find(|(id, member)| !known.contains(id) && !member.leaving) {
         tracing::info!(group = group.id, node = id, "a newcomer begins to follow");
         report(group, timeout(MEMBERSHIP_WITHIN, group.add_learner(*id, member.addr)).await);
         return;

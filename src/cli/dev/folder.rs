@@ -134,6 +134,7 @@ impl Folder {
             groups: 16,
             witness: false,
             drain_timeout_s: DRAIN_TIMEOUT_S,
+            drills: args.drills,
             cluster: ClusterSection {
                 listen: local(args.cluster(node)),
                 advertise: None,
