@@ -3,6 +3,7 @@
 mod api;
 mod cli;
 mod harness;
+mod members;
 mod serve;
 mod sip;
 mod sipp;
