@@ -4,6 +4,7 @@ mod api;
 mod cli;
 mod drills;
 mod harness;
+mod members;
 mod serve;
 mod sip;
 mod sipp;
