@@ -156,7 +156,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Brings the actors to life over a running cluster, on the runtime this is called on. `edge` performs the orders
+    /// Brings the actors to life over a running cluster, on the runtime this is called on; on a witness there are none. `edge` performs the orders
     /// for legs of this node. To be called once for what was prepared.
     pub async fn start(cluster: Cluster, prepared: &Prepared, edge: Arc<dyn Edge>) -> Self {
         let opened = prepared.opened.lock().take().expect("what was prepared is started once");
@@ -172,7 +172,10 @@ impl Handle {
         });
         prepared.desk.open(&shared);
         let (root, _) = Actor::spawn(None, root::RootActor, Arc::clone(&shared)).await.expect("an actor without a name always starts");
-        tokio::spawn(root::follow_groups(opened, root.clone()));
+        // A witness keeps log and state; what its groups order waits for the node it hands them to.
+        if !shared.cluster.is_witness() {
+            tokio::spawn(root::follow_groups(opened, root.clone()));
+        }
         tokio::spawn(root::follow_roles(Arc::clone(&shared)));
         tokio::spawn(root::follow_nodes(Arc::clone(&shared)));
         tokio::spawn(fetch::run(Arc::clone(&shared)));
