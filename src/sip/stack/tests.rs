@@ -1,5 +1,7 @@
 //! Calls through the stack in virtual time: a caller, a phone, and the orders in between.
 
+mod torture;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
