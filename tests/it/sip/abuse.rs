@@ -9,7 +9,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use tandem::{core::party::Transport, sip::transport::Timeouts};
+use tandem::{
+    core::party::Transport,
+    sip::{limits::ARRIVALS_MAX, transport::Timeouts},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -138,7 +141,7 @@ async fn a_flood_of_unfinished_invites_is_bounded_and_the_rest_is_refused() {
         }
     }
     assert!(refused >= 50, "{refused} refused of {sent}");
-    assert!(node.edge.calls() <= 1_024, "{} calls are kept", node.edge.calls());
+    assert!(node.edge.calls() <= ARRIVALS_MAX, "{} calls are kept", node.edge.calls());
     let other = Peer::new().await;
     other.send(udp, other.request("BYE", "sip:demo", "bye", "", "").replace("To: <sip:demo>", "To: <sip:demo>;tag=1")).await;
     other.status(481).await;
