@@ -162,6 +162,8 @@ impl Cluster {
             fs::write(&path, text).expect("the folder is writable");
             command.arg("--tenant").arg(path);
         }
+        // A drill panics often, and the trace of each would cost more than the drill.
+        command.env("RUST_BACKTRACE", "0");
         command.args(&options.args).arg("--until-eof").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().expect("the program starts");
         let lines = Mutex::new(follow(child.stdout.take().expect("stdout is piped")));

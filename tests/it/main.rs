@@ -2,6 +2,7 @@
 
 mod api;
 mod cli;
+mod drills;
 mod harness;
 mod members;
 mod serve;
