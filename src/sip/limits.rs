@@ -15,7 +15,7 @@ pub const STREAM_READ_BYTES: usize = 4 * 1024;
 
 // Connections.
 
-/// Open stream connections of a node, incoming and outgoing.
+/// Open stream connections of a node, incoming and outgoing, unless its configuration says otherwise.
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Incoming connections of one source address. A carrier needs a handful, a site behind a translator some hundreds.
 pub const CONNECTIONS_PER_SOURCE_MAX: usize = 1_000;
