@@ -40,9 +40,9 @@ use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use crate::core::{
     Outcome, State,
-    command::{Arrive, Command, Envelope, LegReport},
+    command::{Arrive, Binding, Command, Envelope, LegReport},
     effect::{Event, Order},
-    id::{CallId, DomainId, LegId, NodeId},
+    id::{AgentId, CallId, DomainId, LegId, NodeId},
 };
 pub use archive::ArchiveStatus;
 pub use census::{Census, Kind};
@@ -307,6 +307,17 @@ impl Handle {
         self.inner.shared.replicas.all().iter().find_map(|replica| {
             let state = replica.state.read();
             state.find_call(call).map(|domain| (domain.clone(), replica.group))
+        })
+    }
+
+    /// The phones an agent registered and the seconds each registration has left, from a local replica. `None` without one.
+    pub fn bindings(&self, domain: &DomainId, agent: &AgentId) -> Option<Vec<(Binding, u32)>> {
+        self.inner.shared.replicas.all().iter().find_map(|replica| {
+            let state = replica.state.read();
+            let agent = state.domains().get(domain)?.agents().get(agent)?;
+            let left_s = |instance: &str| agent.expires.get(instance).map_or(0, |until| until.ms_since(state.now()) / 1_000);
+            let row = |(instance, binding): (&String, &Binding)| (binding.clone(), u32::try_from(left_s(instance)).unwrap_or(u32::MAX));
+            Some(agent.bindings.iter().map(row).collect())
         })
     }
 
