@@ -3,10 +3,17 @@
 mod calls;
 mod cpu;
 mod error;
+mod failover;
+mod history;
+mod judge;
 mod lab;
+mod offers;
+mod prometheus;
 mod report;
+mod settle;
 mod sipp;
 mod tenant;
+mod traffic;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -28,11 +35,17 @@ struct Arguments {
 enum What {
     /// INVITE → queue → agent → BYE: answered, failed, CDRs, CPU seconds per 1000 calls.
     Calls(calls::Options),
+    /// A crowd before few agents: order of offers, bookings, and a freed agent's next INVITE beside one commit.
+    Offers(offers::Options),
+    /// The leading node killed again and again under load.
+    Failover(failover::Options),
 }
 
 fn run(what: &What) -> Result<Report, Error> {
     match what {
         What::Calls(options) => calls::run(options),
+        What::Offers(options) => offers::run(options),
+        What::Failover(options) => failover::run(options),
     }
 }
 
