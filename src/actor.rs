@@ -9,6 +9,7 @@ mod call;
 mod census;
 mod delivery;
 mod directory;
+mod drill;
 mod entity;
 mod fetch;
 mod lane;
@@ -26,19 +27,16 @@ mod wire;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use ractor::Actor;
+use ractor::{Actor, ActorRef};
 use serde_bytes::ByteBuf;
 use tandem_cluster::{BoxFuture, Cluster, GroupId, Machine, MachineFactory, Service};
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use crate::core::{
     Outcome, State,
@@ -49,7 +47,7 @@ use crate::core::{
 pub use archive::ArchiveStatus;
 pub use census::{Census, Kind};
 pub use directory::{Directory, DomainView};
-pub use partition::Drill;
+pub use drill::Drill;
 pub use wire::SERVICE;
 
 use delivery::Delivery;
@@ -136,6 +134,7 @@ impl Service for Prepared {
 
 struct Inner {
     shared: Arc<Shared>,
+    root: ActorRef<root::Message>,
     delivery: Arc<Delivery>,
     directory: watch::Receiver<Arc<Directory>>,
     arrivals: Semaphore,
@@ -157,7 +156,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Brings the actors to life over a running cluster, on the runtime this is called on. `edge` performs the orders
+    /// Brings the actors to life over a running cluster, on the runtime this is called on; on a witness there are none. `edge` performs the orders
     /// for legs of this node. To be called once for what was prepared.
     pub async fn start(cluster: Cluster, prepared: &Prepared, edge: Arc<dyn Edge>) -> Self {
         let opened = prepared.opened.lock().take().expect("what was prepared is started once");
@@ -173,7 +172,10 @@ impl Handle {
         });
         prepared.desk.open(&shared);
         let (root, _) = Actor::spawn(None, root::RootActor, Arc::clone(&shared)).await.expect("an actor without a name always starts");
-        tokio::spawn(root::follow_groups(opened, root));
+        // A witness keeps log and state; what its groups order waits for the node it hands them to.
+        if !shared.cluster.is_witness() {
+            tokio::spawn(root::follow_groups(opened, root.clone()));
+        }
         tokio::spawn(root::follow_roles(Arc::clone(&shared)));
         tokio::spawn(root::follow_nodes(Arc::clone(&shared)));
         tokio::spawn(fetch::run(Arc::clone(&shared)));
@@ -182,6 +184,7 @@ impl Handle {
         let inner = Inner {
             delivery: Delivery::new(Arc::clone(&shared)),
             shared,
+            root,
             directory,
             arrivals: Semaphore::new(limits::ARRIVALS_MAX),
             commands: Semaphore::new(limits::COMMANDS_MAX),
@@ -329,23 +332,6 @@ impl Handle {
     /// Live actors and messages handled, by kind.
     pub fn census(&self) -> BTreeMap<&'static str, Census> {
         self.inner.shared.counters.read()
-    }
-
-    /// Switches the spawning of actors that stopped off or on again: a drill, to show that they do the work.
-    pub fn set_respawn(&self, on: bool) {
-        self.inner.shared.respawn.store(on, Relaxed);
-    }
-
-    /// Does something to the actors of every group this node leads, and says how many it hit.
-    pub async fn drill(&self, drill: Drill) -> usize {
-        let mut hit = 0;
-        for actor in self.inner.shared.replicas.all().iter().filter_map(|replica| replica.leader()) {
-            let (tell, told) = oneshot::channel();
-            actor.cast(partition::Message::Drill(drill, tell)).ok();
-            // A partition actor that falls over the drill itself counts as one.
-            hit += told.await.unwrap_or(1);
-        }
-        hit
     }
 }
 

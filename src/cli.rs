@@ -7,6 +7,7 @@ mod client;
 mod columns;
 mod commands;
 mod dev;
+mod drill;
 mod failure;
 mod output;
 mod pki;
@@ -101,6 +102,16 @@ enum Command {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Stop or crash live actors on purpose, where the node allows drills
+    Drill {
+        #[command(subcommand)]
+        command: drill::Command,
+        /// The node whose actors are meant; the one asked otherwise
+        #[arg(long, global = true)]
+        node: Option<u64>,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Make certificates for node-to-node traffic
     #[command(subcommand)]
     Pki(pki::Command),
@@ -142,6 +153,7 @@ pub fn run() -> ExitCode {
         Command::Drain { node, undo, remote } => commands::drain(&remote, node, undo),
         Command::Join { id, addr, witness, remote } => commands::join(&remote, id, addr, witness),
         Command::Leave { node, remote } => commands::leave(&remote, node),
+        Command::Drill { command, node, remote } => drill::run(&remote, &command, node),
         Command::Pki(command) => pki::run(&command),
         Command::Token { command, remote } => commands::token(&remote, &command),
         Command::Events(events) => commands::events(&events),

@@ -1,5 +1,7 @@
 //! One node, assembled: cluster, live actors, SIP edge, HTTP. And taken apart again, in order, when it drains.
 
+mod standing;
+
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -42,6 +44,8 @@ pub enum Error {
     Metrics(String),
     #[error("SIP: {0}")]
     Sip(String),
+    #[error("{0}")]
+    Stopped(String),
 }
 
 fn options(config: &Node) -> Options {
@@ -109,6 +113,7 @@ pub async fn run(config: Node) -> Result<(), Error> {
         live: live.clone(),
         metrics,
         feed: Arc::clone(&feed),
+        drills: config.drills,
         requests: Semaphore::new(config.limits.http_requests as usize),
         streams: Arc::new(Semaphore::new(api::limits::STREAMS_MAX)),
     });
@@ -118,10 +123,18 @@ pub async fn run(config: Node) -> Result<(), Error> {
     let stop = CancellationToken::new();
     let http = tokio::spawn(api::serve(listener, router, stop.clone()));
     tracing::info!(node = config.node, incarnation = cluster.incarnation(), http = %config.http.listen, "node started");
-    signals.wait().await;
-    drain(&config, &cluster, &edge).await;
+    let ended = tokio::select! {
+        () = signals.wait() => {
+            drain(&config, &cluster, &edge).await;
+            None
+        }
+        end = standing::follow(&config, &cluster, &edge) => Some(end),
+    };
     stop.cancel();
     tokio::time::timeout(HTTP_STOP_WITHIN, http).await.ok();
+    if let Some(end) = ended {
+        return end.map_err(Error::Stopped);
+    }
     if tokio::time::timeout(SHUTDOWN_WITHIN, cluster.shutdown()).await.is_err() {
         tracing::warn!("the cluster did not close in time");
     }

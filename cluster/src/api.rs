@@ -124,6 +124,22 @@ pub enum NodeState {
     Left,
 }
 
+/// What this node is in its cluster, as it knows itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not admitted yet, or has not said so itself yet.
+    Waiting,
+    Serving,
+    /// It should take nothing new on until the mark is taken back.
+    Draining,
+    /// It should finish what it has and then [`Cluster::release`] itself.
+    Leaving,
+    /// The cluster has forgotten it; the process may end.
+    Left,
+    /// Going on would be wrong, and why; the process should end.
+    Stopped(String),
+}
+
 /// A row of the node table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
@@ -286,6 +302,16 @@ impl Cluster {
         self.node.table.subscribe()
     }
 
+    /// What this node is in its cluster, and every change of that.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.node.standing.subscribe()
+    }
+
+    /// True if this node was started to vote only.
+    pub fn is_witness(&self) -> bool {
+        self.node.options.witness
+    }
+
     /// True while this node may act for what it owns: a majority answered a ping sent less than a lease ago.
     pub fn lease_valid(&self) -> bool {
         self.node.lease_valid()
@@ -364,13 +390,22 @@ impl Cluster {
         self.meta(MetaCommand::Join { peer }, deadline).await.map(|_| ())
     }
 
-    /// Decides that a node leaves: its leaderships and votes are moved off, then it is forgotten and vanishes from
-    /// [`Cluster::nodes`]; its id is never used again. Returns once that is decided, not when it is done. Idempotent.
+    /// Decides that a node leaves: its leaderships and votes are moved off. Once it released itself, or is dead, it is
+    /// forgotten and vanishes from [`Cluster::nodes`]; its id is never used again. Returns once that is decided, not when
+    /// it is done. Idempotent.
     ///
     /// # Errors
     /// As for [`Cluster::propose`]; the last data node cannot leave.
     pub async fn leave(&self, node: NodeId, deadline: Duration) -> Result<(), ProposeError> {
         self.meta(MetaCommand::Leave { node }, deadline).await.map(|_| ())
+    }
+
+    /// Says that this node, which is leaving, has nothing left to do: it may be forgotten.
+    ///
+    /// # Errors
+    /// As for [`Cluster::propose`]; refused while the node is not leaving.
+    pub async fn release(&self, deadline: Duration) -> Result<(), ProposeError> {
+        self.meta(MetaCommand::Release { node: self.node() }, deadline).await.map(|_| ())
     }
 
     /// The level of behaviour the whole cluster has agreed on; the product gates changes of what `apply` does by it.

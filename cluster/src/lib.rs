@@ -20,10 +20,10 @@ mod transport;
 
 pub use api::{
     BoxFuture, Cluster, Committed, GroupStatus, NodeState, NodeStatus, NodeTable, Options, PeerSpec, ProposeError, RequestError,
-    RoleChange, Service, StartError, Timing, Token,
+    RoleChange, Service, Standing, StartError, Timing, Token,
 };
 pub use machine::{Entry, Machine, MachineFactory};
-pub use node::announce_death;
+pub use node::{announce_death, has_left};
 
 /// What the consensus library's log lines are filed under, and the filter that keeps them to what an operator must know: it
 /// tells every step of every group, and every try to reach a dead peer. The cluster logs itself what matters of it.

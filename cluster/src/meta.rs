@@ -62,6 +62,10 @@ pub(crate) enum MetaCommand {
     Leave {
         node: NodeId,
     },
+    /// A leaving node has nothing left to do; it need not follow any more.
+    Release {
+        node: NodeId,
+    },
     /// Forgets a leaving node that is in no group any more.
     Remove {
         node: NodeId,
@@ -99,6 +103,9 @@ pub(crate) enum MetaCommand {
 /// The answer to a node that registers before somebody let it join: it may try again.
 pub(crate) const NOT_ADMITTED: &str = "this node has not been admitted yet";
 
+/// The answer to a node that was removed from the cluster.
+pub(crate) const LEFT: &str = "this node has left the cluster";
+
 /// What a command answers: a group where one was asked for, 0 otherwise, or why it changed nothing.
 pub(crate) type Answer = Result<GroupId, String>;
 
@@ -113,6 +120,7 @@ impl MetaState {
             }
             MetaCommand::Join { peer } => self.join(&peer)?,
             MetaCommand::Leave { node } => self.leave(node)?,
+            MetaCommand::Release { node } => self.release(node)?,
             MetaCommand::Remove { node } => self.remove(node),
             MetaCommand::Register { node, row } => self.register(node, row)?,
             MetaCommand::Fence { node, incarnation } => {
@@ -163,6 +171,18 @@ impl MetaState {
         Ok(())
     }
 
+    fn release(&mut self, node: NodeId) -> Result<(), String> {
+        let leaving = self.members.get_mut(&node).filter(|member| member.leaving);
+        leaving.ok_or_else(|| format!("node {node} is not leaving"))?.released = true;
+        Ok(())
+    }
+
+    /// True for a leaving node that nobody waits for: released, never started, or its last life is over.
+    pub(crate) fn may_go(&self, node: NodeId) -> bool {
+        let over = |row: &NodeRow| self.fenced.get(&node).is_some_and(|life| *life >= row.incarnation);
+        self.members.get(&node).is_none_or(|member| member.leaving && (member.released || self.nodes.get(&node).is_none_or(over)))
+    }
+
     fn remove(&mut self, node: NodeId) {
         if self.members.get(&node).is_some_and(|member| member.leaving) {
             self.members.remove(&node);
@@ -173,14 +193,21 @@ impl MetaState {
 
     fn register(&mut self, node: NodeId, row: NodeRow) -> Result<(), String> {
         if self.departed.contains(&node) {
-            return Err(format!("node {node} has left this cluster"));
+            return Err(LEFT.to_owned());
         }
         if !self.members.is_empty() && !self.members.contains_key(&node) {
             return Err(NOT_ADMITTED.to_owned());
         }
+        let kind = |witness: bool| if witness { "a witness" } else { "a data node" };
+        if let Some(member) = self.members.get(&node).filter(|member| member.witness != row.witness) {
+            return Err(format!("node {node} was admitted as {} and is configured as {}", kind(member.witness), kind(row.witness)));
+        }
         let known = self.nodes.get(&node).map_or(0, |known| known.incarnation);
         if row.incarnation < known {
-            return Err(format!("node {node} has lived before: incarnation {known} is known and it says {}", row.incarnation));
+            return Err(format!(
+                "node {node} has lived before: incarnation {known} is known and it says {}; clear the data directory and join under a new id",
+                row.incarnation
+            ));
         }
         if let Some(member) = self.members.get_mut(&node) {
             member.addr = row.addr;
@@ -219,7 +246,7 @@ impl MetaState {
 }
 
 fn member(peer: &PeerSpec) -> Member {
-    Member { addr: peer.addr, witness: peer.witness, leaving: false }
+    Member { addr: peer.addr, witness: peer.witness, leaving: false, released: false }
 }
 
 /// The meta group's machine; publishes every state it reaches.

@@ -2,10 +2,12 @@
 
 mod answer;
 mod claim;
-mod failover;
+pub(crate) mod failover;
+mod peers;
 mod table;
 
 pub use failover::announce_death;
+pub use peers::has_left;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,13 +29,13 @@ use tokio::{
 };
 
 use crate::{
-    Committed, GroupId, Incarnation, MachineFactory, NodeId, NodeTable, Options, ProposeError, RequestError, RoleChange, Service,
+    Committed, GroupId, Incarnation, MachineFactory, NodeId, NodeTable, Options, ProposeError, RequestError, RoleChange, Service, Standing,
     StartError, codec,
     electorate::Electorate,
     limits::{ADMISSION_PAUSE, FORWARD_PAUSE, ROLE_EVENTS},
     liveness::Liveness,
     log::{snapshot::Store, storage::NodeLog},
-    meta::{Answer, META, MetaCommand, MetaMachine, MetaState, NOT_ADMITTED, NodeRow},
+    meta::{Answer, LEFT, META, MetaCommand, MetaMachine, MetaState, NOT_ADMITTED, NodeRow},
     placement::{self, founder},
     raft::{
         group::{Group, Setting},
@@ -54,8 +56,7 @@ const DEATH: u8 = 14;
 const OPINION: u8 = 15;
 /// Which life of me do you know?
 const KNOWN: u8 = 16;
-/// The answer to a node that was removed from the cluster.
-const LEFT: &str = "this node has left the cluster";
+const LEFT_FOR_GOOD: &str = "has left its cluster for good";
 
 /// The answer to the ping of a life that was given up.
 const WITHDRAWN: &str = "support was withdrawn from this life";
@@ -71,9 +72,12 @@ pub(crate) struct Node {
     liveness: Liveness,
     /// Where peers said they are.
     told: Mutex<BTreeMap<NodeId, SocketAddr>>,
+    /// Where the peers are, as last noted on disk.
+    noted: Mutex<BTreeMap<NodeId, SocketAddr>>,
     /// Electorates the peers told, and when.
     heard: Mutex<BTreeMap<NodeId, (Instant, Electorate)>>,
     stopping: AtomicBool,
+    pub(crate) standing: watch::Sender<Standing>,
     service: Arc<dyn Service>,
     /// Keeps every other process off the data directory.
     _lock: fs::File,
@@ -87,6 +91,10 @@ impl Node {
     ) -> Result<Arc<Self>, StartError> {
         fs::create_dir_all(&options.data_dir).map_err(|error| StartError::Config(error.to_string()))?;
         let lock = claim::lock(&options.data_dir).await?;
+        if peers::has_left(&options.data_dir) {
+            let dir = options.data_dir.display();
+            return Err(StartError::Config(format!("node {} {LEFT_FOR_GOOD}; clear {dir} and join under a new id", options.node)));
+        }
         let incarnation = claim::next_incarnation(&options.data_dir).map_err(|error| StartError::Log(error.to_string()))?;
         let log =
             NodeLog::open(&options.data_dir.join("wal"), options.wal_segment_bytes).map_err(|error| StartError::Log(error.to_string()))?;
@@ -104,7 +112,7 @@ impl Node {
             Arc::clone(&handler) as Arc<dyn Handler>,
         )
         .map_err(|error| StartError::Transport(error.to_string()))?;
-        transport.set_peers(&options.bootstrap.iter().map(|peer| (peer.id, peer.addr)).collect());
+        transport.set_peers(&peers::known(&options));
         let founded = incarnation == 1 && claim::ask_peers(&options, &transport, incarnation).await?;
         let (roles, _) = broadcast::channel(ROLE_EVENTS);
         let (publish, meta) = watch::channel(Arc::new(MetaState::default()));
@@ -130,8 +138,10 @@ impl Node {
             meta,
             table: watch::channel(Arc::default()).0,
             told: Mutex::default(),
+            noted: Mutex::default(),
             heard: Mutex::default(),
             stopping: AtomicBool::new(false),
+            standing: watch::Sender::new(Standing::Waiting),
             service,
             options,
             _lock: lock,
@@ -189,11 +199,10 @@ impl Node {
             match self.propose_meta(&command, Duration::from_secs(2)).await {
                 Ok(Ok(_)) => return,
                 Ok(Err(why)) if why == NOT_ADMITTED => sleep(ADMISSION_PAUSE).await,
+                Ok(Err(why)) if why == LEFT => return self.leave().await,
                 // The cluster knows a later life of this node than its own disk does: the disk was lost or put back, and
                 // with it votes and entries others count on.
-                Ok(Err(why)) if self.incarnation() == incarnation => {
-                    return self.cease(&format!("{why}; clear the data directory and join under a new id")).await;
-                }
+                Ok(Err(why)) if self.incarnation() == incarnation => return self.cease(&why).await,
                 Ok(Err(_)) => return,
                 Err(error) => tracing::debug!(%error, "not registered yet"),
             }
@@ -204,8 +213,22 @@ impl Node {
     /// Stops taking part, because going on would be wrong. The product is refused from now on.
     async fn cease(&self, why: &str) {
         tracing::error!(node = self.options.node, incarnation = self.incarnation(), why, "this node takes no further part");
+        self.end(Standing::Stopped(why.to_owned())).await;
+    }
+
+    /// The cluster has forgotten this node: its part is done.
+    async fn leave(&self) {
+        tracing::info!(node = self.options.node, "this node has left the cluster");
+        if let Err(error) = peers::note_left(&self.options.data_dir) {
+            tracing::warn!(%error, "that this node has left could not be noted; another start would be refused by the cluster");
+        }
+        self.end(Standing::Left).await;
+    }
+
+    async fn end(&self, standing: Standing) {
         self.stop_groups().await;
         self.transport.close(CLOSED_PLAIN).await;
+        self.standing.send_replace(standing);
     }
 
     async fn stop_groups(&self) {

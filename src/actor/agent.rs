@@ -33,7 +33,7 @@ impl Actor for AgentActor {
             Message::Commit(job) => agent.seat.commit(job).await,
             Message::Due(timers) => agent.seat.fire(timers).await,
             // Orders are for legs, and legs are a call's.
-            Message::Perform(_) | Message::Taken(_) | Message::Retry(..) => {}
+            Message::Perform(_) | Message::Taken(_) | Message::Retry(..) | Message::Nudge => {}
         }
         agent.seat.vitals.end(true);
         Ok(())

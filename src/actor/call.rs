@@ -59,6 +59,7 @@ impl Actor for CallActor {
             Message::Perform(orders) => call.perform(&myself, orders),
             Message::Taken(ids) => call.taken(&ids),
             Message::Retry(ids, pause) => call.retry(&myself, &ids, pause),
+            Message::Nudge => {}
         }
         call.seat.vitals.busy.store(!call.open.is_empty(), Relaxed);
         call.seat.vitals.end(from_partition);

@@ -32,6 +32,8 @@ pub(super) enum Message {
     Taken(Vec<EffectId>),
     /// An edge could not be given these orders; the pause has passed.
     Retry(Vec<EffectId>, Duration),
+    /// Nothing: something to fall over in a drill.
+    Nudge,
 }
 
 impl Message {
@@ -39,7 +41,7 @@ impl Message {
     pub(super) fn again(self) -> Option<Self> {
         match self {
             Self::Commit(job) => job.again().map(Self::Commit),
-            Self::Perform(_) | Self::Due(_) | Self::Taken(_) | Self::Retry(..) => None,
+            Self::Perform(_) | Self::Due(_) | Self::Taken(_) | Self::Retry(..) | Self::Nudge => None,
         }
     }
 }

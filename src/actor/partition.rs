@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 
 use super::{
     census::{Alive, Kind},
+    drill::Drill,
     entity,
     limits::{DONE_BATCH_MAX, DONE_EVERY, GAP_WAIT, RETRY_PAUSE, SWEEP_EVERY},
     machine::Replica,
@@ -59,19 +60,10 @@ pub(super) enum Message {
     Declared(Token, Vec<Edge>, bool),
     /// An edge has an order that no report may ever complete.
     Done(DomainId, EffectId),
-    /// A drill.
+    /// A drill, and who wants to know how many actors it hit.
     Drill(Drill, oneshot::Sender<usize>),
-}
-
-/// Something done to actors on purpose, to show that nothing depends on one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drill {
-    /// Stops every call, agent and queue actor.
-    StopAll,
-    /// Stops the actor of one call.
-    StopCall(CallId),
-    /// Every actor of a kind falls over its next message.
-    Crash(Kind),
+    /// A drill is over: what fell meanwhile is spawned again.
+    Respawn,
 }
 
 pub(super) struct PartitionActor;
@@ -133,6 +125,7 @@ impl Actor for PartitionActor {
                 // The drill's caller may be gone.
                 tell.send(partition.drill(drill)).ok();
             }
+            Message::Respawn => partition.respawn(&myself).await,
         }
         Ok(())
     }
@@ -302,7 +295,16 @@ impl Partition {
     }
 
     fn drill(&mut self, drill: Drill) -> usize {
-        assert!(drill != Drill::Crash(Kind::Partition), "a drill asked this actor to fall");
-        self.leading.as_mut().map_or(0, |leading| leading.children.drill(drill))
+        assert!(!matches!(drill, Drill::Crash { kind: Kind::Partition, .. }), "a drill asked this actor to fall");
+        let Some(leading) = &mut self.leading else { return 0 };
+        match drill {
+            Drill::StopCall(call) => {
+                let Some(domain) = self.replica.state.read().find_call(call).cloned() else { return 0 };
+                leading.children.stop(Address::Call(domain, call), !self.shared.respawns())
+            }
+            Drill::Crash { kind, every } => leading.children.crash(kind, every),
+            // This actor is stopped itself, and its children with it.
+            Drill::StopAll => 0,
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! The actor of one queue: its opening and closing.
+//! The actor of one queue: its opening and closing, and how long its calls wait before they step on or are sent on.
 //!
-//! Who waits in it and who is next is decided in `apply`; each waiting call's own deadlines are its call's.
+//! Who waits in it and who is next is decided in `apply`.
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -33,7 +33,7 @@ impl Actor for QueueActor {
             Message::Commit(job) => queue.seat.commit(job).await,
             Message::Due(timers) => queue.seat.fire(timers).await,
             // Orders are for legs, and legs are a call's.
-            Message::Perform(_) | Message::Taken(_) | Message::Retry(..) => {}
+            Message::Perform(_) | Message::Taken(_) | Message::Retry(..) | Message::Nudge => {}
         }
         queue.seat.vitals.end(true);
         Ok(())

@@ -15,31 +15,45 @@ use super::{
 
 pub(super) struct RootActor;
 
-/// A replica of this group was opened.
-pub(super) struct Opened(pub(super) GroupId);
+/// What the root is told.
+pub(super) enum Message {
+    /// A replica of this group was opened.
+    Opened(GroupId),
+    /// A drill is over: what fell meanwhile is spawned again.
+    Respawn,
+}
 
 pub(super) struct Root {
     shared: Arc<Shared>,
     groups: HashMap<ActorId, GroupId>,
+    /// Drill: these fell while nothing was spawned again.
+    stalled: Vec<GroupId>,
 }
 
 impl Actor for RootActor {
-    type Msg = Opened;
+    type Msg = Message;
     type State = Root;
     type Arguments = Arc<Shared>;
 
-    async fn pre_start(&self, _: ActorRef<Opened>, shared: Arc<Shared>) -> Result<Root, ActorProcessingErr> {
-        Ok(Root { shared, groups: HashMap::new() })
+    async fn pre_start(&self, _: ActorRef<Message>, shared: Arc<Shared>) -> Result<Root, ActorProcessingErr> {
+        Ok(Root { shared, groups: HashMap::new(), stalled: Vec::new() })
     }
 
-    async fn handle(&self, myself: ActorRef<Opened>, opened: Opened, root: &mut Root) -> Result<(), ActorProcessingErr> {
-        root.spawn(&myself, opened.0).await;
+    async fn handle(&self, myself: ActorRef<Message>, message: Message, root: &mut Root) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Opened(group) => root.spawn(&myself, group).await,
+            Message::Respawn => {
+                for group in std::mem::take(&mut root.stalled) {
+                    root.spawn(&myself, group).await;
+                }
+            }
+        }
         Ok(())
     }
 
     async fn handle_supervisor_evt(
         &self,
-        myself: ActorRef<Opened>,
+        myself: ActorRef<Message>,
         event: SupervisionEvent,
         root: &mut Root,
     ) -> Result<(), ActorProcessingErr> {
@@ -47,8 +61,12 @@ impl Actor for RootActor {
             && let Some(group) = root.groups.remove(&cell.get_id())
         {
             tracing::warn!(group, "a partition actor fell");
-            root.shared.counters.restarted(Kind::Partition);
-            root.spawn(&myself, group).await;
+            if root.shared.respawns() {
+                root.shared.counters.restarted(Kind::Partition);
+                root.spawn(&myself, group).await;
+            } else {
+                root.stalled.push(group);
+            }
         }
         Ok(())
     }
@@ -56,7 +74,7 @@ impl Actor for RootActor {
 
 impl Root {
     /// The new actor learns its role from the replica and everything else from the state.
-    async fn spawn(&mut self, myself: &ActorRef<Opened>, group: GroupId) {
+    async fn spawn(&mut self, myself: &ActorRef<Message>, group: GroupId) {
         let Some(replica) = self.shared.replicas.get(group) else { return };
         let arguments = Arguments { shared: Arc::clone(&self.shared), replica: Arc::clone(&replica) };
         match Actor::spawn_linked(None, PartitionActor, arguments, myself.get_cell()).await {
@@ -70,9 +88,9 @@ impl Root {
 }
 
 /// Tells the root of every replica, those opened before it included.
-pub(super) async fn follow_groups(mut opened: mpsc::UnboundedReceiver<GroupId>, root: ActorRef<Opened>) {
+pub(super) async fn follow_groups(mut opened: mpsc::UnboundedReceiver<GroupId>, root: ActorRef<Message>) {
     while let Some(group) = opened.recv().await {
-        if root.cast(Opened(group)).is_err() {
+        if root.cast(Message::Opened(group)).is_err() {
             return;
         }
     }

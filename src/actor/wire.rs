@@ -9,7 +9,7 @@ use tandem_cluster::GroupId;
 
 use super::archive::ArchiveStatus;
 use crate::core::{
-    Outcome,
+    Outcome, State,
     command::{Command, TimerKind},
     effect::Order,
     id::{AgentId, CallId, DomainId, Edge, LegId, QueueId},
@@ -48,10 +48,14 @@ impl Address {
         }
     }
 
-    /// Whose deadline a timer is.
-    pub(super) fn of_timer(domain: &DomainId, what: &TimerKind) -> Self {
+    /// Whose deadline a timer is. How long a call waits, and what then, is its queue's rule.
+    pub(super) fn of_timer(state: &State, domain: &DomainId, what: &TimerKind) -> Self {
         match what {
-            TimerKind::Offer { call, .. } | TimerKind::Wait { call } | TimerKind::Call { call } => Self::Call(domain.clone(), *call),
+            TimerKind::Wait { call } => match state.domains().get(domain).and_then(|rows| rows.calls().get(call)) {
+                Some(row) => Self::Queue(domain.clone(), row.queue.clone()),
+                None => Self::Call(domain.clone(), *call),
+            },
+            TimerKind::Offer { call, .. } | TimerKind::Call { call } => Self::Call(domain.clone(), *call),
             TimerKind::Agent { agent } => Self::Agent(domain.clone(), agent.clone()),
             TimerKind::Queue { queue } => Self::Queue(domain.clone(), queue.clone()),
         }

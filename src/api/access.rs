@@ -64,10 +64,11 @@ pub enum Operation {
     Membership,
     Tokens,
     Backup,
+    Drill,
 }
 
 impl Operation {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ReadCluster,
         Self::ReadQueues,
         Self::ReadAgents,
@@ -88,11 +89,12 @@ impl Operation {
         Self::Membership,
         Self::Tokens,
         Self::Backup,
+        Self::Drill,
     ];
 
     /// True for what concerns the cluster and not one tenant: a token bound to a tenant never reaches it.
     pub const fn is_cluster_wide(self) -> bool {
-        matches!(self, Self::ReadCluster | Self::DrainNode | Self::Membership | Self::Tokens | Self::Backup)
+        matches!(self, Self::ReadCluster | Self::DrainNode | Self::Membership | Self::Tokens | Self::Backup | Self::Drill)
     }
 }
 
@@ -183,7 +185,7 @@ mod tests {
     use super::*;
 
     /// The table once more, written as a person would check it: a, s, g, u = admin, supervisor, agent, auditor.
-    const EXPECTED: [(Operation, &str); 20] = [
+    const EXPECTED: [(Operation, &str); 21] = [
         (Operation::ReadCluster, "asu"),
         (Operation::ReadQueues, "asu"),
         (Operation::ReadAgents, "asu"),
@@ -204,6 +206,7 @@ mod tests {
         (Operation::Membership, "a"),
         (Operation::Tokens, "a"),
         (Operation::Backup, "a"),
+        (Operation::Drill, "a"),
     ];
 
     #[test]

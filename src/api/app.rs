@@ -29,6 +29,8 @@ pub struct App {
     pub tokens: Book,
     pub metrics: PrometheusHandle,
     pub feed: Arc<Feed>,
+    /// Whether actors of this node may be stopped on purpose.
+    pub drills: bool,
     /// Requests at once.
     pub requests: Semaphore,
     /// Event streams at once.

@@ -75,13 +75,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let kind = content_type(request.headers());
-        if kind != "application/json" {
-            return Err(Problem::unsupported_media_type(format!("{kind:?}: send application/json")));
-        }
+        let headers = request.headers().clone();
         let Body(bytes) = Body::from_request(request, state).await?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|e| Problem::bad_request(format!("JSON: {e}")))
+        json(&headers, &bytes).map(Self)
     }
+}
+
+/// A body that was read already, typed.
+///
+/// # Errors
+/// 415 for another media type, 400 for what is no such JSON.
+pub fn json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, Problem> {
+    let kind = content_type(headers);
+    if kind != "application/json" {
+        return Err(Problem::unsupported_media_type(format!("{kind:?}: send application/json")));
+    }
+    serde_json::from_slice(bytes).map_err(|e| Problem::bad_request(format!("JSON: {e}")))
 }
 
 /// The media type without parameters, in lower case; empty when there is none.

@@ -42,6 +42,10 @@ impl Problem {
         Self::new(403, "/problems/forbidden", "The token's role does not allow this", detail.into())
     }
 
+    pub fn drills_off(detail: impl Into<String>) -> Self {
+        Self::new(403, "/problems/drills-off", "Drills are switched off on this node", detail.into())
+    }
+
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(404, "/problems/not-found", "There is no such thing", detail.into())
     }

@@ -4,6 +4,7 @@ pub mod agents;
 pub mod calls;
 pub mod cdrs;
 pub mod collect;
+pub mod drills;
 pub mod events;
 pub mod health;
 pub mod nodes;
@@ -45,6 +46,7 @@ pub fn all(app: Arc<App>) -> Router {
         .route("/api/v1/calls/{id}/requeue", post(calls::requeue))
         .route("/api/v1/cdrs", get(cdrs::list))
         .route("/api/v1/events", get(events::stream))
+        .route("/api/v1/drills", post(drills::run))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/api/v1/tokens/{id}", delete(tokens::revoke))
         .route("/metrics", get(health::metrics))

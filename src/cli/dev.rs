@@ -7,7 +7,7 @@ mod demo;
 mod folder;
 mod ready;
 
-use std::{collections::VecDeque, path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::VecDeque, ops::RangeInclusive, path::PathBuf, process::ExitCode, time::Duration};
 
 use rustix::process::Signal;
 use tokio::{
@@ -32,6 +32,12 @@ pub(super) struct Args {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
+    /// Start this many further nodes, ids after the others, that wait for `tandem join`
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=8))]
+    spare: u16,
+    /// Node K is a witness: it votes and keeps everything, but takes no calls
+    #[arg(long, value_name = "K")]
+    witness: Option<u16>,
     /// Keep keys, logs and state here; a temporary folder otherwise
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -59,6 +65,9 @@ pub(super) struct Args {
     /// Do not tell the peers of a death, as if the whole machine had died
     #[arg(long)]
     no_death_notice: bool,
+    /// Allow drills: `tandem drill` stops and crashes actors on purpose
+    #[arg(long)]
+    drills: bool,
     /// Drain when standard input ends, so that a test's cluster does not outlive the test
     #[arg(long, hide = true)]
     until_eof: bool,
@@ -77,9 +86,27 @@ impl Args {
         self.cluster_base + (node - 1)
     }
 
+    /// Every node with a process, those that wait to be joined included.
+    const fn processes(&self) -> RangeInclusive<u16> {
+        1..=self.nodes + self.spare
+    }
+
+    const fn is_witness(&self, node: u16) -> bool {
+        matches!(self.witness, Some(witness) if witness == node)
+    }
+
+    /// The members that take calls.
+    fn data_nodes(&self) -> impl Iterator<Item = u16> + '_ {
+        (1..=self.nodes).filter(|node| !self.is_witness(*node))
+    }
+
     fn check(&self) -> Result<(), Failure> {
+        if self.witness.is_some_and(|witness| !(1..=self.nodes).contains(&witness)) || self.data_nodes().next().is_none() {
+            return Err(Failure::new("--witness names one of several nodes"));
+        }
         let top = |base: u16, width: u16| base.checked_add(width).is_some() && base > 0;
-        if top(self.sip_base, 2 * self.nodes) && top(self.http_base, self.nodes) && top(self.cluster_base, self.nodes) {
+        let all = *self.processes().end();
+        if top(self.sip_base, 2 * all) && top(self.http_base, all) && top(self.cluster_base, all) {
             return Ok(());
         }
         Err(Failure::new("the ports of all nodes must fit below 65536"))
@@ -108,9 +135,9 @@ struct Died {
 async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) -> Result<ExitCode, Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::new)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::new)?;
-    let (died, mut deaths) = mpsc::channel(usize::from(args.nodes));
+    let (died, mut deaths) = mpsc::channel(args.processes().count());
     let mut nodes = Vec::new();
-    for node in 1..=args.nodes {
+    for node in args.processes() {
         nodes.push(start(args, folder, node, died.clone())?);
     }
     let mut ready = std::pin::pin!(tokio::time::timeout(READY_WITHIN, ready::wait(args, folder, tenants)));
@@ -127,7 +154,7 @@ async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) ->
                 match line {
                     Ok(line) => println!("{line}"),
                     Err(failure) => {
-                        stop(args, nodes, &mut deaths).await;
+                        stop(nodes, &mut deaths).await;
                         return Err(failure.of(folder.path().display()));
                     }
                 }
@@ -139,7 +166,7 @@ async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) ->
                 report(folder, &death);
                 let index = usize::from(death.node - 1);
                 nodes[index] = None;
-                if args.restart {
+                if args.restart && !folder.has_left(death.node) {
                     due.push_back((Instant::now() + Duration::from_millis(args.restart_after_ms), death.node));
                 } else if nodes.iter().all(Option::is_none) {
                     return Err(Failure::new(format!("every node is gone; logs are in {}", folder.path().display())));
@@ -159,7 +186,7 @@ async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) ->
     }
     println!("\ndraining");
     tokio::select! {
-        () = stop(args, nodes, &mut deaths) => {}
+        () = stop(nodes, &mut deaths) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -223,11 +250,15 @@ fn report(folder: &Folder, death: &Died) {
         Some(Err(error)) => format!("; the peers could not be told: {error}"),
     };
     let hint = if death.end.is_clean() { String::new() } else { folder.last_words(death.node) };
-    println!("node {} died: {}{told}{hint}", death.node, death.end);
+    if folder.has_left(death.node) {
+        println!("node {} has left: {}", death.node, death.end);
+    } else {
+        println!("node {} died: {}{told}{hint}", death.node, death.end);
+    }
 }
 
 /// Drains every node at once; kills what does not end in time.
-async fn stop(args: &Args, nodes: Vec<Running>, deaths: &mut mpsc::Receiver<Died>) {
+async fn stop(nodes: Vec<Running>, deaths: &mut mpsc::Receiver<Died>) {
     let mut left = 0;
     for node in nodes.iter().flatten() {
         left += 1;
@@ -244,7 +275,7 @@ async fn stop(args: &Args, nodes: Vec<Running>, deaths: &mut mpsc::Receiver<Died
             }
             Ok(None) => return,
             Err(_) => {
-                println!("{left} of {} nodes did not drain in time and are killed", args.nodes);
+                println!("{left} of {} nodes did not drain in time and are killed", nodes.len());
                 for node in nodes.iter().flatten() {
                     node.send(Signal::KILL).await.ok();
                 }

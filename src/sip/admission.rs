@@ -139,8 +139,8 @@ impl Admission {
         }
     }
 
-    pub const fn drain(&mut self) {
-        self.draining = true;
+    pub const fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
     }
 
     /// Calls that hold a place here, arrivals in flight included.

@@ -125,11 +125,16 @@ impl Handle {
         self.transport.connections()
     }
 
+    /// Refuses new calls from now on, or takes them again. Calls that are here go on either way.
+    pub fn refuse_new(&self, refuse: bool) {
+        self.shared.draining.store(refuse, Ordering::Relaxed);
+        self.shared.inbox.ring();
+    }
+
     /// Refuses new calls from now on and waits until those that are here have ended. Returns how many are left at the
     /// deadline. Everything else goes on: the sockets stay open.
     pub async fn drain(&self, deadline: Duration) -> usize {
-        self.shared.draining.store(true, Ordering::Relaxed);
-        self.shared.inbox.ring();
+        self.refuse_new(true);
         let until = Instant::now() + deadline;
         while self.calls() > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;

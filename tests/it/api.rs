@@ -192,6 +192,18 @@ fn an_auditor_reads_and_a_supervisor_runs_the_floor_but_neither_configures() {
 }
 
 #[test]
+fn drills_are_refused_where_the_node_does_not_allow_them() {
+    let cluster = shared();
+    let refused = problem(&cluster.ask(1, "POST", "/api/v1/drills", &[JSON], r#"{"kind":"stop-all"}"#), 403);
+    assert_eq!(refused["type"], "/problems/drills-off");
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("drills = true")), "{refused}");
+    problem(&cluster.ask(1, "POST", "/api/v1/drills", &[JSON], r#"{"kind":"reboot"}"#), 400);
+    let supervisor = token(&cluster, &json!({ "role": "supervisor" }));
+    let refused = problem(&cluster.ask_as(&supervisor, 1, "POST", "/api/v1/drills", &[JSON], r#"{"kind":"stop-all"}"#), 403);
+    assert_eq!(refused["type"], "/problems/forbidden");
+}
+
+#[test]
 fn a_revoked_token_is_unknown_on_every_node() {
     let cluster = shared();
     let before: Vec<Value> = cluster.all(1, "/api/v1/tokens");

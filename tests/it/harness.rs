@@ -32,6 +32,8 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// How long [`Cluster::eventually`] polls.
 const SOON: Duration = Duration::from_secs(30);
+/// More node processes than any test starts, spare ones included.
+const NODES_MAX: u16 = 9;
 const POLL: Duration = Duration::from_millis(25);
 
 /// Ports of one cluster: SIP 0–49, demo agents 50, HTTP 60–69, QUIC 70–79, free for the test 80–99.
@@ -120,7 +122,6 @@ pub(crate) struct Cluster {
     child: Child,
     lines: Mutex<Receiver<String>>,
     ready: String,
-    nodes: u16,
     ports: Option<Ports>,
     folder: Option<TempDir>,
     token: String,
@@ -161,20 +162,14 @@ impl Cluster {
             fs::write(&path, text).expect("the folder is writable");
             command.arg("--tenant").arg(path);
         }
+        // A drill panics often, and the trace of each would cost more than the drill.
+        command.env("RUST_BACKTRACE", "0");
         command.args(&options.args).arg("--until-eof").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().expect("the program starts");
         let lines = Mutex::new(follow(child.stdout.take().expect("stdout is piped")));
         let http = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(15))).http_status_as_error(false).build();
-        let mut cluster = Self {
-            child,
-            lines,
-            ready: String::new(),
-            nodes,
-            ports: Some(ports),
-            folder: Some(folder),
-            token: String::new(),
-            http: http.into(),
-        };
+        let mut cluster =
+            Self { child, lines, ready: String::new(), ports: Some(ports), folder: Some(folder), token: String::new(), http: http.into() };
         cluster.ready = cluster.line("ready ", READY_WITHIN);
         cluster.token = fs::read_to_string(cluster.path().join("admin.token")).expect("the token is there").trim().to_owned();
         cluster
@@ -258,6 +253,11 @@ impl Cluster {
         Answer { status, headers, text: response.into_body().read_to_string().unwrap_or_default() }
     }
 
+    /// The status of a `GET`, if the node answers at all.
+    pub(crate) fn get_or_none(&self, k: u16, path: &str) -> Option<u16> {
+        self.http.get(format!("{}{path}", self.server(k))).call().ok().map(|answer| answer.status().as_u16())
+    }
+
     pub(crate) fn get(&self, k: u16, path: &str) -> Answer {
         self.ask(k, "GET", path, &[], "")
     }
@@ -304,8 +304,8 @@ impl Cluster {
 
     /// The last lines of every node's log, for a failure's message.
     pub(crate) fn logs(&self) -> String {
-        (1..=self.nodes).fold(String::new(), |out, k| {
-            let text = fs::read_to_string(self.path().join(format!("node{k}.log"))).unwrap_or_default();
+        (1..=NODES_MAX).fold(String::new(), |out, k| {
+            let Ok(text) = fs::read_to_string(self.path().join(format!("node{k}.log"))) else { return out };
             let lines: Vec<&str> = text.lines().rev().take(30).collect();
             out + &format!("--- node{k}.log\n{}\n", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
         })
@@ -333,7 +333,7 @@ impl Drop for Cluster {
         if self.ports.is_none() {
             return;
         }
-        let nodes: Vec<Pid> = (1..=self.nodes)
+        let nodes: Vec<Pid> = (1..=NODES_MAX)
             .filter_map(|k| fs::read_to_string(self.path().join(format!("node{k}.pid"))).ok())
             .filter_map(|text| Pid::from_raw(text.trim().parse().ok()?))
             .collect();

@@ -2,7 +2,9 @@
 
 mod api;
 mod cli;
+mod drills;
 mod harness;
+mod members;
 mod serve;
 mod sip;
 mod sipp;

@@ -9,8 +9,15 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{DEATH, KNOWN, LEFT, Node, OPINION, PING, PROPOSE, READ_INDEX, SERVICE, WITHDRAWN, claim::Known, failover};
-use crate::{GroupId, Incarnation, NodeId, ProposeError, api::BoxFuture, codec, meta::NOT_ADMITTED, raft::network, transport::Handler};
+use super::{DEATH, KNOWN, Node, OPINION, PING, PROPOSE, READ_INDEX, SERVICE, WITHDRAWN, claim::Known, failover, peers};
+use crate::{
+    GroupId, Incarnation, NodeId, ProposeError,
+    api::BoxFuture,
+    codec,
+    meta::{LEFT, NOT_ADMITTED},
+    raft::network,
+    transport::Handler,
+};
 
 /// Lets the transport start before the node it answers for exists.
 pub(super) struct LateHandler {
@@ -63,7 +70,8 @@ impl Node {
             }
             kind => {
                 let group = self.group(group).ok_or("no such group")?;
-                if kind == network::APPEND {
+                // A witness leads only to hand over; the time in which nobody served goes on.
+                if kind == network::APPEND && !self.is_witness(from) {
                     group.heard_leader();
                 }
                 network::answer(&group.raft, kind, &body).await
@@ -122,5 +130,12 @@ impl Node {
         };
         let peers = ids.into_iter().filter_map(|id| Some((id, addr(&id)?))).collect();
         self.transport.set_peers(&peers);
+        let mut noted = self.noted.lock();
+        if *noted != peers {
+            if let Err(error) = peers::note(&self.options.data_dir, &peers) {
+                tracing::debug!(%error, "the addresses of the peers could not be noted");
+            }
+            *noted = peers;
+        }
     }
 }

@@ -17,13 +17,13 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{DEATH, LEFT, Node, OPINION, PING, WITHDRAWN, claim::next_incarnation, table::follow_meta};
+use super::{DEATH, Node, OPINION, PING, WITHDRAWN, claim::next_incarnation, peers, table::follow_meta};
 use crate::{
-    GroupId, Incarnation, NodeId, Options, PeerSpec, RequestError, codec,
+    GroupId, Incarnation, NodeId, Options, RequestError, codec,
     electorate::Electorate,
     limits::{CONFIRM_TIMEOUT, SUCCESSION_PAUSE, SUCCESSION_TRIES},
     liveness::Liveness,
-    meta::MetaCommand,
+    meta::{LEFT, MetaCommand},
     transport::{self, CLOSED_PLAIN, Files, Handler, PeerEvent, Transport},
 };
 
@@ -82,7 +82,7 @@ async fn ping_one(node: Arc<Node>, peer: NodeId) {
             }
         }
         Err(RequestError::Refused(why)) if why == WITHDRAWN => node.liveness.refused(peer),
-        Err(RequestError::Refused(why)) if why == LEFT && !node.stopping() => node.cease("it was removed from the cluster").await,
+        Err(RequestError::Refused(why)) if why == LEFT && !node.stopping() => node.leave().await,
         Err(_) => {}
     }
 }
@@ -123,14 +123,22 @@ async fn react(node: Arc<Node>) {
 /// Asks the peers about a node that went silent here, until a majority has given it up or it is back.
 async fn confirm(node: Arc<Node>, peer: NodeId, incarnation: Incarnation) {
     while node.transport.connected(peer).is_none() && !node.liveness.is_lost(peer, incarnation) {
-        let (withdrawn, logs) = poll(&node, peer, incarnation).await;
-        if node.electorate().majority(|by| withdrawn.contains(&by)) {
-            tracing::warn!(node = peer, incarnation, "a majority gave this node up");
-            lost(&node, peer, incarnation, &logs);
+        if give_up_if_lost(&node, peer, incarnation).await {
             return;
         }
         sleep(SUCCESSION_PAUSE).await;
     }
+}
+
+/// Asks the peers once whether they gave a life up; acts on it if a majority did.
+pub(crate) async fn give_up_if_lost(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation) -> bool {
+    let (withdrawn, logs) = poll(node, peer, incarnation).await;
+    let given_up = node.electorate().majority(|by| withdrawn.contains(&by));
+    if given_up {
+        tracing::warn!(node = peer, incarnation, "a majority gave this node up");
+        lost(node, peer, incarnation, &logs);
+    }
+    given_up
 }
 
 /// Opinions of all reachable nodes, this one's included: who gave the node up, and everybody's logs.
@@ -248,9 +256,10 @@ pub async fn announce_death(options: &Options, incarnation: Incarnation, within:
         transport::Options { node, incarnation, listen, files, loss_after_ms: 1_000, levels: (0, options.feature_level) },
         Arc::new(Silent),
     )?;
-    transport.set_peers(&options.bootstrap.iter().map(|peer| (peer.id, peer.addr)).collect());
+    let peers = peers::known(options);
+    transport.set_peers(&peers);
     let notice = codec::encode(&(node, incarnation))?;
-    let told = options.bootstrap.iter().filter(|peer| peer.id != node).map(|peer: &PeerSpec| tell(&transport, peer.id, &notice, within));
+    let told = peers.keys().filter(|peer| **peer != node).map(|peer| tell(&transport, *peer, &notice, within));
     let told = futures::future::join_all(told).await.into_iter().filter(|told| *told).count();
     transport.close(CLOSED_PLAIN).await;
     Ok(told)

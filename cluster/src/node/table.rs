@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Node;
-use crate::{Incarnation, NodeId, NodeState, NodeStatus, NodeTable};
+use crate::{Incarnation, NodeId, NodeState, NodeStatus, NodeTable, Standing, meta::MetaState};
 
 /// Keeps up with the meta group: peers to meet, lives that ended, a level this binary does not have.
 pub(super) async fn follow_meta(node: Arc<Node>) {
@@ -51,6 +51,28 @@ impl Node {
             }
             changed
         });
+        self.publish_standing(&meta);
+    }
+
+    fn publish_standing(&self, meta: &MetaState) {
+        let me = self.options.node;
+        let standing = match (meta.members.get(&me), meta.nodes.get(&me)) {
+            (Some(member), _) if member.leaving => Standing::Leaving,
+            (_, Some(row)) if row.draining => Standing::Draining,
+            (Some(_), Some(_)) => Standing::Serving,
+            _ => Standing::Waiting,
+        };
+        self.standing.send_if_modified(|current| {
+            let changed = *current != standing && !matches!(current, Standing::Left | Standing::Stopped(_));
+            if changed {
+                *current = standing;
+            }
+            changed
+        });
+    }
+
+    pub(super) fn is_witness(&self, node: NodeId) -> bool {
+        self.meta().members.get(&node).is_some_and(|member| member.witness)
     }
 
     fn status(&self, id: NodeId) -> Option<NodeStatus> {

@@ -14,8 +14,10 @@ use crate::{
 pub(crate) struct Member {
     pub(crate) addr: std::net::SocketAddr,
     pub(crate) witness: bool,
-    /// Its votes are being moved off; it is forgotten when the last has gone.
+    /// Its votes are being moved off; it follows on until it is released.
     pub(crate) leaving: bool,
+    /// It has nothing left to do, or is dead: no group needs to keep it up to date.
+    pub(crate) released: bool,
 }
 
 pub(crate) type Members = BTreeMap<NodeId, Member>;
@@ -66,7 +68,7 @@ mod tests {
 
     fn members(data: u64, witnesses: u64) -> Members {
         let addr = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        (1..=data + witnesses).map(|id| (id, Member { addr, witness: id > data, leaving: false })).collect()
+        (1..=data + witnesses).map(|id| (id, Member { addr, witness: id > data, leaving: false, released: false })).collect()
     }
 
     fn set<const N: usize>(nodes: [NodeId; N]) -> BTreeSet<NodeId> {

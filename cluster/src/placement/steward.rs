@@ -12,7 +12,7 @@ use crate::{
     NodeId,
     limits::{LEVEL_ENTRIES, MEMBERSHIP_WITHIN, PLACEMENT_ROUND, PLACEMENT_SETTLE},
     meta::{META, MetaCommand},
-    node::Node,
+    node::{Node, failover},
     raft::group::Group,
 };
 
@@ -62,8 +62,13 @@ async fn keep_members(node: &Arc<Node>) {
         return;
     }
     for id in meta.members.iter().filter(|(_, member)| member.leaving).map(|(id, _)| *id) {
+        let life = meta.nodes.get(&id).map(|row| row.incarnation);
+        if let Some(life) = life.filter(|_| !meta.may_go(id) && node.transport.connected(id).is_none()) {
+            // A node that died before it was told to leave releases itself never: is its death certain?
+            failover::give_up_if_lost(node, id, life).await;
+        }
         // A committed membership without the node is the last word: it can neither vote nor be counted on any more.
-        if node.all_groups().iter().all(|group| !group.committed_members().contains(&id)) {
+        if meta.may_go(id) && node.all_groups().iter().all(|group| !group.committed_members().contains(&id)) {
             propose(node, MetaCommand::Remove { node: id }).await;
         }
     }
@@ -81,7 +86,7 @@ async fn arrange_voters(node: &Arc<Node>, group: &Group, members: &Members) {
         return;
     }
     let (sets, known) = group.membership();
-    for (id, member) in members.iter().filter(|(id, member)| !known.contains(id) && !member.leaving) {
+    if let Some((id, member)) = members.iter().find(|(id, member)| !known.contains(id) && !member.leaving) {
         tracing::info!(group = group.id, node = id, "a newcomer begins to follow");
         report(group, timeout(MEMBERSHIP_WITHIN, group.add_learner(*id, member.addr)).await);
         return;
@@ -95,7 +100,7 @@ async fn arrange_voters(node: &Arc<Node>, group: &Group, members: &Members) {
     } else if sets.len() > 1 {
         // A leader died between the two steps of a change.
         report(group, timeout(MEMBERSHIP_WITHIN, group.change_voters(wanted)).await);
-    } else if let Some(gone) = known.iter().find(|id| !voters.contains(id) && members.get(id).is_none_or(|member| member.leaving)) {
+    } else if let Some(gone) = known.iter().find(|id| !voters.contains(id) && node.meta().may_go(**id)) {
         report(group, timeout(MEMBERSHIP_WITHIN, group.drop_learner(*gone)).await);
     }
 }

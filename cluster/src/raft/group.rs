@@ -189,9 +189,9 @@ impl Group {
         self.raft.add_learner(node, BasicNode::new(addr), false).await.map(|_| ()).map_err(|error| error.to_string())
     }
 
-    /// Makes `voters` the voters, through a joint step; those that vote no longer are dropped.
+    /// Makes `voters` the voters, through a joint step; those that vote no longer go on following.
     pub(crate) async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), String> {
-        self.raft.change_membership(voters, false).await.map(|_| ()).map_err(|error| error.to_string())
+        self.raft.change_membership(voters, true).await.map(|_| ()).map_err(|error| error.to_string())
     }
 
     pub(crate) async fn drop_learner(&self, node: NodeId) -> Result<(), String> {

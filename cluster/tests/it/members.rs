@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use tandem_cluster::{Cluster, NodeId, ProposeError};
+use tandem_cluster::{Cluster, NodeId, ProposeError, Standing, StartError};
 
 use super::register::{Fleet, GROUPS, SECOND, Seen, eventually, rows, write};
 
@@ -49,15 +49,25 @@ async fn nodes_join_and_leave_under_writes_and_nothing_is_lost() {
     let all: [&(Cluster, Seen); 5] = [&first, &second, &third, &fourth, &fifth];
     eventually("five voters", || all.iter().all(|(cluster, _)| voters(cluster, &[1, 2, 3, 4, 5]) && cluster.lease_valid())).await;
     write(&fifth.0, 1, "from the newest").await.expect("any node commits");
-    for node in [3, 2] {
+    assert!(third.0.release(10 * SECOND).await.is_err(), "nobody decided that it leaves");
+    for (node, leaving) in [(3, &third.0), (2, &second.0)] {
         first.0.leave(node, 10 * SECOND).await.expect("decided");
+        eventually("it knows that it leaves", || *leaving.standing().borrow() == Standing::Leaving).await;
+        eventually("it votes no more", || first.0.groups().iter().all(|group| !group.voters.contains(&node))).await;
+        write(leaving, 1, "still a member").await.expect("it follows until it says that it is done");
+        leaving.release(10 * SECOND).await.expect("it was told to leave");
     }
     let stay: [&(Cluster, Seen); 3] = [&first, &fourth, &fifth];
     eventually("three voters", || {
         stay.iter().all(|(cluster, _)| voters(cluster, &[1, 4, 5]) && !cluster.nodes().borrow().contains_key(&2))
     })
     .await;
+    for (cluster, _) in [&second, &third] {
+        eventually("it knows that it has left", || *cluster.standing().borrow() == Standing::Left).await;
+    }
     drop((second, third));
+    let again = fleet.try_start(fleet.options(3)).await;
+    assert!(matches!(again, Err(StartError::Config(why)) if why.contains("has left")), "that disk has no future");
     stop.store(true, Ordering::Relaxed);
     let acknowledged = writer.await.expect("the writer does not panic").expect("no write fails");
     for (cluster, seen) in stay {
@@ -71,6 +81,21 @@ async fn nodes_join_and_leave_under_writes_and_nothing_is_lost() {
     }
     let back = first.0.join(fleet.peer(3), 10 * SECOND).await;
     assert!(matches!(back, Err(ProposeError::Definite(why)) if why.contains("new id")), "an id is not used twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_node_is_sent_away_without_its_help() {
+    let fleet = Fleet::founded_by(3, 4);
+    let [first, second, third] = fleet.three().await;
+    drop(third);
+    first.0.leave(3, 10 * SECOND).await.expect("decided");
+    // One that was admitted and never started has nothing to say either.
+    first.0.join(fleet.peer(4), 10 * SECOND).await.expect("admitted");
+    first.0.leave(4, 10 * SECOND).await.expect("decided");
+    for (cluster, _) in [&first, &second] {
+        eventually("two voters", || voters(cluster, &[1, 2]) && cluster.nodes().borrow().len() == 2).await;
+    }
+    write(&second.0, 1, "two are a cluster").await.expect("committed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use std::{
 
 use ractor::{Actor, ActorId, ActorRef};
 
-use super::{Drill, Message, Partition};
+use super::{Message, Partition};
 use crate::actor::{
     agent::AgentActor,
     call::CallActor,
@@ -75,15 +75,25 @@ impl Children {
         });
     }
 
-    pub(super) fn drill(&mut self, drill: Drill) -> usize {
+    /// Drill: stops one actor. `stall` holds its successor back even if it was resting.
+    pub(super) fn stop(&mut self, address: Address, stall: bool) -> usize {
+        match self.by_address.get(&address) {
+            Some(child) => child.actor.kill(),
+            None if stall => drop(self.stalled.insert(address)),
+            None => return 0,
+        }
+        1
+    }
+
+    /// Drill: panics in actors of a kind, in what they handle next.
+    pub(super) fn crash(&mut self, fallen: Kind, every: bool) -> usize {
+        let of_kind = self.by_address.iter_mut().filter(|(address, _)| kind(address) == fallen);
         let mut hit = 0;
-        for (address, child) in &self.by_address {
-            match drill {
-                Drill::StopAll => child.actor.kill(),
-                Drill::StopCall(call) if matches!(address, Address::Call(_, own) if *own == call) => child.actor.kill(),
-                Drill::Crash(fallen) if kind(address) == fallen => child.vitals.crash.store(true, Relaxed),
-                Drill::StopCall(_) | Drill::Crash(_) => continue,
-            }
+        for (_, child) in of_kind.take(if every { usize::MAX } else { 1 }) {
+            child.vitals.crash.store(true, Relaxed);
+            // One that has nothing to do falls over this.
+            child.sent += 1;
+            child.actor.cast(entity::Message::Nudge).ok();
             hit += 1;
         }
         hit
@@ -143,6 +153,15 @@ impl Partition {
                 tracing::error!(group = self.replica.group, ?address, %error, "an actor could not be spawned");
                 false
             }
+        }
+    }
+
+    /// A drill is over.
+    pub(super) async fn respawn(&mut self, myself: &ActorRef<Message>) {
+        let Some(leading) = &mut self.leading else { return };
+        for address in std::mem::take(&mut leading.children.stalled) {
+            self.shared.counters.restarted(kind(&address));
+            self.spawn(myself, address).await;
         }
     }
 

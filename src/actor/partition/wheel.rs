@@ -43,7 +43,7 @@ impl Wheel {
         };
         for timer in due {
             if !self.handed.contains_key(&timer) {
-                by_actor.entry(Address::of_timer(&timer.domain, &timer.what)).or_default().push(timer.clone());
+                by_actor.entry(Address::of_timer(state, &timer.domain, &timer.what)).or_default().push(timer.clone());
                 self.handed.insert(timer, at);
             }
         }

@@ -87,7 +87,7 @@ pub(super) async fn start(args: &Args, folder: &Folder) -> Result<Show, Failure>
     let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
     let phones = UdpSocket::bind(local(agent_port(args))).await.map_err(|e| Failure::new(e).of("the demo agents' port"))?;
     let lines = UdpSocket::bind(local(0)).await.map_err(|e| Failure::new(e).of("the demo callers' port"))?;
-    let nodes: Vec<SocketAddr> = (1..=args.nodes).map(|node| local(args.sip(node))).collect();
+    let nodes: Vec<SocketAddr> = args.data_nodes().map(|node| local(args.sip(node))).collect();
     let http: Vec<String> = (1..=args.nodes).map(|node| format!("http://127.0.0.1:{}", args.http(node))).collect();
     println!(
         "dial in: point a softphone (no registration, UDP) at 127.0.0.1:{} and call sip:support@127.0.0.1:{}",

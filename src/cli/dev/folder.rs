@@ -43,7 +43,7 @@ impl Folder {
         folder.check_size(args.nodes)?;
         folder.make_token()?;
         pki::ensure_authority(&folder.pki())?;
-        for node in 1..=args.nodes {
+        for node in args.processes() {
             pki::ensure_node(&folder.pki(), u64::from(node))?;
             folder.write_config(args, node)?;
         }
@@ -56,6 +56,15 @@ impl Folder {
 
     pub(super) fn config(&self, node: u16) -> PathBuf {
         self.path.join(format!("node{node}.toml"))
+    }
+
+    /// True once a node was removed from its cluster: it is not started again.
+    pub(super) fn has_left(&self, node: u16) -> bool {
+        tandem_cluster::has_left(&self.data_dir(node))
+    }
+
+    fn data_dir(&self, node: u16) -> PathBuf {
+        self.path.join(format!("node{node}"))
     }
 
     pub(super) fn token_file(&self) -> PathBuf {
@@ -126,14 +135,18 @@ impl Folder {
 
     fn write_config(&self, args: &Args, node: u16) -> Result<(), Failure> {
         let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        let peers = (1..=args.nodes).map(|k| Peer { id: u64::from(k), addr: local(args.cluster(k)), witness: false }).collect();
+        let peers =
+            (1..=args.nodes).map(|k| Peer { id: u64::from(k), addr: local(args.cluster(k)), witness: args.is_witness(k) }).collect();
         let pki = self.pki();
+        let (udp, tls) = (Some(local(args.sip(node))), Some(local(args.sip(node) + 1)));
+        let sip = Sip { udp, tcp: udp, tls, ..Sip::default() };
         let config = Node {
             node: u64::from(node),
-            data_dir: self.path.join(format!("node{node}")),
+            data_dir: self.data_dir(node),
             groups: 16,
-            witness: false,
+            witness: args.is_witness(node),
             drain_timeout_s: DRAIN_TIMEOUT_S,
+            drills: args.drills,
             cluster: ClusterSection {
                 listen: local(args.cluster(node)),
                 advertise: None,
@@ -142,12 +155,7 @@ impl Folder {
                 key: pki::key_file(&pki, u64::from(node)),
                 peers,
             },
-            sip: Sip {
-                udp: Some(local(args.sip(node))),
-                tcp: Some(local(args.sip(node))),
-                tls: Some(local(args.sip(node) + 1)),
-                ..Sip::default()
-            },
+            sip: if args.is_witness(node) { Sip::default() } else { sip },
             http: Http { listen: local(args.http(node)), admin_token_file: Some(self.token_file()) },
             log: Log { format: LogFormat::Pretty, ..Log::default() },
             limits: Limits { wal_segment_bytes: WAL_SEGMENT_BYTES, ..Limits::default() },

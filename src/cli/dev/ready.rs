@@ -85,13 +85,13 @@ fn knows(client: &Client, ids: &[String]) -> Result<(), Failure> {
 }
 
 fn line(args: &Args, folder: &Folder, tenants: &[Tenant]) -> String {
-    let ports = |port: &dyn Fn(u16) -> u16| (1..=args.nodes).map(|node| port(node).to_string()).collect::<Vec<_>>().join(",");
+    let list = |ports: &mut dyn Iterator<Item = u16>| ports.map(|port| port.to_string()).collect::<Vec<_>>().join(",");
     let named: Vec<&str> = tenants.iter().map(|tenant| tenant.id.as_str()).collect();
     format!(
         "ready nodes={} sip=127.0.0.1:{} http=127.0.0.1:{} tenants={} data={} token={}",
         args.nodes,
-        ports(&|node| args.sip(node)),
-        ports(&|node| args.http(node)),
+        list(&mut args.data_nodes().map(|node| args.sip(node))),
+        list(&mut (1..=args.nodes).map(|node| args.http(node))),
         if named.is_empty() { "-".to_owned() } else { named.join(",") },
         folder.path().display(),
         folder.token_file().display(),

@@ -103,7 +103,7 @@ fn draining_a_lost_lease_and_an_old_request_refuse() {
     assert_eq!(offer(fresh, false), Err(Refusal::NoLease));
     assert_eq!(offer(fresh, true), Ok(()));
     assert_eq!(offer(fresh, true), Err(Refusal::DomainCalls));
-    admission.drain();
+    admission.set_draining(true);
     assert_eq!(admission.health(true), Err(Refusal::Draining));
     assert_eq!(admission.calls(), 1);
 }

@@ -181,9 +181,7 @@ impl Worker {
             self.directory = self.directory_changes.borrow_and_update().clone();
             self.index = Index::build(&self.directory);
         }
-        if self.shared.draining.load(Ordering::Relaxed) {
-            self.admission.drain();
-        }
+        self.admission.set_draining(self.shared.draining.load(Ordering::Relaxed));
         if now.saturating_duration_since(self.ticked) < TICK {
             return;
         }
