@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod backend;
+mod freed;
 mod fresh;
 mod inbox;
 pub mod metrics;
