@@ -127,7 +127,7 @@ pub enum Event {
 pub trait Sink: Send + Sync + 'static {
     /// # Errors
     /// Gives the event back when there is no room for it now.
-    fn take(&self, event: Event) -> Result<(), Event>;
+    fn take(&self, event: Event) -> Result<(), Box<Event>>;
 }
 
 /// The message could not even be handed to a socket; [`Event::Undeliverable`] will not follow.
@@ -161,7 +161,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn emit(&self, event: Event) -> Result<(), Event> {
+    fn emit(&self, event: Event) -> Result<(), Box<Event>> {
         self.sink.get().map_or(Ok(()), |sink| sink.take(event))
     }
 

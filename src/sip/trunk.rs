@@ -59,11 +59,14 @@ impl Net {
     }
 }
 
+/// Trunks by masked address, of one prefix length.
+type NetsOfLength = BTreeMap<u128, Vec<(DomainId, TrunkId)>>;
+
 /// The index. Equal directories give equal answers on every node.
 #[derive(Debug, Clone, Default)]
 pub struct Index {
     /// By family and prefix length, the longest first, then by masked address.
-    nets: BTreeMap<(bool, std::cmp::Reverse<u8>), BTreeMap<u128, Vec<(DomainId, TrunkId)>>>,
+    nets: BTreeMap<(bool, std::cmp::Reverse<u8>), NetsOfLength>,
     /// By user name: an agent's id or a trunk's user name. Several domains may use the same.
     accounts: BTreeMap<String, Vec<Account>>,
 }

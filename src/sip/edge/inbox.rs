@@ -94,6 +94,10 @@ impl Batch {
     }
 }
 
+/// There is no room for a finding.
+#[derive(Debug)]
+struct Full;
+
 #[derive(Debug, Default)]
 struct Queues {
     established: VecDeque<Established>,
@@ -149,10 +153,10 @@ impl Inbox {
     }
 
     /// A message for something that exists; given back when the queue is full.
-    pub(super) fn established(&self, message: Established) -> Result<(), Established> {
+    pub(super) fn established(&self, message: Established) -> Result<(), Box<Established>> {
         let mut queues = self.queues.lock();
         if queues.established.len() >= ESTABLISHED_QUEUE_MAX {
-            return Err(message);
+            return Err(Box::new(message));
         }
         queues.established.push_back(message);
         drop(queues);
@@ -160,10 +164,10 @@ impl Inbox {
         Ok(())
     }
 
-    fn fresh(&self, fresh: Fresh) -> Result<(), Fresh> {
+    fn fresh(&self, fresh: Fresh) -> Result<(), Box<Fresh>> {
         let mut queues = self.queues.lock();
         if queues.fresh.len() >= FRESH_QUEUE_MAX {
-            return Err(fresh);
+            return Err(Box::new(fresh));
         }
         queues.fresh.push_back(fresh);
         drop(queues);
@@ -171,10 +175,10 @@ impl Inbox {
         Ok(())
     }
 
-    fn spare(&self, finding: Finding) -> Result<(), Finding> {
+    fn spare(&self, finding: Finding) -> Result<(), Full> {
         let mut queues = self.queues.lock();
         if queues.findings.len() >= FINDINGS_MAX {
-            return Err(finding);
+            return Err(Full);
         }
         queues.findings.push_back(finding);
         drop(queues);
@@ -183,8 +187,8 @@ impl Inbox {
     }
 
     /// Sorts a message that came in by `flow`.
-    pub(super) fn message(&self, flow: Flow, bytes: Bytes, received: Instant) -> Result<(), Event> {
-        let back = |flow, bytes, received| Event::Message { flow, message: bytes, received };
+    pub(super) fn message(&self, flow: Flow, bytes: Bytes, received: Instant) -> Result<(), Box<Event>> {
+        let back = |flow, bytes, received| Box::new(Event::Message { flow, message: bytes, received });
         if belongs(&bytes) {
             return self.established(Established { flow, bytes, received }).map_err(|e| back(e.flow, e.bytes, e.received));
         }
@@ -208,7 +212,7 @@ fn belongs(bytes: &[u8]) -> bool {
 }
 
 impl Sink for Inbox {
-    fn take(&self, event: Event) -> Result<(), Event> {
+    fn take(&self, event: Event) -> Result<(), Box<Event>> {
         match event {
             Event::Message { flow, message, received } => self.message(flow, message, received),
             Event::Bad { flow, fault, bytes } => {
@@ -220,7 +224,7 @@ impl Sink for Inbox {
                 let _ = self.spare(Finding::Bad { flow, error });
                 Ok(())
             }
-            Event::Closed { flow } => self.spare(Finding::Closed { flow }).map_err(|_| Event::Closed { flow }),
+            Event::Closed { flow } => self.spare(Finding::Closed { flow }).map_err(|Full| Box::new(Event::Closed { flow })),
             Event::Undeliverable { to, bytes } => {
                 // A lost one is a message lost on the way: the transaction's own timer finds out.
                 let _ = self.spare(Finding::Undeliverable { to, bytes });

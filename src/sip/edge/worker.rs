@@ -49,7 +49,7 @@ use crate::{
 pub(super) struct InboxSink(pub(super) Arc<Shared>);
 
 impl Sink for InboxSink {
-    fn take(&self, event: Event) -> Result<(), Event> {
+    fn take(&self, event: Event) -> Result<(), Box<Event>> {
         Sink::take(&self.0.inbox, event)
     }
 }

@@ -103,7 +103,7 @@ fn bad_wishes_are_refused() {
     assert_eq!(read("Contact: *\r\n"), Refusal::BadContact);
     assert_eq!(read("Contact: *, <sip:a@b>\r\nExpires: 0\r\n"), Refusal::BadContact);
     assert_eq!(read("Contact: <tel:+491>\r\n"), Refusal::BadContact);
-    assert_eq!(read(&format!("Contact: {}\r\n", vec!["<sip:a@b>"; 9].join(","))), Refusal::TooManyContacts);
+    assert_eq!(read(&format!("Contact: {}\r\n", ["<sip:a@b>"; 9].join(","))), Refusal::TooManyContacts);
     assert_eq!(Wish::read(&request("Contact: <sip:a@b>;expires=999999\r\n")).unwrap().contacts[0].expires_s, EXPIRES_MAX_S);
 }
 

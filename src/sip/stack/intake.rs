@@ -8,7 +8,7 @@ use super::{ALLOW, Destination, Flow, Output, Stack, names, server::ServerKey, v
 use crate::sip::message::{Builder, Message, Method, Name, ParseError, param, parse, sdp_of};
 
 /// A refusal: status, reason phrase, header fields.
-type Refusal = (u16, &'static str, Vec<(&'static str, String)>);
+pub(super) type Refusal = (u16, &'static str, Vec<(&'static str, String)>);
 
 /// Extensions a request may require of us.
 const EXTENSIONS: [&str; 5] = ["100rel", "timer", "path", "outbound", "gruu"];

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{
     Due, Stack,
     client::{ClientKey, Purpose},
+    intake::Refusal,
     leg::Phase,
 };
 use crate::{
@@ -62,7 +63,7 @@ fn knows_timers(message: &Message) -> bool {
 }
 
 /// The refusal of a session interval below our least, when the sender would understand it (§9).
-pub(super) fn refuses(message: &Message) -> Option<(u16, &'static str, Vec<(&'static str, String)>)> {
+pub(super) fn refuses(message: &Message) -> Option<Refusal> {
     let small = interval_of(message).is_some_and(|interval| interval < SESSION_MIN_S);
     (small && knows_timers(message)).then(|| (422, "Session Interval Too Small", vec![("Min-SE", SESSION_MIN_S.to_string())]))
 }

@@ -19,7 +19,8 @@ pub(super) fn stamp(message: &mut Message, flow: &Flow) {
         .split(';')
         .filter(|part| {
             let name = part.split('=').next().unwrap_or_default().trim();
-            !name.eq_ignore_ascii_case("received") && !(asks && name.eq_ignore_ascii_case("rport"))
+            let ours = name.eq_ignore_ascii_case("received") || (asks && name.eq_ignore_ascii_case("rport"));
+            !ours
         })
         .collect();
     let mut stamped = format!("{};received={}", kept.join(";"), flow.remote.ip());

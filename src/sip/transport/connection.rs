@@ -146,7 +146,7 @@ async fn run<S: AsyncRead + AsyncWrite + Send + 'static>(transport: Transport, m
     drop(seat);
     let mut closed = Event::Closed { flow };
     while let Err(back) = shared.emit(closed) {
-        closed = back;
+        closed = *back;
         tokio::time::sleep(SINK_PAUSE).await;
     }
 }
@@ -219,7 +219,7 @@ async fn linger<S: AsyncRead + Send>(reader: &mut tokio::io::ReadHalf<S>, at_mos
 
 async fn deliver(shared: &Shared, mut event: Event) {
     while let Err(back) = shared.emit(event) {
-        event = back;
+        event = *back;
         tokio::time::sleep(SINK_PAUSE).await;
     }
 }

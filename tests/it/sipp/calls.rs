@@ -1,0 +1,87 @@
+//! A call from its INVITE to its end: queued, offered, answered, hung up by either side, given up.
+
+use super::{
+    lab::Lab,
+    on_every_transport,
+    script::{Script, answered, answers},
+};
+
+on_every_transport!(
+    a_call_is_answered_and_the_caller_hangs_up,
+    the_agent_hangs_up,
+    a_waiting_caller_hears_182_and_may_give_up,
+    a_caller_gives_up_while_the_phone_rings,
+    a_late_offer_is_carried_through,
+    provisional_answers_are_sent_reliably_to_a_caller_that_requires_it,
+    header_fields_of_the_caller_reach_the_agent,
+);
+
+fn a_call_is_answered_and_the_caller_hangs_up(lab: &Lab) {
+    lab.agents(&["alice"]);
+    let phone = lab.phone(0, &answers("phone"));
+    lab.caller(2, &answered("caller", 200)).passes();
+    phone.passes();
+    lab.ended("answered", Some("alice"), "caller_hung_up");
+}
+
+fn the_agent_hangs_up(lab: &Lab) {
+    lab.agents(&["alice"]);
+    let phone = Script::phone("hangs up").receive_invite().respond(180, "Ringing", "", false).respond(200, "OK", "", true);
+    let phone = lab.phone(0, &phone.receive("ACK").pause_ms(100).bye().expect(200));
+    let caller = Script::caller("caller").invite().may(100).may(182).may(180).expect(200).ack().receive("BYE").ok(false);
+    lab.caller(3, &caller).passes();
+    phone.passes();
+    lab.ended("answered", Some("alice"), "agent_hung_up");
+}
+
+fn a_waiting_caller_hears_182_and_may_give_up(lab: &Lab) {
+    lab.agents(&[]);
+    let script = Script::caller("gives up").invite().may(100).expect(182).pause_ms(100).cancel().expect(200).expect(487).ack_refusal();
+    lab.caller(1, &script).passes();
+    lab.ended("abandoned", None, "caller_left");
+}
+
+fn a_caller_gives_up_while_the_phone_rings(lab: &Lab) {
+    lab.agents(&["alice"]);
+    let phone = Script::phone("rings").receive_invite().respond(180, "Ringing", "", false).cancelled();
+    let phone = lab.phone(0, &phone);
+    let caller = Script::caller("gives up").invite().may(100).may(182).expect(180).pause_ms(100).cancel().expect(200).expect(487);
+    lab.caller(2, &caller.ack_refusal()).passes();
+    phone.passes();
+    lab.ended("abandoned", None, "caller_left");
+}
+
+fn a_late_offer_is_carried_through(lab: &Lab) {
+    lab.agents(&["alice"]);
+    let phone = Script::phone("offers").receive_invite().respond(180, "Ringing", "", false).respond(200, "OK", "", true);
+    let phone = lab.phone(0, &phone.receive_matching("ACK", "m=audio").receive("BYE").ok(false));
+    let caller = Script::caller("late").invite_with("", false).may(100).may(182).may(180).expect_matching(200, "m=audio");
+    lab.caller(1, &caller.ack_with_answer().pause_ms(100).bye().expect(200)).passes();
+    phone.passes();
+    lab.ended("answered", Some("alice"), "caller_hung_up");
+}
+
+fn provisional_answers_are_sent_reliably_to_a_caller_that_requires_it(lab: &Lab) {
+    let alice = "[[agent]]\nid = \"alice\"\nskills = { support = 5 }\nstate = \"offline\"\n";
+    lab.publish(&format!("{alice}contact = \"{}\"\n", lab.uri("alice", 0)), "");
+    let phone = lab.phone(0, &answers("phone"));
+    let caller = Script::caller("acknowledges").invite_with("Require: 100rel\n", true).may(100).expect_reliable(182).prack().expect(200);
+    let caller = caller.expect_reliable(180).prack().expect(200).expect(200).ack().pause_ms(100).bye().expect(200);
+    let caller = lab.caller(1, &caller);
+    lab.cluster.eventually("the caller waits", |_| caller.has_seen("PRACK").then_some(()));
+    let path = format!("/api/v1/agents/alice/state?tenant={}", lab.tenant);
+    let available = lab.cluster.ask(2, "POST", &path, &[("content-type", "application/json")], "{\"state\":\"available\"}");
+    assert_eq!(available.status, 204, "{}", available.text);
+    caller.passes();
+    phone.passes();
+    lab.ended("answered", Some("alice"), "caller_hung_up");
+}
+
+fn header_fields_of_the_caller_reach_the_agent(lab: &Lab) {
+    lab.agents(&["alice"]);
+    let phone = Script::phone("sees").receive_matching("INVITE", "X-Own: 42").respond(200, "OK", "", true);
+    let phone = lab.phone(0, &phone.receive("ACK").receive("BYE").ok(false));
+    let caller = Script::caller("says").invite_with("X-Own: 42\n", true).may(100).may(182).may(180).expect(200).ack();
+    lab.caller(1, &caller.pause_ms(100).bye().expect(200)).passes();
+    phone.passes();
+}
