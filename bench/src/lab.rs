@@ -49,6 +49,7 @@ pub struct Lab {
     _temp: Option<tempfile::TempDir>,
     sip_base: u16,
     http_base: u16,
+    cluster_base: u16,
     token: String,
     nodes: u16,
     http: ureq::Agent,
@@ -119,6 +120,7 @@ impl Lab {
             _temp: None,
             sip_base,
             http_base,
+            cluster_base,
             token: String::new(),
             nodes: options.nodes + options.spare,
             http: ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).http_status_as_error(false).build().into(),
@@ -135,6 +137,11 @@ impl Lab {
     /// Node `k`'s SIP address over UDP and TCP, k from 1.
     pub fn sip(&self, k: u16) -> String {
         format!("127.0.0.1:{}", self.sip_base + 2 * (k - 1))
+    }
+
+    /// Node `k`'s address for its peers.
+    pub fn cluster(&self, k: u16) -> String {
+        format!("127.0.0.1:{}", self.cluster_base + k - 1)
     }
 
     pub fn pid(&self, k: u16) -> Option<u32> {

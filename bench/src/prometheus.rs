@@ -58,10 +58,6 @@ pub fn histogram(text: &str, name: &str) -> Histogram {
     found
 }
 
-/// Sum of all samples called `name`.
-pub fn sum(text: &str, name: &str) -> f64 {
-    samples(text, name).map(|(_, value)| value).sum()
-}
 
 fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
     text.lines().filter_map(move |line| {

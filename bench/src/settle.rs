@@ -17,7 +17,7 @@ pub fn records(lab: &Lab, at_least: usize) -> Result<Vec<Value>, Error> {
     for _ in 0..rounds {
         let live = lab.all(&format!("/api/v1/calls?tenant={}", tenant::TENANT)).map_or(usize::MAX, |calls| calls.len());
         if live == 0 {
-            cdrs = lab.all(&format!("/api/v1/cdrs?tenant={}", tenant::TENANT))?;
+            cdrs = self::cdrs(lab)?;
             if cdrs.len() >= at_least {
                 break;
             }
@@ -25,6 +25,11 @@ pub fn records(lab: &Lab, at_least: usize) -> Result<Vec<Value>, Error> {
         thread::sleep(ROUND);
     }
     Ok(cdrs)
+}
+
+/// All records there are.
+pub fn cdrs(lab: &Lab) -> Result<Vec<Value>, Error> {
+    lab.all(&format!("/api/v1/cdrs?tenant={}", tenant::TENANT))
 }
 
 /// True once every node's own archive of every partition has the same length and hash.
