@@ -22,6 +22,9 @@ pub const WAL_SPARE_SEGMENTS: usize = 2;
 /// Segments in use after which the groups that hold the oldest one back are reported as pinning it.
 pub const WAL_PINNED_AFTER_SEGMENTS: usize = 4;
 
+/// Pause between two looks at which groups hold segments back.
+pub const UNPIN_ROUND: Duration = Duration::from_millis(500);
+
 /// Entries handed to replication in one read, bytes, so that a frame to a lagging peer stays far below its bound.
 pub const LOG_READ_MAX_BYTES: usize = 4 << 20;
 
@@ -49,8 +52,13 @@ pub const BULK_REQUESTS_PER_PEER: usize = 2;
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time a peer has to send the whole of a request once its stream is open.
 pub const REQUEST_READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// As [`REQUEST_READ_TIMEOUT`], for bulk bodies.
-pub const BULK_READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// A bulk body goes out in pieces of this many bytes; each must be taken, and something arrive, within
+/// [`REQUEST_READ_TIMEOUT`].
+pub const BULK_CHUNK_BYTES: usize = 1 << 20;
+/// As [`REQUEST_READ_TIMEOUT`], for the whole of a bulk body: 1 MB/s at the largest.
+pub const BULK_READ_TIMEOUT: Duration = Duration::from_secs(1200);
+/// Time a peer has to make a snapshot that reached it its state, on its disk.
+pub const SNAPSHOT_INSTALL_WITHIN: Duration = Duration::from_secs(120);
 /// Handshakes in progress at once; further ones are refused before any cryptography is spent on them.
 pub const HANDSHAKES_MAX: usize = 64;
 /// First and longest pause between two attempts to dial a peer.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod claim;
+mod compaction;
 pub(crate) mod failover;
 mod peers;
 mod table;
@@ -68,6 +69,7 @@ pub(crate) struct Node {
     pub(crate) transport: Transport,
     pub(crate) roles: broadcast::Sender<RoleChange>,
     meta: watch::Receiver<Arc<MetaState>>,
+    log: NodeLog,
     pub(crate) table: watch::Sender<Arc<NodeTable>>,
     liveness: Liveness,
     /// Where peers said they are.
@@ -136,6 +138,7 @@ impl Node {
             transport,
             roles,
             meta,
+            log,
             table: watch::channel(Arc::default()).0,
             told: Mutex::default(),
             noted: Mutex::default(),
@@ -153,6 +156,7 @@ impl Node {
         }
         failover::watch(&node);
         placement::watch(&node);
+        compaction::watch(&node);
         tokio::spawn(Arc::clone(&node).register());
         Ok(node)
     }

@@ -3,5 +3,6 @@
 pub(crate) mod group;
 pub(crate) mod machine;
 pub(crate) mod network;
+mod parcel;
 mod proposer;
 pub(crate) mod type_config;

@@ -39,7 +39,7 @@ use crate::{
     Incarnation, NodeId, RequestError,
     api::BoxFuture,
     codec,
-    limits::{APP_REQUESTS_PER_PEER, BULK_REQUESTS_PER_PEER, CERT_POLL, PEER_EVENTS},
+    limits::{APP_REQUESTS_PER_PEER, BULK_CHUNK_BYTES, BULK_REQUESTS_PER_PEER, CERT_POLL, PEER_EVENTS},
 };
 
 /// Says how a connection was closed.
@@ -239,6 +239,35 @@ impl Transport {
             Ok(Err(error)) => Err(RequestError::Unreachable(node, error.to_string())),
             Ok(Ok(answer)) => answer.map_err(RequestError::Refused),
         }
+    }
+
+    /// As [`Transport::request`], for a body in several places that may take long to send: it has no deadline while it moves,
+    /// and the answer is waited for from its end.
+    pub(crate) async fn send_bulk(
+        &self,
+        node: NodeId,
+        kind: u8,
+        group: u32,
+        parts: &[&[u8]],
+        answer_within: Duration,
+    ) -> Result<Bytes, RequestError> {
+        let unreachable = |error: frame::Error| match error {
+            frame::Error::TooLarge { .. } => RequestError::Refused(error.to_string()),
+            error => RequestError::Unreachable(node, error.to_string()),
+        };
+        let (connection, turns) = self.route(node, kind).ok_or_else(|| RequestError::Unreachable(node, "not connected".to_owned()))?;
+        let _turn = match &turns {
+            Some(turns) => turns.acquire().await.ok(),
+            None => None,
+        };
+        let (mut send, mut receive) =
+            connection.open_bi().await.map_err(|error| unreachable(frame::Error::Connection(error.to_string())))?;
+        match frame::send_parts(&mut send, kind, group, parts, BULK_CHUNK_BYTES).await {
+            Ok(()) | Err(frame::Error::Connection(_)) => {}
+            Err(error) => return Err(unreachable(error)),
+        }
+        let answer = timeout(answer_within, frame::receive_answer(&mut receive, kind)).await.map_err(|_| RequestError::Deadline)?;
+        answer.map_err(unreachable)?.map_err(RequestError::Refused)
     }
 
     fn route(&self, node: NodeId, kind: u8) -> Option<(Connection, Option<Arc<Semaphore>>)> {

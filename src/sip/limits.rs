@@ -134,6 +134,8 @@ pub const MESSAGE_BYTES_MAX: usize = 65_535;
 pub const HEADER_FIELDS_MAX: usize = 256;
 /// Server transactions at once; more get 503. A million unfinished INVITEs are refused here, not remembered.
 pub const TRANSACTIONS_MAX: usize = 100_000;
+/// Further ones for requests in a dialog: whoever talks can always hang up, however many wait.
+pub const TRANSACTIONS_RESERVED: usize = 20_000;
 /// Legs that are over but remembered, so that a repeated order cannot raise them again.
 pub const ENDED_LEGS_MAX: usize = 65_536;
 /// INVITEs sent for one leg: next contacts, credentials, a longer session timer.

@@ -62,6 +62,11 @@ impl NodeLog {
         GroupLog { group, wal: self.wal.clone(), index }
     }
 
+    /// The groups that keep old segments from being recycled: see [`Wal::pinned`].
+    pub(crate) fn pinned(&self) -> Vec<GroupId> {
+        self.wal.pinned()
+    }
+
     /// The groups this node has a log of.
     #[cfg(test)]
     pub(crate) fn groups(&self) -> Vec<GroupId> {

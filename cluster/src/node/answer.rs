@@ -74,7 +74,7 @@ impl Node {
                 if kind == network::APPEND && !self.is_witness(from) {
                     group.heard_leader();
                 }
-                network::answer(&group.raft, kind, &body).await
+                network::answer(&group.raft, kind, body).await
             }
         }
     }

@@ -25,7 +25,7 @@ use super::{
     machine::Applied,
     network::{Factory, Raft, Router},
     proposer::Proposer,
-    type_config::TypeConfig,
+    type_config::{LogId, TypeConfig},
 };
 use crate::electorate::Electorate;
 use crate::{Committed, GroupId, GroupStatus, NodeId, ProposeError, RoleChange, Timing, Token, log::storage::GroupLog};
@@ -45,6 +45,14 @@ pub(crate) struct Group {
     /// When this replica last heard of a leader, for the grace of a new one.
     heard_ms: Arc<AtomicU64>,
     started: Instant,
+}
+
+/// What [`Group::compact`] set going.
+pub(crate) enum Compaction {
+    Snapshot,
+    Purge,
+    /// All that is applied is in a snapshot and purged.
+    Nothing,
 }
 
 /// What a group needs from the node it is opened on.
@@ -197,6 +205,27 @@ impl Group {
     pub(crate) async fn drop_learner(&self, node: NodeId) -> Result<(), String> {
         let change = ChangeMembers::RemoveNodes(BTreeSet::from([node]));
         self.raft.change_membership(change, true).await.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Sets the next step going that lets the log forget this group's applied entries: the purge of those in a snapshot, or a
+    /// snapshot of the others.
+    pub(crate) async fn compact(&self) -> Compaction {
+        let metrics = self.metrics();
+        let index = |id: Option<LogId>| id.map(|id| id.index);
+        let (applied, snapshot, purged) = (index(metrics.last_applied), index(metrics.snapshot), index(metrics.purged));
+        // An error means that the replica is shutting down.
+        match snapshot {
+            // First: a busy group has always applied more than its snapshot holds.
+            Some(covered) if purged < snapshot => {
+                let _ = self.raft.trigger().purge_log(covered).await;
+                Compaction::Purge
+            }
+            covered if covered < applied => {
+                let _ = self.raft.trigger().snapshot().await;
+                Compaction::Snapshot
+            }
+            _ => Compaction::Nothing,
+        }
     }
 
     pub(crate) fn status(&self) -> GroupStatus {

@@ -104,15 +104,14 @@ impl RaftSnapshotBuilder<TypeConfig> for Applied {
             (SnapshotMeta { last_log_id: inner.last, last_membership: inner.membership.clone() }, state, inner.time_ns)
         };
         self.store.save(self.group, &(&meta, time_ns), &state)?;
-        Ok(Snapshot { meta, snapshot: with_time(time_ns, &state) })
+        Ok(Snapshot { meta, snapshot: with_time(time_ns, state) })
     }
 }
 
-/// A snapshot on the wire carries its log time in front.
-fn with_time(time_ns: u64, state: &[u8]) -> Vec<u8> {
-    let mut bytes = time_ns.to_le_bytes().to_vec();
-    bytes.extend_from_slice(state);
-    bytes
+/// A snapshot in flight carries its log time behind the state, which then need not be moved.
+fn with_time(time_ns: u64, mut state: Vec<u8>) -> Vec<u8> {
+    state.extend_from_slice(&time_ns.to_le_bytes());
+    state
 }
 
 impl RaftStateMachine<TypeConfig> for Applied {
@@ -149,8 +148,8 @@ impl RaftStateMachine<TypeConfig> for Applied {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<TypeConfig>, data: Vec<u8>) -> Result<(), io::Error> {
-        let (time, state) =
-            data.split_first_chunk::<8>().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a snapshot without its time"))?;
+        let (state, time) =
+            data.split_last_chunk::<8>().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a snapshot without its time"))?;
         let time_ns = u64::from_le_bytes(*time);
         let mut inner = self.inner.lock();
         inner.machine.restore(state)?;
@@ -162,7 +161,7 @@ impl RaftStateMachine<TypeConfig> for Applied {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, Vec<u8>>>, io::Error> {
         let found = self.store.load::<Meta>(self.group)?;
-        Ok(found.map(|((meta, time_ns), state)| Snapshot { meta, snapshot: with_time(time_ns, &state) }))
+        Ok(found.map(|((meta, time_ns), state)| Snapshot { meta, snapshot: with_time(time_ns, state) }))
     }
 }
 

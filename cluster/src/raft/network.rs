@@ -18,10 +18,12 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     machine::Applied,
+    parcel,
     type_config::{TypeConfig, Vote},
 };
 use crate::{
     GroupId, NodeId, RequestError, codec,
+    limits::SNAPSHOT_INSTALL_WITHIN,
     transport::{self, Transport},
 };
 
@@ -102,16 +104,22 @@ impl GroupRouter<TypeConfig, GroupId> for Router {
         group: GroupId,
         vote: Vote,
         snapshot: SnapshotOf<TypeConfig, Vec<u8>>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        option: RPCOption,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let request = (vote, snapshot.meta, serde_bytes::ByteBuf::from(snapshot.snapshot));
-        self.call(to, group, SNAPSHOT, &request, option.hard_ttl()).await.map_err(|error| match error {
-            RPCError::Unreachable(error) => StreamingError::Unreachable(error),
-            RPCError::Network(error) => StreamingError::Network(error),
-            RPCError::Timeout(error) => StreamingError::Timeout(error),
-            error @ RPCError::RemoteError(_) => StreamingError::Network(NetworkError::new(&error)),
-        })
+        let garbled = |error: &codec::Error| StreamingError::Network(NetworkError::new(error));
+        let tail = parcel::seal(&(vote, snapshot.meta), &snapshot.snapshot).map_err(|error| garbled(&error))?;
+        let parts = [&snapshot.snapshot[..], &tail];
+        // Not a deadline for the whole, which would bound the size: a transfer may take as long as it moves.
+        let sent = tokio::select! {
+            sent = self.transport.send_bulk(to, SNAPSHOT, group, &parts, SNAPSHOT_INSTALL_WITHIN) => sent,
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+        };
+        let answer = sent.map_err(|error| match error {
+            RequestError::Deadline => StreamingError::Network(NetworkError::new(&error)),
+            RequestError::Unreachable(..) | RequestError::Refused(_) => StreamingError::Unreachable(Unreachable::new(&error)),
+        })?;
+        codec::decode(&answer).map_err(|error| garbled(&error))
     }
 
     async fn transfer_leader(
@@ -141,7 +149,7 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
 }
 
 /// Answers a replica's call to our replica of a group.
-pub(crate) async fn answer(raft: &Raft, kind: u8, body: &[u8]) -> Result<Bytes, String> {
+pub(crate) async fn answer(raft: &Raft, kind: u8, body: Bytes) -> Result<Bytes, String> {
     fn reply<T: Serialize, E: std::fmt::Display>(result: Result<T, E>) -> Result<Bytes, String> {
         let value = result.map_err(|error| error.to_string())?;
         codec::encode(&value).map(Bytes::from).map_err(|error| error.to_string())
@@ -150,13 +158,15 @@ pub(crate) async fn answer(raft: &Raft, kind: u8, body: &[u8]) -> Result<Bytes, 
         codec::decode(body).map_err(|error| error.to_string())
     }
     match kind {
-        APPEND => reply(raft.append_entries(read(body)?).await),
-        VOTE => reply(raft.vote(read(body)?).await),
-        PRE_VOTE => reply(raft.pre_vote(read(body)?).await),
-        TRANSFER => reply(raft.handle_transfer_leader(read(body)?).await),
+        APPEND => reply(raft.append_entries(read(&body)?).await),
+        VOTE => reply(raft.vote(read(&body)?).await),
+        PRE_VOTE => reply(raft.pre_vote(read(&body)?).await),
+        TRANSFER => reply(raft.handle_transfer_leader(read(&body)?).await),
         SNAPSHOT => {
-            let (vote, meta, snapshot): (Vote, SnapshotMetaOf<TypeConfig>, serde_bytes::ByteBuf) = read(body)?;
-            reply(raft.install_full_snapshot(vote, Snapshot { meta, snapshot: snapshot.into_vec() }).await)
+            // A checksum over a large state takes longer than an async thread should be held.
+            let opened = tokio::task::spawn_blocking(move || parcel::open::<(Vote, SnapshotMetaOf<TypeConfig>)>(body));
+            let ((vote, meta), snapshot) = opened.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+            reply(raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await)
         }
         kind => Err(format!("kind {kind} is not a call between replicas")),
     }

@@ -72,7 +72,13 @@ fn checked(kind: u8, len: usize) -> Result<u32, Error> {
 
 /// Sends a request and ends the stream's sending side.
 pub(super) async fn send_request(stream: &mut SendStream, kind: u8, group: u32, body: &[u8]) -> Result<(), Error> {
-    let len = checked(kind, body.len())?;
+    send_parts(stream, kind, group, &[body], usize::MAX).await
+}
+
+/// As [`send_request`], with a body in several places, in pieces of at most `chunk` bytes: a peer that takes none for a
+/// while ends it.
+pub(super) async fn send_parts(stream: &mut SendStream, kind: u8, group: u32, parts: &[&[u8]], chunk: usize) -> Result<(), Error> {
+    let len = checked(kind, parts.iter().map(|part| part.len()).sum())?;
     if kind & BULK != 0 {
         stream.set_priority(-1).map_err(lost)?;
     }
@@ -82,7 +88,9 @@ pub(super) async fn send_request(stream: &mut SendStream, kind: u8, group: u32, 
     head[4..8].copy_from_slice(&group.to_le_bytes());
     head[8..].copy_from_slice(&len.to_le_bytes());
     stream.write_all(&head).await.map_err(lost)?;
-    stream.write_all(body).await.map_err(lost)?;
+    for piece in parts.iter().flat_map(|part| part.chunks(chunk)) {
+        within(limits::REQUEST_READ_TIMEOUT, async { stream.write_all(piece).await.map_err(lost) }).await?;
+    }
     stream.finish().map_err(lost)
 }
 
@@ -134,7 +142,8 @@ pub(super) async fn receive_answer(stream: &mut RecvStream, kind: u8) -> Result<
 async fn receive_body(stream: &mut RecvStream, len: usize) -> Result<Bytes, Error> {
     let mut body = Vec::with_capacity(len.min(FIRST_RESERVATION_BYTES));
     while body.len() < len {
-        let chunk = stream.read_chunk(len - body.len(), true).await.map_err(lost)?;
+        let next = async { stream.read_chunk(len - body.len(), true).await.map_err(lost) };
+        let chunk = within(limits::REQUEST_READ_TIMEOUT, next).await?;
         body.extend_from_slice(&chunk.ok_or_else(|| lost("the stream ended within a body"))?.bytes);
     }
     Ok(body.into())

@@ -116,6 +116,19 @@ async fn a_large_body_arrives_whole() {
 }
 
 #[tokio::test]
+async fn a_body_larger_than_any_frame_of_consensus_arrives_from_its_parts() {
+    let (_dir, a, _b) = pair().await;
+    let (state, tail) = (vec![7; limits::FRAME_MAX_BYTES + limits::BULK_CHUNK_BYTES + 1], b"tail");
+    let answer = a.send_bulk(2, ECHO | BULK, 5, &[&state, tail], DEADLINE).await.unwrap();
+    assert!(answer[4..4 + state.len()] == state && answer.ends_with(tail));
+    // Small pieces, as a link that takes little at a time would force them.
+    let (mut send, mut receive) = a.route(2, ECHO | BULK).unwrap().0.open_bi().await.unwrap();
+    frame::send_parts(&mut send, ECHO | BULK, 5, &[b"state", tail], 2).await.unwrap();
+    let answer = timeout(DEADLINE, frame::receive_answer(&mut receive, ECHO | BULK)).await.unwrap().unwrap();
+    assert_eq!(answer.unwrap(), "1/5/statetail");
+}
+
+#[tokio::test]
 async fn a_body_beyond_its_bound_is_refused_on_both_sides() {
     let (_dir, a, _b) = pair().await;
     let body = vec![0; limits::FRAME_MAX_BYTES + 1];

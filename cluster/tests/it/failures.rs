@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use tandem_cluster::{Cluster, NodeState, ProposeError, announce_death};
+use tandem_cluster::{Cluster, NodeState, ProposeError, announce_death, limits};
 
 use super::register::{Fleet, GROUPS, SECOND, Seen, eventually, rows, write};
 
@@ -142,4 +142,23 @@ async fn a_wiped_node_does_not_come_back_under_its_old_name() {
     let refused = fleet.try_start(fleet.options(3)).await;
     assert!(refused.as_ref().is_err_and(|error| error.to_string().contains("new id")), "{:?}", refused.err());
     write(&second.0, 1, "on").await.expect("the others go on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_group_does_not_hold_the_segments_of_a_busy_one_back() {
+    let fleet = Fleet::new(1);
+    let mut options = fleet.options(1);
+    options.wal_segment_bytes = 64 << 10;
+    let wal = options.data_dir.join("wal");
+    let cluster = fleet.try_start(options).await.expect("the node starts");
+    write(&cluster, 2, "quiet").await.expect("committed");
+    let value = "x".repeat(16 << 10);
+    // Group 1 is snapshotted by its count of entries; group 2, its own and the meta group's first entries would stay for ever.
+    for _ in 0..600 {
+        write(&cluster, 1, &value).await.expect("committed");
+    }
+    let segments =
+        || std::fs::read_dir(&wal).expect("the log").flatten().filter(|e| e.path().extension().is_some_and(|x| x == "wal")).count();
+    eventually("old segments are recycled", || segments() <= limits::WAL_PINNED_AFTER_SEGMENTS + 1).await;
+    write(&cluster, 2, "still there").await.expect("committed");
 }
