@@ -24,13 +24,14 @@ pub struct Offers {
     pub double_bookings: Vec<String>,
 }
 
-/// A waiting call's turn: smaller priority first, then its place of arrival.
-type Turn = (u64, Place);
+/// A waiting call's turn: smaller priority first, then the log entry that queued it, which is its age; of one entry, whose
+/// calls are equally old, the smaller id.
+type Turn = (u64, u64, String);
 
 /// Replays the history: waiting calls in turn, one open booking per agent.
 #[derive(Debug, Default)]
 struct Replay {
-    waiting: BTreeMap<Turn, String>,
+    waiting: BTreeSet<Turn>,
     turns: BTreeMap<String, Turn>,
     booked: BTreeMap<String, String>,
     verdict: Offers,
@@ -42,15 +43,16 @@ impl Replay {
         match event.kind.as_str() {
             "contact.queued" => {
                 let priority = event.data["priority"].as_str().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
-                self.turns.insert(call.clone(), (priority, place));
-                self.waiting.insert((priority, place), call);
+                let turn = (priority, place.0, call.clone());
+                self.turns.insert(call.clone(), turn.clone());
+                self.waiting.insert(turn);
             }
             "contact.offered" => self.offered(place, event, &call),
             "contact.rejected" | "contact.offer_timeout" | "contact.rescinded" => {
                 self.free(&call);
                 // An offer that was not accepted returns the call to its old place.
                 if let Some(turn) = self.turns.get(&call) {
-                    self.waiting.insert(*turn, call);
+                    self.waiting.insert(turn.clone());
                 }
             }
             "contact.ended" => {
@@ -70,14 +72,13 @@ impl Replay {
             self.verdict.double_bookings.push(format!("{agent} offered {call} at {place:?} while it has {other}"));
         }
         self.booked.insert(agent, call.to_owned());
-        let first = self.waiting.first_key_value().map(|(turn, first)| (*turn, first.clone()));
+        let first = self.waiting.first();
         match self.turns.get(call) {
             Some(turn) => {
-                if first.as_ref().is_some_and(|(first, _)| first < turn) {
-                    self.verdict.out_of_order.push(format!("{call} {turn:?} offered at {place:?} before {first:?}"));
+                if first.is_some_and(|first| first < turn) {
+                    self.verdict.out_of_order.push(format!("{turn:?} offered at {place:?} before {first:?}"));
                 }
-                let turn = *turn;
-                self.waiting.remove(&turn);
+                self.waiting.remove(turn);
             }
             // Offered as it arrived, without having to wait: right only while nobody waits.
             None if first.is_some() => self.verdict.out_of_order.push(format!("{call} offered on arrival at {place:?} before {first:?}")),

@@ -58,7 +58,6 @@ pub fn histogram(text: &str, name: &str) -> Histogram {
     found
 }
 
-
 fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
     text.lines().filter_map(move |line| {
         let rest = line.strip_prefix(name)?;

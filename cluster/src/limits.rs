@@ -62,6 +62,8 @@ pub const SNAPSHOT_INSTALL_WITHIN: Duration = Duration::from_secs(120);
 /// Handshakes in progress at once; further ones are refused before any cryptography is spent on them.
 pub const HANDSHAKES_MAX: usize = 64;
 /// First and longest pause between two attempts to dial a peer.
+/// An attempt to connect is not given up before this, unless it fails.
+pub const DIAL_MIN: Duration = Duration::from_millis(300);
 pub const REDIAL_MIN: Duration = Duration::from_millis(20);
 pub const REDIAL_MAX: Duration = Duration::from_millis(500);
 /// Peer events an observer may lag behind before it is told that it missed some.
