@@ -186,6 +186,7 @@ impl Worker {
             return;
         }
         self.ticked = now;
+        *self.shared.ticked.lock() = Some(now);
         self.stack.set_nodes(self.backend.nodes());
         self.registrar.expire(now);
         metrics::gauge!(names::CALLS).set(self.calls.len() as f64);
