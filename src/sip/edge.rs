@@ -41,8 +41,6 @@ use crate::core::{effect::Order, id::NodeId, party};
 #[derive(Debug, Clone)]
 pub struct Options {
     pub transport: transport::Options,
-    /// Key of the digest nonces: the same on every node of the cluster, and secret.
-    pub secret: [u8; 32],
     /// Challenge with SHA-256 beside MD5 (RFC 8760). Off by default: a phone older than that RFC stumbles over a challenge
     /// it does not know. SHA-256 answers are accepted in any case.
     pub challenge_sha256: bool,
@@ -58,7 +56,6 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             transport: transport::Options::default(),
-            secret: [0; 32],
             challenge_sha256: false,
             user_agent: concat!("Tandem/", env!("CARGO_PKG_VERSION")).to_owned(),
             calls_max: 0,

@@ -15,7 +15,7 @@ pub const STREAM_READ_BYTES: usize = 4 * 1024;
 
 // Connections.
 
-/// Open stream connections of a node, incoming and outgoing.
+/// Open stream connections of a node, incoming and outgoing, unless its configuration says otherwise.
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Incoming connections of one source address. A carrier needs a handful, a site behind a translator some hundreds.
 pub const CONNECTIONS_PER_SOURCE_MAX: usize = 1_000;
@@ -136,6 +136,8 @@ pub const MESSAGE_BYTES_MAX: usize = 65_535;
 pub const HEADER_FIELDS_MAX: usize = 256;
 /// Server transactions at once; more get 503. A million unfinished INVITEs are refused here, not remembered.
 pub const TRANSACTIONS_MAX: usize = 100_000;
+/// Further ones for requests in a dialog: whoever talks can always hang up, however many wait.
+pub const TRANSACTIONS_RESERVED: usize = 20_000;
 /// Legs that are over but remembered, so that a repeated order cannot raise them again.
 pub const ENDED_LEGS_MAX: usize = 65_536;
 /// INVITEs sent for one leg: next contacts, credentials, a longer session timer.

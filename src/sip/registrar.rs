@@ -98,9 +98,11 @@ impl Wish {
 impl Contact {
     fn read(value: &str, default_s: u32) -> Result<Self, Refusal> {
         let uri = angle_uri(value).to_owned();
+        // Without <> a question mark cannot be told from one that ends the URI (RFC 3261 §20.10).
+        let ambiguous = uri.contains('?') && value.trim_start().starts_with(&uri);
         let sip =
             uri.get(..4).is_some_and(|s| s.eq_ignore_ascii_case("sip:")) || uri.get(..5).is_some_and(|s| s.eq_ignore_ascii_case("sips:"));
-        if !sip || host_port(&uri).0.is_empty() || uri.contains(char::is_whitespace) {
+        if !sip || ambiguous || host_port(&uri).0.is_empty() || uri.contains(char::is_whitespace) {
             return Err(Refusal::BadContact);
         }
         let expires_s = param(value, "expires").map_or(default_s, |text| text.parse().unwrap_or(default_s)).min(EXPIRES_MAX_S);
