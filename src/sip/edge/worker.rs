@@ -63,6 +63,8 @@ pub(super) struct Worker {
     pub(super) stack: Stack,
     pub(super) admission: Admission,
     pub(super) auth: auth::Server,
+    /// Whether this node has proposed its own key of nonces for all.
+    sharing: bool,
     pub(super) registrar: Registrar,
     pub(super) registers_in_flight: usize,
     pub(super) verdicts: Verdicts,
@@ -98,7 +100,9 @@ impl Worker {
         Self {
             stack: new_stack(&handle.transport, &options, me),
             admission: Admission::new(now, options.calls_max, options.calls_per_s_max),
-            auth: auth::Server::new(options.secret),
+            // Until all nodes share one, this node's nonces are good at this node.
+            auth: auth::Server::new(rand::rng().random()),
+            sharing: false,
             registrar: Registrar::default(),
             registers_in_flight: 0,
             verdicts: Verdicts::new(now),
@@ -186,11 +190,29 @@ impl Worker {
             return;
         }
         self.ticked = now;
+        *self.shared.ticked.lock() = Some(now);
         self.stack.set_nodes(self.backend.nodes());
+        self.renew_nonce_key();
         self.registrar.expire(now);
         metrics::gauge!(names::CALLS).set(self.calls.len() as f64);
         metrics::gauge!(names::REGISTRATIONS).set(self.registrar.len() as f64);
         metrics::gauge!(names::ARRIVALS_BOUND).set(self.admission.bound() as f64);
+    }
+
+    /// Takes the key of nonces that all nodes share, or offers this node's own as such. Should several offer theirs at once,
+    /// the last one counts, and a phone in between is challenged once more.
+    fn renew_nonce_key(&mut self) {
+        match self.backend.nonce_key() {
+            Some(key) => self.auth.rekey(key),
+            None if self.lease && !std::mem::replace(&mut self.sharing, true) => {
+                let (backend, shared, key) = (self.backend.clone(), self.shared.clone(), self.auth.key());
+                tokio::spawn(async move {
+                    backend.share_nonce_key(key).await;
+                    shared.inbox.found(Finding::Shared);
+                });
+            }
+            None => {}
+        }
     }
 
     /// A majority gave this life of the node up and it began another: the legs of the old one belong to others, and
@@ -231,6 +253,7 @@ impl Worker {
                 self.drain(now);
             }
             Finding::Closed { flow } => self.closed(&flow),
+            Finding::Shared => self.sharing = false,
             Finding::Bad { flow, error } => self.bad(now, flow, error),
         }
     }
