@@ -5,6 +5,7 @@
 
 mod agent;
 mod archive;
+mod audit;
 mod call;
 mod census;
 mod delivery;
@@ -179,6 +180,7 @@ impl Handle {
         tokio::spawn(root::follow_roles(Arc::clone(&shared)));
         tokio::spawn(root::follow_nodes(Arc::clone(&shared)));
         tokio::spawn(fetch::run(Arc::clone(&shared)));
+        tokio::spawn(audit::run(Arc::clone(&shared)));
         let (publish, directory) = watch::channel(Arc::default());
         tokio::spawn(directory::follow(replicas, publish));
         let inner = Inner {

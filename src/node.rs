@@ -116,6 +116,7 @@ pub async fn run(config: Node) -> Result<(), Error> {
         metrics,
         feed: Arc::clone(&feed),
         drills: config.drills,
+        sip: readiness(&config, &edge),
         requests: Semaphore::new(config.limits.http_requests as usize),
         streams: Arc::new(Semaphore::new(api::limits::STREAMS_MAX)),
     });
@@ -142,6 +143,12 @@ pub async fn run(config: Node) -> Result<(), Error> {
     }
     tracing::info!(node = config.node, "node drained");
     Ok(())
+}
+
+/// What the edge has to say against new calls. A witness has no edge and says nothing.
+fn readiness(config: &Node, edge: &edge::Handle) -> Box<dyn Fn() -> Option<String> + Send + Sync> {
+    let (witness, edge) = (config.witness, edge.clone());
+    Box::new(move || edge.not_ready().filter(|_| !witness).map(str::to_owned))
 }
 
 /// How the configuration wants SIP spoken. TLS shows the node's cluster certificate unless it was given its own.

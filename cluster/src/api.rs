@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
-use crate::{GroupId, Incarnation, MachineFactory, NodeId, limits::RUNTIME_THREADS, meta::MetaCommand, node::Node};
+use crate::{GroupId, Incarnation, MachineFactory, NodeId, limits::RUNTIME_THREADS_MAX, meta::MetaCommand, node::Node};
 
 /// Fencing token of a leadership: a later leader of the same group always has a greater one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -207,8 +207,9 @@ impl Drop for Threads {
 
 impl Threads {
     fn start() -> Result<Self, StartError> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let builder = builder.worker_threads(RUNTIME_THREADS).thread_name("tandem-cluster").enable_all();
+        let builder = builder.worker_threads((cores / 4).clamp(1, RUNTIME_THREADS_MAX)).thread_name("tandem-cluster").enable_all();
         builder.build().map(|runtime| Self { runtime: Some(runtime) }).map_err(|error| StartError::Config(error.to_string()))
     }
 

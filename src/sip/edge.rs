@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod backend;
+mod freed;
 mod fresh;
 mod inbox;
 pub mod metrics;
@@ -25,11 +26,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 pub use backend::{Backend, NodeAddresses};
 use inbox::Inbox;
 
 use super::{
+    limits::TICK_LATE,
     transport::{self, Transport},
     tunnel::Frame,
 };
@@ -76,6 +79,8 @@ struct Shared {
     draining: AtomicBool,
     stopping: AtomicBool,
     started: AtomicBool,
+    /// When the worker last looked at what changes seldom.
+    ticked: Mutex<Option<Instant>>,
     /// Calls whose caller leg is here.
     calls: AtomicUsize,
 }
@@ -115,6 +120,22 @@ impl Handle {
     /// Calls whose caller leg is here, arrivals in flight included.
     pub fn calls(&self) -> usize {
         self.shared.calls.load(Ordering::Relaxed)
+    }
+
+    /// Why the edge should be sent no calls, in a sentence.
+    pub fn not_ready(&self) -> Option<&'static str> {
+        let ticked = *self.shared.ticked.lock();
+        if !self.shared.started.load(Ordering::Relaxed) {
+            Some("the SIP edge has not started")
+        } else if self.shared.stopping.load(Ordering::Relaxed) {
+            Some("the SIP edge is closing")
+        } else if self.shared.draining.load(Ordering::Relaxed) {
+            Some("the SIP edge refuses new calls")
+        } else if ticked.is_none_or(|ticked| ticked.elapsed() > TICK_LATE) {
+            Some("the SIP edge does not keep up")
+        } else {
+            None
+        }
     }
 
     /// Open TCP and TLS connections.

@@ -127,6 +127,8 @@ pub const TUNNEL_FRAME_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX + 256;
 pub const TARGETS_MAX: usize = 8;
 /// Longest sleep of the stack's task when nothing is due.
 pub const TICK: Duration = Duration::from_millis(500);
+/// An edge that has not ticked for this long does not keep up, and its node is not ready.
+pub const TICK_LATE: Duration = Duration::from_secs(3);
 
 /// Bytes of one message the parser looks at; a datagram cannot be longer.
 pub const MESSAGE_BYTES_MAX: usize = 65_535;
