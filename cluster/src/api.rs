@@ -6,7 +6,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
-use crate::{GroupId, Incarnation, MachineFactory, NodeId, limits::RUNTIME_THREADS, meta::MetaCommand, node::Node};
+use crate::{
+    GroupId, Incarnation, MachineFactory, NodeId,
+    backup::{self, SideFile},
+    limits::RUNTIME_THREADS,
+    meta::MetaCommand,
+    node::Node,
+};
 
 /// Fencing token of a leadership: a later leader of the same group always has a greater one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -418,6 +424,20 @@ impl Cluster {
     /// As for [`Cluster::propose`]; refused while a member's binary does not support the level.
     pub async fn raise_feature_level(&self, level: u32, deadline: Duration) -> Result<(), ProposeError> {
         self.meta(MetaCommand::Raise { level }, deadline).await.map(|_| ())
+    }
+
+    /// Writes a backup of all groups and of the files that `side_files` opens, once all states are written. It goes on with
+    /// what it does meanwhile. See [`crate::backup`].
+    ///
+    /// # Errors
+    /// When a group has no quorum, or `out` takes no more; what was written then counts for nothing.
+    pub async fn backup(
+        &self,
+        out: impl std::io::Write + Send + 'static,
+        side_files: impl FnOnce() -> std::io::Result<Vec<SideFile>> + Send + 'static,
+    ) -> Result<(), backup::Error> {
+        let node = Arc::clone(&self.node);
+        self.there(async move { backup::take(node, out, side_files).await }).await
     }
 
     /// Transfers every leadership, tells the peers *drained and fenced*, closes. After it returns the process may exit.

@@ -5,6 +5,7 @@
 //! compiled once.
 
 mod api;
+pub mod backup;
 pub mod codec;
 mod electorate;
 pub mod limits;
@@ -16,6 +17,7 @@ mod node;
 pub mod pki;
 mod placement;
 mod raft;
+pub mod recovery;
 mod transport;
 
 pub use api::{

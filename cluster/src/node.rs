@@ -4,11 +4,11 @@ mod answer;
 mod claim;
 mod compaction;
 pub(crate) mod failover;
-mod peers;
+pub(crate) mod notes;
 mod table;
 
 pub use failover::announce_death;
-pub use peers::has_left;
+pub use notes::has_left;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -93,10 +93,11 @@ impl Node {
     ) -> Result<Arc<Self>, StartError> {
         fs::create_dir_all(&options.data_dir).map_err(|error| StartError::Config(error.to_string()))?;
         let lock = claim::lock(&options.data_dir).await?;
-        if peers::has_left(&options.data_dir) {
+        if notes::has_left(&options.data_dir) {
             let dir = options.data_dir.display();
             return Err(StartError::Config(format!("node {} {LEFT_FOR_GOOD}; clear {dir} and join under a new id", options.node)));
         }
+        notes::name(&options.data_dir, options.node).map_err(|error| StartError::Config(error.to_string()))?;
         let incarnation = claim::next_incarnation(&options.data_dir).map_err(|error| StartError::Log(error.to_string()))?;
         let log =
             NodeLog::open(&options.data_dir.join("wal"), options.wal_segment_bytes).map_err(|error| StartError::Log(error.to_string()))?;
@@ -114,7 +115,7 @@ impl Node {
             Arc::clone(&handler) as Arc<dyn Handler>,
         )
         .map_err(|error| StartError::Transport(error.to_string()))?;
-        transport.set_peers(&peers::known(&options));
+        transport.set_peers(&notes::known(&options));
         let founded = incarnation == 1 && claim::ask_peers(&options, &transport, incarnation).await?;
         let (roles, _) = broadcast::channel(ROLE_EVENTS);
         let (publish, meta) = watch::channel(Arc::new(MetaState::default()));
@@ -223,7 +224,7 @@ impl Node {
     /// The cluster has forgotten this node: its part is done.
     async fn leave(&self) {
         tracing::info!(node = self.options.node, "this node has left the cluster");
-        if let Err(error) = peers::note_left(&self.options.data_dir) {
+        if let Err(error) = notes::note_left(&self.options.data_dir) {
             tracing::warn!(%error, "that this node has left could not be noted; another start would be refused by the cluster");
         }
         self.end(Standing::Left).await;

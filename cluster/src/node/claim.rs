@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, io, path::Path, time::Instant};
 
 use tokio::time::sleep;
 
-use super::KNOWN;
+use super::{KNOWN, notes};
 use crate::{
     Incarnation, NodeId, Options, StartError, codec,
     limits::{ASK_WITHIN, FORWARD_PAUSE, LOCK_WITHIN},
@@ -31,20 +31,9 @@ pub(super) async fn lock(dir: &Path) -> Result<fs::File, StartError> {
 
 /// Counts this life in a file that is durable before anything else happens.
 pub(super) fn next_incarnation(dir: &Path) -> io::Result<Incarnation> {
-    let path = dir.join("incarnation");
-    let last: Incarnation = match fs::read_to_string(&path) {
-        Ok(text) => {
-            text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", path.display())))?
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(error),
-    };
-    let temporary = path.with_extension("new");
-    fs::write(&temporary, format!("{}\n", last + 1))?;
-    fs::File::open(&temporary)?.sync_all()?;
-    fs::rename(&temporary, &path)?;
-    fs::File::open(dir)?.sync_all()?;
-    Ok(last + 1)
+    let next = notes::incarnation(dir)? + 1;
+    notes::set_incarnation(dir, next)?;
+    Ok(next)
 }
 
 /// Asks the peers of the first start what they know of this node. Peers that are not up yet are not waited for long.
