@@ -11,12 +11,11 @@ use bytes::Bytes;
 
 use super::{DEATH, KNOWN, Node, OPINION, PING, PROPOSE, READ_INDEX, SERVICE, WITHDRAWN, claim::Known, failover, notes};
 use crate::{
-    GroupId, Incarnation, NodeId, ProposeError,
-    api::BoxFuture,
-    codec,
+    GroupId, Incarnation, NodeId, ProposeError, codec,
     meta::{LEFT, NOT_ADMITTED},
     raft::network,
     transport::Handler,
+    types::BoxFuture,
 };
 
 /// Lets the transport start before the node it answers for exists.

@@ -14,8 +14,22 @@ use crate::{
 /// What a peer says of a node that asks: the last life of it that is known, and whether others founded the cluster.
 pub(super) type Known = (Incarnation, bool);
 
+/// Takes the data directory for this process and this node, and begins a new life on it.
+pub(super) async fn take(options: &Options) -> Result<(fs::File, Incarnation), StartError> {
+    let dir = &options.data_dir;
+    fs::create_dir_all(dir).map_err(|error| StartError::Config(error.to_string()))?;
+    let lock = lock(dir).await?;
+    if notes::has_left(dir) {
+        let (node, dir) = (options.node, dir.display());
+        return Err(StartError::Config(format!("node {node} has left its cluster for good; clear {dir} and join under a new id")));
+    }
+    notes::name(dir, options.node).map_err(|error| StartError::Config(error.to_string()))?;
+    let incarnation = next_incarnation(dir).map_err(|error| StartError::Log(error.to_string()))?;
+    Ok((lock, incarnation))
+}
+
 /// Takes the data directory for this process; two nodes on one log would destroy it.
-pub(super) async fn lock(dir: &Path) -> Result<fs::File, StartError> {
+async fn lock(dir: &Path) -> Result<fs::File, StartError> {
     let refuse = |error: &dyn std::fmt::Display| StartError::Config(format!("{} cannot be locked: {error}", dir.display()));
     let file = fs::File::create(dir.join("lock")).map_err(|error| refuse(&error))?;
     let give_up = Instant::now() + LOCK_WITHIN;
