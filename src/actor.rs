@@ -5,6 +5,7 @@
 
 mod agent;
 mod archive;
+mod audit;
 mod call;
 mod census;
 mod delivery;
@@ -40,9 +41,9 @@ use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use crate::core::{
     Outcome, State,
-    command::{Arrive, Command, Envelope, LegReport},
+    command::{Arrive, Binding, Command, Envelope, LegReport},
     effect::{Event, Order},
-    id::{CallId, DomainId, LegId, NodeId},
+    id::{AgentId, CallId, DomainId, LegId, NodeId},
 };
 pub use archive::ArchiveStatus;
 pub use census::{Census, Kind};
@@ -179,6 +180,7 @@ impl Handle {
         tokio::spawn(root::follow_roles(Arc::clone(&shared)));
         tokio::spawn(root::follow_nodes(Arc::clone(&shared)));
         tokio::spawn(fetch::run(Arc::clone(&shared)));
+        tokio::spawn(audit::run(Arc::clone(&shared)));
         let (publish, directory) = watch::channel(Arc::default());
         tokio::spawn(directory::follow(replicas, publish));
         let inner = Inner {
@@ -319,6 +321,17 @@ impl Handle {
         self.inner.shared.replicas.all().iter().find_map(|replica| {
             let state = replica.state.read();
             state.find_call(call).map(|domain| (domain.clone(), replica.group))
+        })
+    }
+
+    /// The phones an agent registered and the seconds each registration has left, from a local replica. `None` without one.
+    pub fn bindings(&self, domain: &DomainId, agent: &AgentId) -> Option<Vec<(Binding, u32)>> {
+        self.inner.shared.replicas.all().iter().find_map(|replica| {
+            let state = replica.state.read();
+            let agent = state.domains().get(domain)?.agents().get(agent)?;
+            let left_s = |instance: &str| agent.expires.get(instance).map_or(0, |until| until.ms_since(state.now()) / 1_000);
+            let row = |(instance, binding): (&String, &Binding)| (binding.clone(), u32::try_from(left_s(instance)).unwrap_or(u32::MAX));
+            Some(agent.bindings.iter().map(row).collect())
         })
     }
 

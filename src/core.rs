@@ -26,7 +26,7 @@ pub mod state;
 pub mod time;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use command::Command;
 pub use effect::Effects;

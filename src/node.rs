@@ -5,7 +5,6 @@ mod standing;
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use tandem_cluster::{BoxFuture, Cluster, MachineFactory, NodeId, Options, PeerSpec, Service, Timing};
 use tokio::{
     net::TcpListener,
@@ -71,7 +70,10 @@ fn options(config: &Node) -> Options {
 
 /// What peers and clients are told of this node.
 fn attributes(config: &Node) -> BTreeMap<String, String> {
-    let sip = [("sip", config.sip.udp.or(config.sip.tcp)), ("sip_tls", config.sip.tls), ("http", Some(config.http.listen))];
+    let told = |addr: SocketAddr| SocketAddr::new(config.sip.advertise.unwrap_or(addr.ip()), addr.port());
+    let (plain, tls) = (config.sip.udp.or(config.sip.tcp).map(told), config.sip.tls.map(told));
+    let tcp = config.sip.tcp.map(told).filter(|tcp| Some(*tcp) != plain);
+    let sip = [("sip", plain), ("sip_tcp", tcp), ("sip_tls", tls), ("http", Some(config.http.listen))];
     sip.into_iter().filter_map(|(key, addr)| Some((key.to_owned(), addr?.to_string()))).collect()
 }
 
@@ -99,7 +101,7 @@ pub async fn run(config: Node) -> Result<(), Error> {
     let prepared = actor::Prepared::new(config.data_dir.clone());
     prepared.also(Arc::new(Services { inbox: inbox.clone() }));
     let machines = Arc::clone(&prepared) as Arc<dyn MachineFactory>;
-    let edge = edge::Handle::bind(sip(&config)?).await.map_err(|error| Error::Sip(error.to_string()))?;
+    let edge = edge::Handle::bind(sip(&config)).await.map_err(|error| Error::Sip(error.to_string()))?;
     let cluster = Cluster::start(options(&config), machines, Arc::clone(&prepared) as Arc<dyn Service>).await?;
     let live = actor::Handle::start(cluster.clone(), &prepared, Arc::new(edge.clone())).await;
     if !config.witness {
@@ -114,6 +116,7 @@ pub async fn run(config: Node) -> Result<(), Error> {
         metrics,
         feed: Arc::clone(&feed),
         drills: config.drills,
+        sip: readiness(&config, &edge),
         requests: Semaphore::new(config.limits.http_requests as usize),
         streams: Arc::new(Semaphore::new(api::limits::STREAMS_MAX)),
         backups: Arc::new(Semaphore::new(api::limits::BACKUPS_MAX)),
@@ -143,8 +146,14 @@ pub async fn run(config: Node) -> Result<(), Error> {
     Ok(())
 }
 
+/// What the edge has to say against new calls. A witness has no edge and says nothing.
+fn readiness(config: &Node, edge: &edge::Handle) -> Box<dyn Fn() -> Option<String> + Send + Sync> {
+    let (witness, edge) = (config.witness, edge.clone());
+    Box::new(move || edge.not_ready().filter(|_| !witness).map(str::to_owned))
+}
+
 /// How the configuration wants SIP spoken. TLS shows the node's cluster certificate unless it was given its own.
-fn sip(config: &Node) -> Result<edge::Options, Error> {
+fn sip(config: &Node) -> edge::Options {
     let section = &config.sip;
     let listen = |bind: SocketAddr| transport::Listen { bind, advertise: section.advertise.map(|ip| SocketAddr::new(ip, 0)) };
     let on = |addr: Option<SocketAddr>| addr.map(listen).into_iter().collect();
@@ -154,22 +163,11 @@ fn sip(config: &Node) -> Result<edge::Options, Error> {
         tcp: on(section.tcp),
         tls: on(section.tls),
         certificate: certificate.or_else(|| Some((config.cluster.cert.clone(), config.cluster.key.clone()))),
+        authorities: section.tls_authorities.clone(),
+        connections_max: config.limits.sip_connections as usize,
         ..transport::Options::default()
     };
-    Ok(edge::Options {
-        transport,
-        secret: nonce_secret(&config.cluster.ca)?,
-        calls_max: config.limits.calls,
-        calls_per_s_max: config.limits.calls_per_s,
-        ..edge::Options::default()
-    })
-}
-
-/// The key of digest nonces must be equal on all nodes, and the cluster's authority is what they have in common. Who
-/// learned it could forge nonces, which spares them a challenge but no password.
-fn nonce_secret(ca: &Path) -> Result<[u8; 32], Error> {
-    let bytes = std::fs::read(ca).map_err(|e| Error::File(ca.display().to_string(), e))?;
-    Ok(Sha256::new().chain_update(b"tandem sip nonce").chain_update(bytes).finalize().into())
+    edge::Options { transport, calls_max: config.limits.calls, calls_per_s_max: config.limits.calls_per_s, ..edge::Options::default() }
 }
 
 /// Gives leaderships away; new calls are refused from here on.

@@ -9,7 +9,7 @@ use crate::{
     Committed, GroupId, GroupStatus, Incarnation, MachineFactory, NodeId, NodeTable, Options, PeerSpec, ProposeError, RequestError,
     RoleChange, Service, Standing, StartError, Token,
     backup::{self, SideFile},
-    limits::RUNTIME_THREADS,
+    limits::RUNTIME_THREADS_MAX,
     meta::MetaCommand,
     node::Node,
 };
@@ -37,8 +37,9 @@ impl Drop for Threads {
 
 impl Threads {
     fn start() -> Result<Self, StartError> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let builder = builder.worker_threads(RUNTIME_THREADS).thread_name("tandem-cluster").enable_all();
+        let builder = builder.worker_threads((cores / 4).clamp(1, RUNTIME_THREADS_MAX)).thread_name("tandem-cluster").enable_all();
         builder.build().map(|runtime| Self { runtime: Some(runtime) }).map_err(|error| StartError::Config(error.to_string()))
     }
 

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{cdr, effect::Record, id::CallId};
 pub(super) use fill::Fill;
-pub(super) use read::closed_at;
+pub(super) use read::{Rows, closed_at};
 use segment::Segment;
 
 /// How far a replica's files are, for comparing replicas.

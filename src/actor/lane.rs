@@ -36,11 +36,14 @@ struct Waiting {
     tell: oneshot::Sender<Result<Answer, Error>>,
 }
 
+/// The ends that take questions, by node and kind.
+type Entrances = HashMap<(NodeId, Kind), mpsc::Sender<Waiting>>;
+
 /// Lanes to all nodes. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Lanes {
     cluster: Cluster,
-    lanes: Arc<Mutex<HashMap<(NodeId, Kind), mpsc::Sender<Waiting>>>>,
+    lanes: Arc<Mutex<Entrances>>,
 }
 
 impl Lanes {

@@ -51,6 +51,10 @@ pub(super) const RECONCILE_PAUSE: Duration = Duration::from_secs(2);
 /// Times a message that killed its actor is handed to the next one.
 pub(super) const REDELIVERIES_MAX: u8 = 1;
 
+/// Pause between two looks at every invariant of the routing state, and the largest partition looked at.
+pub(super) const AUDIT_EVERY: Duration = Duration::from_secs(30);
+pub(super) const AUDIT_CALLS_MAX: usize = 5_000;
+
 /// Events a subscriber may lag behind before it is told that it missed some.
 pub(super) const EVENTS_BUFFER: usize = 16_384;
 

@@ -191,6 +191,7 @@ impl Machine for GroupMachine {
         let at = At { group: entry.group, index: entry.index, time: LogTime(entry.time_ns), wall: WallTime(entry.wall_ms) };
         let mut out = Effects::default();
         let mut published = false;
+        let leads = self.replica.leading().is_some();
         let mut replies = Vec::with_capacity(entry.commands.len());
         {
             let mut state = self.replica.state.write();
@@ -203,6 +204,9 @@ impl Machine for GroupMachine {
                     // The same bytes fail alike on every replica.
                     Err(error) => Outcome::Rejected(Reason::Invalid(error.to_string())),
                 };
+                if leads && matches!(outcome, Outcome::Rejected(Reason::Stale | Reason::Taken)) {
+                    metrics::counter!("tandem_stale_command_rejected_total").increment(1);
+                }
                 replies.push(encode(&outcome));
             }
         }

@@ -11,6 +11,7 @@ use serde_bytes::ByteBuf;
 use tandem_cluster::{BoxFuture, GroupId, NodeId, codec};
 
 use super::{
+    archive::Rows,
     limits::{COMMIT_DEADLINE, PAGE_RECORDS_MAX},
     partition,
     shared::{Job, Shared},
@@ -95,7 +96,7 @@ impl Shared {
     }
 
     /// Records of the local archive.
-    pub(super) async fn records(&self, group: GroupId, from: u64, limit: usize) -> io::Result<(Vec<(u64, Vec<u8>)>, Option<u64>)> {
+    pub(super) async fn records(&self, group: GroupId, from: u64, limit: usize) -> io::Result<(Rows, Option<u64>)> {
         let replica = self.replicas.get(group).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no replica here"))?;
         let read = self.runtime.spawn_blocking(move || {
             let plan = replica.archive.lock().plan(from, limit)?;

@@ -29,6 +29,8 @@ pub struct App {
     pub tokens: Book,
     pub metrics: PrometheusHandle,
     pub feed: Arc<Feed>,
+    /// Why the SIP edge of this node should be sent no calls.
+    pub sip: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// Whether actors of this node may be stopped on purpose.
     pub drills: bool,
     /// Requests at once.
@@ -97,7 +99,7 @@ impl App {
     pub async fn command(&self, tenant: &DomainId, request: Option<RequestId>, command: Command) -> Result<Outcome, Problem> {
         let envelope = Envelope { request, command };
         match self.live.command(tenant, envelope, limits::COMMAND_DEADLINE).await? {
-            Outcome::Rejected(reason) => Err(Problem::rejected(&reason)),
+            Outcome::Rejected(reason) | Outcome::Refused { reason, .. } => Err(Problem::rejected(&reason)),
             outcome => Ok(outcome),
         }
     }

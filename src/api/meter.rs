@@ -43,10 +43,18 @@ fn count(event: &Event) {
     let result = match event.kind {
         EventKind::ContactEnded => {
             let outcome = field("outcome").unwrap_or("unknown").to_owned();
-            if let Some(talked) = seconds("talked_ms") {
-                metrics::histogram!(catalogue::HANDLE_SECONDS, "tenant" => tenant.clone(), "queue" => queue.clone()).record(talked);
+            if let (Some(talked), Some(held)) = (seconds("talked_ms"), seconds("held_ms")) {
+                handled(&tenant, &queue, "talk", talked - held);
+                handled(&tenant, &queue, "hold", held);
             }
-            metrics::counter!(catalogue::CONTACTS_TOTAL, "tenant" => tenant, "queue" => queue, "outcome" => outcome).increment(1);
+            let labels = [("tenant", tenant), ("queue", queue), ("channel", "voice".to_owned()), ("outcome", outcome)];
+            metrics::counter!(catalogue::CONTACTS_TOTAL, &labels).increment(1);
+            return;
+        }
+        EventKind::ContactWrapped => {
+            if let Some(wrapped) = seconds("wrapped_ms") {
+                handled(&tenant, &queue, "wrap_up", wrapped);
+            }
             return;
         }
         EventKind::ContactAccepted => {
@@ -64,6 +72,11 @@ fn count(event: &Event) {
         _ => return,
     };
     metrics::counter!(catalogue::OFFERS_TOTAL, "tenant" => tenant, "result" => result).increment(1);
+}
+
+fn handled(tenant: &str, queue: &str, phase: &'static str, seconds: f64) {
+    let labels = [("tenant", tenant.to_owned()), ("queue", queue.to_owned()), ("phase", phase.to_owned())];
+    metrics::histogram!(catalogue::HANDLE_SECONDS, &labels).record(seconds);
 }
 
 /// Sets the gauges of every partition led here.

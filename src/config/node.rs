@@ -82,6 +82,10 @@ pub struct Sip {
     pub tls_cert: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_key: Option<PathBuf>,
+    /// PEM file of the authorities that next hops over TLS must be signed by. Left out, they are encrypted to without
+    /// being known, as phones with certificates of their own require.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_authorities: Option<PathBuf>,
     /// The address put into Via and Contact, when it is not the one listened on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advertise: Option<IpAddr>,
@@ -137,6 +141,7 @@ pub struct Limits {
     /// New calls a second; above it callers get 503 with Retry-After.
     #[serde(default = "default_calls_per_s")]
     pub calls_per_s: u32,
+    /// Open SIP connections over TCP and TLS, both ways.
     #[serde(default = "default_connections")]
     pub sip_connections: u32,
     #[serde(default = "default_http_requests")]
@@ -249,7 +254,7 @@ impl Node {
     /// Makes every relative path one from the folder of the file.
     fn resolve(&mut self, folder: &Path) {
         let paths = [&mut self.data_dir, &mut self.cluster.ca, &mut self.cluster.cert, &mut self.cluster.key];
-        let optional = [&mut self.sip.tls_cert, &mut self.sip.tls_key, &mut self.http.admin_token_file];
+        let optional = [&mut self.sip.tls_cert, &mut self.sip.tls_key, &mut self.sip.tls_authorities, &mut self.http.admin_token_file];
         for path in paths.into_iter().chain(optional.into_iter().flatten()) {
             if path.is_relative() {
                 *path = folder.join(&*path);

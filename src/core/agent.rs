@@ -8,7 +8,7 @@ use super::{
     cdr::AttemptResult,
     command::{Binding, Intent},
     explain::Filter,
-    id::CallId,
+    id::{CallId, QueueId},
     party::Target,
     policy::{self, Channel, InitialState},
     pool::Figures,
@@ -25,6 +25,8 @@ pub struct Agent {
     /// Calls offered to it or talking with it, as (call, leg).
     pub contacts: BTreeSet<(CallId, u16)>,
     pub wrap_up_until: Option<LogTime>,
+    /// The contact being wrapped up: its queue and when it ended.
+    pub(super) wraps: Option<(QueueId, LogTime)>,
     /// No offer before this, after a missed one.
     pub rest_until: Option<LogTime>,
     /// Offers in a row without an answer.
@@ -93,6 +95,7 @@ impl Agent {
             idle_since: now,
             contacts: BTreeSet::new(),
             wrap_up_until: None,
+            wraps: None,
             rest_until: None,
             misses: 0,
             on_since: now,

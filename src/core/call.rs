@@ -45,6 +45,9 @@ pub struct Call {
     pub queued: Option<Stamp>,
     pub offered: Option<Stamp>,
     pub answered: Option<Stamp>,
+    /// Since when it is on hold, and for how long it was before.
+    pub(super) held_since: Option<LogTime>,
+    pub(super) held_ms: u64,
     /// Queues it has overflowed from, so that a cycle ends.
     pub hops: u8,
     /// The caller's leg.
@@ -109,6 +112,11 @@ pub struct Leg {
 }
 
 impl Call {
+    /// How long it was on hold until now.
+    pub(super) fn held_ms(&self, now: LogTime) -> u64 {
+        self.held_ms + self.held_since.map_or(0, |since| now.ms_since(since))
+    }
+
     pub const fn leg_id(&self, n: u16) -> LegId {
         LegId { call: self.id, n }
     }

@@ -19,11 +19,16 @@ pub enum Outcome {
         offer: OfferId,
     },
     Rejected(Reason),
+    /// A call was turned away by a rule that names the SIP status for it.
+    Refused {
+        status: u16,
+        reason: Reason,
+    },
 }
 
 impl Outcome {
     pub const fn is_accepted(&self) -> bool {
-        !matches!(self, Self::Rejected(_))
+        !matches!(self, Self::Rejected(_) | Self::Refused { .. })
     }
 }
 

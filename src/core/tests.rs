@@ -8,4 +8,4 @@ mod rules;
 mod strategies;
 mod world;
 
-pub(super) use world::{World, queue};
+pub(crate) use world::{World, queue};

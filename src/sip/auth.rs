@@ -155,7 +155,7 @@ impl Credentials {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Genuine,
-    /// The password was right and the nonce too old or used up: challenge again with `stale=true`.
+    /// The password was right and the nonce too old, used up or not of this cluster's key: challenge again with `stale=true`.
     Stale,
     Wrong,
 }
@@ -205,9 +205,18 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// `secret` is the cluster's: the same on every node.
-    pub fn new(secret: [u8; 32]) -> Self {
-        Self { secret, counts: BTreeMap::new(), floor_ms: i64::MIN }
+    /// Nonces of this key are good, whichever node minted them.
+    pub fn new(key: [u8; 32]) -> Self {
+        Self { secret: key, counts: BTreeMap::new(), floor_ms: i64::MIN }
+    }
+
+    pub(super) const fn key(&self) -> [u8; 32] {
+        self.secret
+    }
+
+    /// From now on nonces are of this key; those of another become stale.
+    pub(super) const fn rekey(&mut self, key: [u8; 32]) {
+        self.secret = key;
     }
 
     /// A nonce: 16 hex digits of time, 16 of `random`, 32 of HMAC.
@@ -237,11 +246,11 @@ impl Server {
             Algorithm::Md5 => &ha1.md5,
             Algorithm::Sha256 => &ha1.sha256,
         };
-        let Some(id) = self.genuine_nonce(&c.nonce) else { return Verdict::Wrong };
         let expected = c.algorithm.response(secret, &c.nonce, &c.nc, &c.cnonce, method, &c.uri);
         if secret.is_empty() || c.realm != ha1.realm || !same(&expected, &c.response) {
             return Verdict::Wrong;
         }
+        let Some(id) = self.genuine_nonce(&c.nonce) else { return Verdict::Stale };
         let age_max_ms = i64::try_from(NONCE_AGE_MAX.as_millis()).expect("a few minutes");
         let Ok(nc) = u32::from_str_radix(&c.nc, 16) else { return Verdict::Wrong };
         // A nonce may come from a node whose clock is ahead of ours, hence the distance and not the difference.

@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod backend;
+mod freed;
 mod fresh;
 mod inbox;
 pub mod metrics;
@@ -25,11 +26,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 pub use backend::{Backend, NodeAddresses};
 use inbox::Inbox;
 
 use super::{
+    limits::TICK_LATE,
     transport::{self, Transport},
     tunnel::Frame,
 };
@@ -39,8 +42,6 @@ use crate::core::{effect::Order, id::NodeId, party};
 #[derive(Debug, Clone)]
 pub struct Options {
     pub transport: transport::Options,
-    /// Key of the digest nonces: the same on every node of the cluster, and secret.
-    pub secret: [u8; 32],
     /// Challenge with SHA-256 beside MD5 (RFC 8760). Off by default: a phone older than that RFC stumbles over a challenge
     /// it does not know. SHA-256 answers are accepted in any case.
     pub challenge_sha256: bool,
@@ -56,7 +57,6 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             transport: transport::Options::default(),
-            secret: [0; 32],
             challenge_sha256: false,
             user_agent: concat!("Tandem/", env!("CARGO_PKG_VERSION")).to_owned(),
             calls_max: 0,
@@ -79,6 +79,8 @@ struct Shared {
     draining: AtomicBool,
     stopping: AtomicBool,
     started: AtomicBool,
+    /// When the worker last looked at what changes seldom.
+    ticked: Mutex<Option<Instant>>,
     /// Calls whose caller leg is here.
     calls: AtomicUsize,
 }
@@ -118,6 +120,22 @@ impl Handle {
     /// Calls whose caller leg is here, arrivals in flight included.
     pub fn calls(&self) -> usize {
         self.shared.calls.load(Ordering::Relaxed)
+    }
+
+    /// Why the edge should be sent no calls, in a sentence.
+    pub fn not_ready(&self) -> Option<&'static str> {
+        let ticked = *self.shared.ticked.lock();
+        if !self.shared.started.load(Ordering::Relaxed) {
+            Some("the SIP edge has not started")
+        } else if self.shared.stopping.load(Ordering::Relaxed) {
+            Some("the SIP edge is closing")
+        } else if self.shared.draining.load(Ordering::Relaxed) {
+            Some("the SIP edge refuses new calls")
+        } else if ticked.is_none_or(|ticked| ticked.elapsed() > TICK_LATE) {
+            Some("the SIP edge does not keep up")
+        } else {
+            None
+        }
     }
 
     /// Open TCP and TLS connections.

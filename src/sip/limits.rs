@@ -15,7 +15,7 @@ pub const STREAM_READ_BYTES: usize = 4 * 1024;
 
 // Connections.
 
-/// Open stream connections of a node, incoming and outgoing.
+/// Open stream connections of a node, incoming and outgoing, unless its configuration says otherwise.
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Incoming connections of one source address. A carrier needs a handful, a site behind a translator some hundreds.
 pub const CONNECTIONS_PER_SOURCE_MAX: usize = 1_000;
@@ -127,6 +127,8 @@ pub const TUNNEL_FRAME_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX + 256;
 pub const TARGETS_MAX: usize = 8;
 /// Longest sleep of the stack's task when nothing is due.
 pub const TICK: Duration = Duration::from_millis(500);
+/// An edge that has not ticked for this long does not keep up, and its node is not ready.
+pub const TICK_LATE: Duration = Duration::from_secs(3);
 
 /// Bytes of one message the parser looks at; a datagram cannot be longer.
 pub const MESSAGE_BYTES_MAX: usize = 65_535;
@@ -134,6 +136,8 @@ pub const MESSAGE_BYTES_MAX: usize = 65_535;
 pub const HEADER_FIELDS_MAX: usize = 256;
 /// Server transactions at once; more get 503. A million unfinished INVITEs are refused here, not remembered.
 pub const TRANSACTIONS_MAX: usize = 100_000;
+/// Further ones for requests in a dialog: whoever talks can always hang up, however many wait.
+pub const TRANSACTIONS_RESERVED: usize = 20_000;
 /// Legs that are over but remembered, so that a repeated order cannot raise them again.
 pub const ENDED_LEGS_MAX: usize = 65_536;
 /// INVITEs sent for one leg: next contacts, credentials, a longer session timer.

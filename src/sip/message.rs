@@ -18,7 +18,7 @@ pub use body::{NoSdp, sdp_of};
 pub use build::Builder;
 pub use header::{Method, Name};
 pub use parse::{ParseError, parse};
-pub use value::{angle_uri, host_port, param, sent_by, user_of, without_tag};
+pub use value::{angle_uri, host_port, param, request_uri, sent_by, user_of, without_tag};
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     framer::Fault,
-    limits::{CONNECT_TIMEOUT, FIRST_MESSAGE_TIMEOUT, IDLE_TIMEOUT, MESSAGE_TIMEOUT, WRITE_TIMEOUT},
+    limits::{CONNECT_TIMEOUT, CONNECTIONS_MAX, FIRST_MESSAGE_TIMEOUT, IDLE_TIMEOUT, MESSAGE_TIMEOUT, WRITE_TIMEOUT},
     stack::{Destination, Flow},
 };
 use crate::core::party;
@@ -87,6 +87,8 @@ pub struct Options {
     /// phones and many carriers with certificates of their own require.
     pub authorities: Option<PathBuf>,
     pub timeouts: Timeouts,
+    /// Open connections at once, incoming and outgoing; 0 stands for `CONNECTIONS_MAX`.
+    pub connections_max: usize,
 }
 
 /// Why a node's sockets could not be opened.
@@ -198,7 +200,8 @@ impl Transport {
             stop: CancellationToken::new(),
         };
         let streams = parking_lot::Mutex::new(Some(streams));
-        let inner = Inner { udp, table: Table::default(), resolver: Resolver::default(), shared: Arc::new(shared), streams, certificates };
+        let table = Table::new(if options.connections_max == 0 { CONNECTIONS_MAX } else { options.connections_max });
+        let inner = Inner { udp, table, resolver: Resolver::default(), shared: Arc::new(shared), streams, certificates };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -335,7 +335,7 @@ fn a_node_without_quorum_says_so_at_once_and_comes_back() {
 #[test]
 fn a_cluster_that_was_stopped_goes_on_with_its_state() {
     let options = Options::default().tenant(TENANT);
-    let cluster = options.clone().start();
+    let cluster = options.start();
     let answer = cluster.ask(1, "POST", "/api/v1/agents/alice/state?tenant=acme", &[JSON], r#"{"state":"break","reason":"night"}"#);
     assert_eq!(answer.status, 204, "{}", answer.text);
     let cluster = cluster.restart(&Options::default());

@@ -17,6 +17,8 @@ id = "demo"
 [[queue]]
 id = "support"
 strategy = "longest-idle"
+service_level = { answer_within_s = 20, target_percent = 80 }
+wrap_up_s = 1
 steps = [{ for_s = 1, require = { support = 5 } }, { require = { support = 1 } }]
 [[agent]]
 id = "alice"
@@ -49,8 +51,8 @@ sources = ["127.0.0.0/8"]
 const KINDS: [&str; 4] = ["call", "agent", "queue", "partition"];
 /// A partition takes its actors with it: it falls in every so many rounds only, or there were none to hit.
 const PARTITIONS_EVERY: usize = 4;
-const CALLS: u32 = 60;
-const CALLS_PER_S: u32 = 6;
+const CALLS: u32 = 40;
+const CALLS_PER_S: u32 = 4;
 const TALK_MS: u32 = 600;
 /// Between two drills, so that actors have something to lose again.
 const BETWEEN_DRILLS: Duration = Duration::from_millis(300);
@@ -147,6 +149,41 @@ fn panics_in_actors_of_every_kind_affect_no_call() {
     }
 }
 
+/// What calls leave in the metrics, by the names others build their boards on.
+const CATALOGUE: [&str; 21] = [
+    "tandem_contacts_total{tenant=\"demo\",queue=\"support\",channel=\"voice\",outcome=\"answered\"}",
+    "tandem_queue_depth{",
+    "tandem_queue_oldest_wait_seconds{",
+    "tandem_queue_wait_seconds_bucket{",
+    "tandem_service_level_ratio{",
+    "tandem_offers_total{tenant=\"demo\",result=\"accepted\"}",
+    "tandem_offer_to_accept_seconds_bucket{",
+    "tandem_handle_seconds_bucket{tenant=\"demo\",queue=\"support\",phase=\"talk\"",
+    "tandem_handle_seconds_bucket{tenant=\"demo\",queue=\"support\",phase=\"wrap_up\"",
+    "tandem_agents{",
+    "tandem_agent_occupancy_ratio{",
+    "tandem_decision_seconds_bucket{",
+    "raft_commit_seconds_bucket{",
+    "raft_leader_changes_total",
+    "tandem_actors{kind=\"queue\"}",
+    "tandem_actor_messages_total{kind=\"call\"}",
+    "tandem_actor_restarts_total{kind=\"partition\"}",
+    "tandem_actor_recovery_seconds_bucket{",
+    "tandem_outbox_lag_seconds_bucket{",
+    "tandem_agent_free_to_offer_seconds_bucket{",
+    "wal_fsync_seconds_bucket{",
+];
+
+fn the_catalogue_is_exported(cluster: &Cluster) {
+    let metrics: String = (1..=3).map(|node| cluster.get(node, "/metrics").text).collect();
+    for name in CATALOGUE {
+        assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
+    }
+    for family in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(metrics.contains(&format!("# HELP {family} ")), "{family} has no help");
+    }
+}
+
 #[test]
 fn every_actor_of_a_node_stopped_at_once_affects_no_call() {
     let Some(floor) = Floor::open() else { return };
@@ -162,10 +199,7 @@ fn every_actor_of_a_node_stopped_at_once_affects_no_call() {
     callers.passes();
     all_were_answered(cluster, CALLS);
     assert!(hit > 0);
-    let metrics: String = (1..=3).map(|node| cluster.get(node, "/metrics").text).collect();
-    for name in ["tandem_actors{kind=\"partition\"}", "tandem_actor_messages_total{kind=\"call\"}"] {
-        assert!(metrics.contains(name), "{name}:\n{metrics}");
-    }
+    the_catalogue_is_exported(cluster);
     let messages = census(cluster, "messages");
     assert!(messages["partition"] > 0 && messages["call"] > 0, "{messages:?}");
 }

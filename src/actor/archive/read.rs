@@ -12,6 +12,9 @@ use crate::{
     core::{cdr::ClosedCall, id::CallId},
 };
 
+/// Records with their sequences.
+pub(in crate::actor) type Rows = Vec<(u64, Vec<u8>)>;
+
 /// Where the next records are, taken under the archive's lock and read without it.
 #[derive(Debug)]
 pub(in crate::actor) struct Plan {
@@ -24,8 +27,8 @@ pub(in crate::actor) struct Plan {
 }
 
 impl Plan {
-    /// Records with their sequences, and where to go on if there are more.
-    pub(in crate::actor) fn read(self) -> io::Result<(Vec<(u64, Vec<u8>)>, Option<u64>)> {
+    /// Records, and where to go on if there are more.
+    pub(in crate::actor) fn read(self) -> io::Result<(Rows, Option<u64>)> {
         let mut items = Vec::new();
         let (mut next, mut bytes_read) = (self.from, 0);
         'pieces: for (path, offset, mut seq, stop) in self.pieces {

@@ -1,7 +1,7 @@
 //! When the next deadline passes, and which due timers are already on their way. The timers themselves are the state's.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     time::{Duration, Instant},
 };
 
@@ -42,9 +42,10 @@ impl Wheel {
             None => WAKE_MAX,
         };
         for timer in due {
-            if !self.handed.contains_key(&timer) {
-                by_actor.entry(Address::of_timer(state, &timer.domain, &timer.what)).or_default().push(timer.clone());
-                self.handed.insert(timer, at);
+            if let Entry::Vacant(row) = self.handed.entry(timer) {
+                let timer = row.key().clone();
+                by_actor.entry(Address::of_timer(state, &timer.domain, &timer.what)).or_default().push(timer);
+                row.insert(at);
             }
         }
         (by_actor, sleep)

@@ -52,6 +52,7 @@ pub fn not_ready(app: &App) -> Vec<String> {
     if nodes.borrow().get(&cluster.node()).is_some_and(|me| matches!(me.state, NodeState::Draining | NodeState::Left)) {
         missing.push("the node drains".to_owned());
     }
+    missing.extend((app.sip)());
     missing
 }
 

@@ -115,6 +115,7 @@ impl Domain {
         }
         if talked_ms.is_some() {
             if wrap_up_ms > 0 {
+                agent.wraps.get_or_insert_with(|| (queue.clone(), now));
                 let rest = agent.rest_until;
                 self.set_agent_timers(ctx, id, Some(now.plus_ms(wrap_up_ms.min(WRAP_UP_MS_MAX))), rest);
             }
@@ -193,8 +194,11 @@ impl Domain {
     fn end_wrap_up(&mut self, ctx: &mut Ctx<'_>, id: &AgentId) {
         if self.agents[id].wrap_up_until.is_some() {
             self.set_agent_timers(ctx, id, None, self.agents[id].rest_until);
-            self.agents.get_mut(id).expect("looked up by the caller").idle_since = ctx.at.time;
-            ctx.event(EventKind::ContactWrapped, None, Some(id), None, &[]);
+            let agent = self.agents.get_mut(id).expect("looked up by the caller");
+            agent.idle_since = ctx.at.time;
+            let (queue, since) = agent.wraps.take().expect("wrap-up follows a contact");
+            let wrapped_ms = ctx.at.time.ms_since(since).to_string();
+            ctx.event(EventKind::ContactWrapped, None, Some(id), Some(&queue), &[("wrapped_ms", wrapped_ms)]);
             self.tell_state(ctx, id);
         }
     }

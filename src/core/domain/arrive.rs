@@ -16,6 +16,27 @@ use crate::core::{
 
 use super::Domain;
 
+/// Why a call is not taken, and the SIP status its queue's rule has for that.
+pub(super) struct Refusal {
+    reason: Reason,
+    pub(super) status: Option<u16>,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, status: None }
+    }
+}
+
+impl Refusal {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self { reason, status: Some(status) } => Outcome::Refused { status, reason },
+            Self { reason, status: None } => Outcome::Rejected(reason),
+        }
+    }
+}
+
 impl Domain {
     pub(in crate::core) fn arrive(&mut self, ctx: &mut Ctx<'_>, arrive: &Arrive) -> Outcome {
         if self.calls.contains_key(&arrive.call) {
@@ -25,14 +46,14 @@ impl Domain {
             return outcome.clone();
         }
         let Some(route) = self.policy.routes.get(&arrive.to_user).cloned() else {
-            return self.refuse(ctx, arrive, Reason::NoRoute(arrive.to_user.clone()));
+            return self.refuse(ctx, arrive, Reason::NoRoute(arrive.to_user.clone()).into());
         };
         if let Some(reason) = self.refuses(arrive, route.emergency) {
-            return self.refuse(ctx, arrive, reason);
+            return self.refuse(ctx, arrive, reason.into());
         }
         let (queue, hops) = match self.admitting_queue(ctx, &route.queue, route.emergency) {
             Ok(found) => found,
-            Err(reason) => return self.refuse(ctx, arrive, reason),
+            Err(refusal) => return self.refuse(ctx, arrive, refusal),
         };
         let priority = route.priority.or(arrive.priority).unwrap_or(self.policy.queues[&queue].priority);
         let call = self.new_call(ctx, arrive, queue.clone(), priority, route.emergency, hops);
@@ -84,6 +105,8 @@ impl Domain {
             queued: Some(ctx.at.stamp()),
             offered: None,
             answered: None,
+            held_since: None,
+            held_ms: 0,
             hops,
             caller: CallerLeg { dialog: arrive.dialog.clone(), seq: 0, order: None, ringing: false },
             legs: Default::default(),
@@ -95,11 +118,11 @@ impl Domain {
     }
 
     /// A refused call is over at once: it leaves a record and no row.
-    fn refuse(&mut self, ctx: &mut Ctx<'_>, arrive: &Arrive, reason: Reason) -> Outcome {
+    fn refuse(&mut self, ctx: &mut Ctx<'_>, arrive: &Arrive, refusal: Refusal) -> Outcome {
         let queue = self.policy.routes.get(&arrive.to_user).map(|route| route.queue.clone());
         let mut call = self.new_call(ctx, arrive, queue.clone().unwrap_or_else(|| "-".into()), 0, false, 0);
         call.queued = None;
-        let words = match &reason {
+        let words = match &refusal.reason {
             Reason::NoRoute(_) => "no_route",
             Reason::QueueClosed | Reason::OutsideHours { .. } => "closed",
             Reason::QueueFull => "queue_full",
@@ -115,21 +138,22 @@ impl Domain {
             queue.as_ref(),
             &[("outcome", "rejected".to_owned()), ("reason", words.to_owned())],
         );
-        self.closed.insert(arrive.call, Outcome::Rejected(reason.clone()), ctx.at.time);
-        Outcome::Rejected(reason)
+        let outcome = refusal.outcome();
+        self.closed.insert(arrive.call, outcome.clone(), ctx.at.time);
+        outcome
     }
 
     /// The queue that takes a call which asks for `first`, following fallbacks, with the hops it took.
-    pub(super) fn admitting_queue(&self, ctx: &Ctx<'_>, first: &QueueId, emergency: bool) -> Result<(QueueId, u8), Reason> {
+    pub(super) fn admitting_queue(&self, ctx: &Ctx<'_>, first: &QueueId, emergency: bool) -> Result<(QueueId, u8), Refusal> {
         let mut queue = first.clone();
         for hops in 0..HOPS_MAX {
             let Some((reason, fallback)) = self.turns_away(ctx, &queue, emergency)? else { return Ok((queue, hops)) };
             match fallback {
                 Fallback::Queue(next) => queue = next,
-                Fallback::Reject { .. } => return Err(reason),
+                Fallback::Reject { status } => return Err(Refusal { reason, status: Some(status) }),
             }
         }
-        Err(Reason::QueueFull)
+        Err(Reason::QueueFull.into())
     }
 
     /// Why a queue takes no new call now, and where its rule sends it.
@@ -176,7 +200,8 @@ impl Domain {
         let position = self.queues[&call.queue].rows.position(call.priority);
         call.caller.order = Some(ctx.order(call.leg_id(0), call.edge, Action::Queue { position }));
         let queue = call.queue.clone();
-        ctx.event(EventKind::ContactQueued, Some(id), None, Some(&queue), &[("position", position.to_string())]);
+        let data = [("position", position.to_string()), ("priority", call.priority.to_string())];
+        ctx.event(EventKind::ContactQueued, Some(id), None, Some(&queue), &data);
     }
 }
 

@@ -59,13 +59,12 @@ impl Domain {
         }
         self.record(ctx, &call, outcome, reason, owner, true);
         self.closed.insert(id, Outcome::Duplicate, ctx.at.time);
-        ctx.event(
-            EventKind::ContactEnded,
-            Some(id),
-            owner,
-            Some(&call.queue),
-            &[("outcome", outcome.name().to_owned()), ("reason", reason.to_owned())],
-        );
+        let mut data = vec![("outcome", outcome.name().to_owned()), ("reason", reason.to_owned())];
+        if let Some(answered) = call.answered {
+            data.push(("talked_ms", ctx.at.time.ms_since(answered.time).to_string()));
+            data.push(("held_ms", call.held_ms(ctx.at.time).to_string()));
+        }
+        ctx.event(EventKind::ContactEnded, Some(id), owner, Some(&call.queue), &data);
     }
 
     pub(super) fn record(&self, ctx: &mut Ctx<'_>, call: &Call, outcome: CallOutcome, reason: &str, owner: Option<&AgentId>, routed: bool) {

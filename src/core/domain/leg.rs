@@ -151,6 +151,7 @@ impl Domain {
         leg.order = None;
         let deadline = leg.deadline.take().expect("an unanswered leg has its deadline");
         let agent = leg.agent.clone();
+        let rang_ms = ctx.at.time.ms_since(leg.offered.time);
         let others: Vec<_> = call.legs.keys().copied().filter(|other| *other != n).collect();
         call.caller.order = Some(ctx.order(LegId::caller(id), call.edge, Action::Answer { peer: call.leg_id(n), sdp: sdp.clone() }));
         let (queue, waited_ms) = (call.queue.clone(), ctx.at.time.ms_since(call.entered));
@@ -166,7 +167,8 @@ impl Domain {
         let counters = self.queues.get_mut(&queue).expect("calls are in known queues");
         counters.answered += 1;
         counters.answered_within_level += u64::from(level.is_some_and(|level| waited_ms <= level.answer_within_ms));
-        ctx.event(EventKind::ContactAccepted, Some(id), Some(&agent), Some(&queue), &[("waited_ms", waited_ms.to_string())]);
+        let data = [("waited_ms", waited_ms.to_string()), ("rang_ms", rang_ms.to_string())];
+        ctx.event(EventKind::ContactAccepted, Some(id), Some(&agent), Some(&queue), &data);
         ctx.event(EventKind::ContactConnected, Some(id), Some(&agent), Some(&queue), &[]);
         self.set_call_timer(ctx, id, ctx.at.time.plus_ms(CALL_MS_MAX), TimerKind::Call { call: id });
         Outcome::Accepted
@@ -179,6 +181,8 @@ impl Domain {
         };
         call.state = CallState::Connected { leg, held: hold };
         if held != hold {
+            call.held_ms = call.held_ms(ctx.at.time);
+            call.held_since = hold.then_some(ctx.at.time);
             let kind = if hold { EventKind::ContactHeld } else { EventKind::ContactResumed };
             let (agent, queue) = (call.legs[&leg].agent.clone(), call.queue.clone());
             ctx.event(kind, Some(id), Some(&agent), Some(&queue), &[]);

@@ -97,7 +97,8 @@ impl Domain {
         let from = call.queue.clone();
         let to = match fallback {
             Fallback::Queue(next) if call.hops < HOPS_MAX => {
-                self.admitting_queue(ctx, next, call.emergency).map_err(|_| 480).map(|(queue, hops)| (queue, hops + 1))
+                let taken = self.admitting_queue(ctx, next, call.emergency);
+                taken.map(|(queue, hops)| (queue, hops + 1)).map_err(|refusal| refusal.status.unwrap_or(480))
             }
             Fallback::Queue(_) => Err(480),
             Fallback::Reject { status } => Err(*status),

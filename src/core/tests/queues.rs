@@ -84,14 +84,32 @@ fn a_full_closed_or_unknown_queue_answers_with_its_reason_before_treatment() {
     world.policy.routes.insert("911".into(), Route { queue: "support".into(), priority: Some(0), emergency: true });
     world.publish();
     world.arrive(1);
-    assert_eq!(world.arrive(2), Outcome::Rejected(Reason::QueueFull));
+    assert_eq!(world.arrive(2), Outcome::Refused { status: 486, reason: Reason::QueueFull });
     assert_eq!(world.arrive_as(3, |arrive| arrive.to_user = "nowhere".into()), Outcome::Rejected(Reason::NoRoute("nowhere".into())));
     assert_eq!(world.arrive_as(4, |arrive| arrive.to_user = "911".into()), Outcome::Accepted, "emergency calls bypass the caps");
     world.policy.hours.insert("never".into(), Hours::default());
     world.rules().hours = Some("never".into());
     world.publish();
-    assert!(matches!(world.arrive(5), Outcome::Rejected(Reason::OutsideHours { .. })));
+    assert!(matches!(world.arrive(5), Outcome::Refused { status: 480, reason: Reason::OutsideHours { .. } }));
     assert_eq!(world.closed.iter().filter(|call| call.outcome == CallOutcome::Rejected).count(), 3);
+}
+
+#[test]
+fn a_rule_that_refuses_says_with_which_status_at_the_door_and_behind_an_overflow() {
+    let mut world = World::new(Strategy::LongestIdle, &[]);
+    world.policy.queues.insert("second".into(), queue(Strategy::LongestIdle));
+    world.rules().waiting_max = 1;
+    world.rules().max_wait_ms = 10_000;
+    world.rules().on_max_wait = Fallback::Queue("second".into());
+    world.rules().on_full = Fallback::Queue("second".into());
+    let second = world.policy.queues.get_mut("second").expect("just made");
+    (second.require_agents, second.on_no_agents) = (true, Fallback::Reject { status: 603 });
+    world.publish();
+    world.arrive(1);
+    assert_eq!(world.arrive(2), Outcome::Refused { status: 603, reason: Reason::NoAgentsForQueue });
+    assert_eq!(world.arrive(2), Outcome::Refused { status: 603, reason: Reason::NoAgentsForQueue }, "a repeat gets the same");
+    world.pass(10_000);
+    assert!(world.ordered(LegId::caller(World::call(1)), |action| matches!(action, Action::Reject { status: 603, .. })));
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn when_a_queue_closes_those_who_wait_are_sent_on_or_finished_as_it_says() {
         world.publish();
         assert_eq!(world.arrive(1), Outcome::Accepted);
         world.pass(60_000);
-        assert!(matches!(world.arrive(2), Outcome::Rejected(Reason::OutsideHours { opens_at: Some(_) })));
+        assert!(matches!(world.arrive(2), Outcome::Refused { status: 480, reason: Reason::OutsideHours { opens_at: Some(_) } }));
         assert_eq!(world.state.domains()[&World::domain()].calls().len(), still_waiting);
         assert!(world.events.contains(&EventKind::QueueOpened) && world.events.contains(&EventKind::QueueClosed));
     }
@@ -177,7 +177,7 @@ fn a_queue_nobody_works_in_says_so_at_the_door() {
     world.intent("a", Intent::Break { reason: "lunch".into() });
     assert_eq!(world.arrive(1), Outcome::Accepted, "an agent on break is staff");
     world.intent("a", Intent::Offline);
-    assert_eq!(world.arrive(2), Outcome::Rejected(Reason::NoAgentsForQueue));
+    assert_eq!(world.arrive(2), Outcome::Refused { status: 480, reason: Reason::NoAgentsForQueue });
 }
 
 #[test]

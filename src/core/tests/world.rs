@@ -15,20 +15,20 @@ use crate::core::{
     time::{At, LogTime, WallTime},
 };
 
-pub(in crate::core) const EDGE: Edge = Edge { node: NodeId(1), incarnation: 1 };
+pub(crate) const EDGE: Edge = Edge { node: NodeId(1), incarnation: 1 };
 
-pub(in crate::core) struct World {
-    pub(in crate::core) state: State,
-    pub(in crate::core) policy: Policy,
-    pub(in crate::core) now_ms: u64,
-    pub(in crate::core) index: u64,
-    pub(in crate::core) closed: Vec<ClosedCall>,
-    pub(in crate::core) orders: Vec<Order>,
-    pub(in crate::core) events: Vec<EventKind>,
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) policy: Policy,
+    pub(crate) now_ms: u64,
+    pub(crate) index: u64,
+    pub(crate) closed: Vec<ClosedCall>,
+    pub(crate) orders: Vec<Order>,
+    pub(crate) events: Vec<EventKind>,
     seqs: BTreeMap<LegId, u32>,
 }
 
-pub(in crate::core) fn queue(strategy: Strategy) -> Queue {
+pub(crate) fn queue(strategy: Strategy) -> Queue {
     Queue {
         strategy,
         service_level: Some(ServiceLevel { answer_within_ms: 20_000, target_percent: 80 }),
@@ -59,7 +59,7 @@ pub(in crate::core) fn queue(strategy: Strategy) -> Queue {
     }
 }
 
-pub(in crate::core) fn agent(skills: &[(&str, u8)]) -> Agent {
+pub(crate) fn agent(skills: &[(&str, u8)]) -> Agent {
     Agent {
         kind: AgentKind::Human,
         contact: Some("sip:phone@127.0.0.1:6001".into()),
@@ -74,7 +74,7 @@ pub(in crate::core) fn agent(skills: &[(&str, u8)]) -> Agent {
 
 impl World {
     /// One queue `support`, routed from `support`, and agents `a`, `b`, … with its skill at level 5.
-    pub(in crate::core) fn new(strategy: Strategy, agents: &[&str]) -> Self {
+    pub(crate) fn new(strategy: Strategy, agents: &[&str]) -> Self {
         let mut policy = Policy::default();
         policy.queues.insert("support".into(), queue(strategy));
         policy.routes.insert("support".into(), Route { queue: "support".into(), priority: None, emergency: false });
@@ -95,19 +95,19 @@ impl World {
         world
     }
 
-    pub(in crate::core) fn domain() -> DomainId {
+    pub(crate) fn domain() -> DomainId {
         "demo".into()
     }
 
-    pub(in crate::core) fn rules(&mut self) -> &mut Queue {
+    pub(crate) fn rules(&mut self) -> &mut Queue {
         self.policy.queues.get_mut("support").expect("made by new")
     }
 
-    pub(in crate::core) fn publish(&mut self) -> Outcome {
+    pub(crate) fn publish(&mut self) -> Outcome {
         self.apply(Command::PublishPolicy { domain: Self::domain(), expect: None, policy: Box::new(self.policy.clone()), entropy: [7; 32] })
     }
 
-    pub(in crate::core) fn apply(&mut self, command: Command) -> Outcome {
+    pub(crate) fn apply(&mut self, command: Command) -> Outcome {
         self.index += 1;
         let at = At {
             group: 1,
@@ -134,7 +134,7 @@ impl World {
     }
 
     /// Lets time pass, firing every timer at its own moment.
-    pub(in crate::core) fn pass(&mut self, ms: u64) {
+    pub(crate) fn pass(&mut self, ms: u64) {
         let until = self.now_ms + ms;
         while let Some(next) = self.state.next_deadline().filter(|next| next.0 <= until * 1_000_000) {
             self.now_ms = self.now_ms.max(next.0.div_ceil(1_000_000));
@@ -144,7 +144,7 @@ impl World {
         self.now_ms = until;
     }
 
-    pub(in crate::core) fn arrive_as(&mut self, n: u64, change: impl FnOnce(&mut Arrive)) -> Outcome {
+    pub(crate) fn arrive_as(&mut self, n: u64, change: impl FnOnce(&mut Arrive)) -> Outcome {
         let mut arrive = Arrive {
             domain: Self::domain(),
             call: Self::call(n),
@@ -163,15 +163,15 @@ impl World {
         self.apply(Command::Arrive(Box::new(arrive)))
     }
 
-    pub(in crate::core) fn arrive(&mut self, n: u64) -> Outcome {
+    pub(crate) fn arrive(&mut self, n: u64) -> Outcome {
         self.arrive_as(n, |_| {})
     }
 
-    pub(in crate::core) fn call(n: u64) -> CallId {
+    pub(crate) fn call(n: u64) -> CallId {
         CallId::compose(1, NodeId(1), n)
     }
 
-    pub(in crate::core) fn report(&mut self, leg: LegId, event: LegEvent) -> Outcome {
+    pub(crate) fn report(&mut self, leg: LegId, event: LegEvent) -> Outcome {
         let seq = self.seqs.entry(leg).or_insert(0);
         *seq += 1;
         let report = LegReport { domain: Self::domain(), leg, edge: EDGE, seq: *seq, event };
@@ -179,49 +179,49 @@ impl World {
     }
 
     /// The newest leg that rings `agent`.
-    pub(in crate::core) fn leg_of(&self, agent: &str) -> LegId {
+    pub(crate) fn leg_of(&self, agent: &str) -> LegId {
         let (call, n) = *self.agent(agent).contacts.first().expect("the agent has a contact");
         LegId { call, n }
     }
 
-    pub(in crate::core) fn answer(&mut self, agent: &str) -> Outcome {
+    pub(crate) fn answer(&mut self, agent: &str) -> Outcome {
         let leg = self.leg_of(agent);
         self.report(leg, LegEvent::Answered { dialog: Dialog::default(), sdp: Sdp::default() })
     }
 
-    pub(in crate::core) fn refuse(&mut self, agent: &str, status: u16) -> Outcome {
+    pub(crate) fn refuse(&mut self, agent: &str, status: u16) -> Outcome {
         let leg = self.leg_of(agent);
         self.report(leg, LegEvent::Refused { status, reason: String::new(), contacts: Vec::new() })
     }
 
-    pub(in crate::core) fn caller_leaves(&mut self, n: u64) -> Outcome {
+    pub(crate) fn caller_leaves(&mut self, n: u64) -> Outcome {
         self.report(LegId::caller(Self::call(n)), LegEvent::HungUp { cause: HangUpCause::Bye })
     }
 
-    pub(in crate::core) fn agent_hangs_up(&mut self, agent: &str) -> Outcome {
+    pub(crate) fn agent_hangs_up(&mut self, agent: &str) -> Outcome {
         let leg = self.leg_of(agent);
         self.report(leg, LegEvent::HungUp { cause: HangUpCause::Bye })
     }
 
-    pub(in crate::core) fn intent(&mut self, agent: &str, intent: Intent) -> Outcome {
+    pub(crate) fn intent(&mut self, agent: &str, intent: Intent) -> Outcome {
         self.apply(Command::AgentIntent { domain: Self::domain(), agent: agent.into(), intent, by: Actor::System })
     }
 
-    pub(in crate::core) fn agent(&self, name: &str) -> &crate::core::agent::Agent {
+    pub(crate) fn agent(&self, name: &str) -> &crate::core::agent::Agent {
         &self.state.domains()[&Self::domain()].agents()[name]
     }
 
-    pub(in crate::core) fn presence(&self, name: &str) -> &Presence {
+    pub(crate) fn presence(&self, name: &str) -> &Presence {
         &self.agent(name).presence
     }
 
     /// Who is rung for a call now, by agent id.
-    pub(in crate::core) fn rung(&self, n: u64) -> Vec<String> {
+    pub(crate) fn rung(&self, n: u64) -> Vec<String> {
         let domain = &self.state.domains()[&Self::domain()];
         domain.calls().get(&Self::call(n)).map_or_else(Vec::new, |call| call.legs.values().map(|leg| leg.agent.to_string()).collect())
     }
 
-    pub(in crate::core) fn ordered(&self, leg: LegId, matches: impl Fn(&Action) -> bool) -> bool {
+    pub(crate) fn ordered(&self, leg: LegId, matches: impl Fn(&Action) -> bool) -> bool {
         self.orders.iter().any(|order| order.leg == leg && matches(&order.action))
     }
 }

@@ -45,7 +45,8 @@ fn any_node_accepts_the_nonce_of_another() {
         assert_eq!(server().check(2 * MINUTE_MS, &credentials(&challenge, "secret"), "REGISTER", &account()), Verdict::Genuine);
         assert_eq!(server().check(2 * MINUTE_MS, &credentials(&challenge, "guess"), "REGISTER", &account()), Verdict::Wrong);
         let stranger = Server::new([8; 32]).challenge(MINUTE_MS, 9, "demo", algorithm, false);
-        assert_eq!(server().check(2 * MINUTE_MS, &credentials(&stranger, "secret"), "REGISTER", &account()), Verdict::Wrong);
+        assert_eq!(server().check(2 * MINUTE_MS, &credentials(&stranger, "secret"), "REGISTER", &account()), Verdict::Stale);
+        assert_eq!(server().check(2 * MINUTE_MS, &credentials(&stranger, "guess"), "REGISTER", &account()), Verdict::Wrong);
     }
 }
 

@@ -171,6 +171,10 @@ impl Worker {
                 let (status, soon) = status_of(&reason);
                 self.refuse_call(now, call, status, &reason.to_string(), retry_after_s.filter(|_| soon));
             }
+            Ok(Outcome::Refused { status, reason }) => {
+                tracing::debug!(%call, status, %reason, "arrival refused by a rule");
+                self.refuse_call(now, call, status, &reason.to_string(), retry_after_s.filter(|_| status == 503));
+            }
             Err(error @ Error::Indefinite(_)) => {
                 tracing::info!(%call, %error, "arrival not committed in time");
                 held.into_iter().for_each(|report| self.note_call(report));

@@ -14,7 +14,14 @@ use crate::{
         id::{DomainId, Edge, LegId, NodeId},
         party::Transport,
     },
+    sip::{
+        limits::BIND_TIMEOUT,
+        registrar::{Owner, Replicated},
+    },
 };
+
+/// Its row in the cluster's shared table. It is made at random and never leaves the nodes, but for their backups.
+const NONCE_KEY: &str = "sip/nonce-key";
 
 /// What Via and Contact say for the flows of each node, by transport.
 pub type NodeAddresses = BTreeMap<NodeId, BTreeMap<Transport, SocketAddr>>;
@@ -29,6 +36,15 @@ pub trait Backend: Send + Sync + 'static {
 
     /// How the nodes' flows are addressed.
     fn nodes(&self) -> NodeAddresses;
+
+    /// The key of digest nonces that all nodes share. None until one of them made it.
+    fn nonce_key(&self) -> Option<[u8; 32]>;
+
+    /// Makes this the shared key of digest nonces.
+    fn share_nonce_key(&self, key: [u8; 32]) -> BoxFuture<()>;
+
+    /// What an agent's phones registered anywhere, as this node's replica has it. `None` if it has none of the domain.
+    fn bindings(&self, owner: &Owner) -> Option<Vec<Replicated>>;
 
     /// Commits an arrival.
     fn arrive(&self, arrive: Arrive, deadline: Duration) -> BoxFuture<Result<Outcome, Error>>;
@@ -57,16 +73,33 @@ impl Backend for Handle {
         self.cluster().lease_valid()
     }
 
-    /// Nodes announce their sockets in the attributes `sip` (UDP and TCP) and `sip_tls`.
+    /// Nodes announce their sockets in the attributes `sip` (UDP and TCP), `sip_tcp` where that differs, and `sip_tls`.
     fn nodes(&self) -> NodeAddresses {
         let nodes = self.cluster().nodes();
         let table = nodes.borrow();
         let addresses = |status: &NodeStatus| {
             let of = |key: &str| status.attributes.get(key).and_then(|text| text.parse().ok());
-            let plain = of("sip").map_or(Vec::new(), |addr| vec![(Transport::Udp, addr), (Transport::Tcp, addr)]);
-            plain.into_iter().chain(of("sip_tls").map(|addr| (Transport::Tls, addr))).collect()
+            let wires = [(Transport::Udp, of("sip")), (Transport::Tcp, of("sip_tcp").or(of("sip"))), (Transport::Tls, of("sip_tls"))];
+            wires.into_iter().filter_map(|(wire, addr)| Some((wire, addr?))).collect()
         };
         table.iter().map(|(id, status)| (NodeId(*id), addresses(status))).collect()
+    }
+
+    fn nonce_key(&self) -> Option<[u8; 32]> {
+        self.cluster().shared(NONCE_KEY)?.try_into().ok()
+    }
+
+    fn share_nonce_key(&self, key: [u8; 32]) -> BoxFuture<()> {
+        let cluster = self.cluster().clone();
+        Box::pin(async move {
+            if let Err(error) = cluster.share(NONCE_KEY, Some(key.to_vec()), BIND_TIMEOUT).await {
+                tracing::info!(%error, "the key of digest nonces is not shared yet");
+            }
+        })
+    }
+
+    fn bindings(&self, owner: &Owner) -> Option<Vec<Replicated>> {
+        Self::bindings(self, &owner.0, &owner.1)
     }
 
     fn arrive(&self, arrive: Arrive, deadline: Duration) -> BoxFuture<Result<Outcome, Error>> {

@@ -72,6 +72,8 @@ pub(super) enum Finding {
     Closed {
         flow: Flow,
     },
+    /// The key of nonces was proposed, whatever came of it.
+    Shared,
     /// A message that could not be read; to be refused with this status if it is a request.
     Bad {
         flow: Flow,

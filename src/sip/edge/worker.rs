@@ -17,6 +17,7 @@ use super::{
     Handle, Options, Shared,
     arrivals::Live,
     backend::Backend,
+    freed::Freed,
     fresh::Caller,
     inbox::{Established, Finding},
     metrics as names, stateless,
@@ -62,6 +63,8 @@ pub(super) struct Worker {
     pub(super) stack: Stack,
     pub(super) admission: Admission,
     pub(super) auth: auth::Server,
+    /// Whether this node has proposed its own key of nonces for all.
+    sharing: bool,
     pub(super) registrar: Registrar,
     pub(super) registers_in_flight: usize,
     pub(super) verdicts: Verdicts,
@@ -73,8 +76,7 @@ pub(super) struct Worker {
     pub(super) index: Index,
     pub(super) calls: HashMap<CallId, Live>,
     pub(super) phones: HashMap<LegId, Phone>,
-    /// When a BYE freed the phone at this contact.
-    pub(super) freed: HashMap<String, Instant>,
+    pub(super) freed: Freed,
     /// The admitted caller whose INVITE the stack is taking in right now.
     pub(super) admitted: Option<Caller>,
     /// Whether this node may act, as of the beginning of this turn.
@@ -98,7 +100,9 @@ impl Worker {
         Self {
             stack: new_stack(&handle.transport, &options, me),
             admission: Admission::new(now, options.calls_max, options.calls_per_s_max),
-            auth: auth::Server::new(options.secret),
+            // Until all nodes share one, this node's nonces are good at this node.
+            auth: auth::Server::new(rand::rng().random()),
+            sharing: false,
             registrar: Registrar::default(),
             registers_in_flight: 0,
             verdicts: Verdicts::new(now),
@@ -109,7 +113,7 @@ impl Worker {
             directory_changes,
             calls: HashMap::new(),
             phones: HashMap::new(),
-            freed: HashMap::new(),
+            freed: Freed::default(),
             admitted: None,
             lease: backend.lease_valid(),
             plain_answer: false,
@@ -186,11 +190,29 @@ impl Worker {
             return;
         }
         self.ticked = now;
+        *self.shared.ticked.lock() = Some(now);
         self.stack.set_nodes(self.backend.nodes());
+        self.renew_nonce_key();
         self.registrar.expire(now);
         metrics::gauge!(names::CALLS).set(self.calls.len() as f64);
         metrics::gauge!(names::REGISTRATIONS).set(self.registrar.len() as f64);
         metrics::gauge!(names::ARRIVALS_BOUND).set(self.admission.bound() as f64);
+    }
+
+    /// Takes the key of nonces that all nodes share, or offers this node's own as such. Should several offer theirs at once,
+    /// the last one counts, and a phone in between is challenged once more.
+    fn renew_nonce_key(&mut self) {
+        match self.backend.nonce_key() {
+            Some(key) => self.auth.rekey(key),
+            None if self.lease && !std::mem::replace(&mut self.sharing, true) => {
+                let (backend, shared, key) = (self.backend.clone(), self.shared.clone(), self.auth.key());
+                tokio::spawn(async move {
+                    backend.share_nonce_key(key).await;
+                    shared.inbox.found(Finding::Shared);
+                });
+            }
+            None => {}
+        }
     }
 
     /// A majority gave this life of the node up and it began another: the legs of the old one belong to others, and
@@ -231,6 +253,7 @@ impl Worker {
                 self.drain(now);
             }
             Finding::Closed { flow } => self.closed(&flow),
+            Finding::Shared => self.sharing = false,
             Finding::Bad { flow, error } => self.bad(now, flow, error),
         }
     }
@@ -253,6 +276,10 @@ impl Worker {
         }
         match &order.action {
             Action::Ring(ring) => self.ring(now, order, ring),
+            Action::HangUp { .. } => {
+                self.freed.hang_up(order.leg.call, order.id);
+                self.stack.order(now, order);
+            }
             _ => self.stack.order(now, order),
         }
         self.drain(now);

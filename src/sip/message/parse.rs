@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{Field, Message, Method, Name, Start};
+use super::{
+    Field, Message, Method, Name, Start,
+    value::{quotes_close, via_is_sound},
+};
 use crate::sip::limits::{HEADER_FIELDS_MAX, MESSAGE_BYTES_MAX};
 
 /// Why bytes are not an acceptable message, and what its sender is to be answered if it was a request.
@@ -100,6 +103,15 @@ fn start_line(line: &[u8]) -> Result<(Start, bool), ParseError> {
     Ok((start, version.eq_ignore_ascii_case("SIP/2.0")))
 }
 
+/// Syntax of the fields that decide where answers go and whose dialog it is; others are their readers' business.
+fn well_formed(message: &Message) -> bool {
+    message.fields.iter().all(|field| match field.name {
+        Name::Via => via_is_sound(&String::from_utf8_lossy(&field.value)),
+        Name::From | Name::To | Name::Contact => quotes_close(&String::from_utf8_lossy(&field.value)),
+        _ => true,
+    })
+}
+
 /// Semantics every element checks (§8.2, §16.3, §18.3).
 fn judge(mut message: Message, version_ok: bool) -> Result<Message, ParseError> {
     let length = message
@@ -119,6 +131,8 @@ fn judge(mut message: Message, version_ok: bool) -> Result<Message, ParseError> 
         Some((505, "Version Not Supported"))
     } else if !one(Name::CallId) || !one(Name::From) || !one(Name::To) || !one(Name::CSeq) || message.top_via().is_none() {
         Some((400, "Missing or Repeated Header Field"))
+    } else if !well_formed(&message) {
+        Some((400, "Malformed Header Field"))
     } else if !cseq_fits {
         Some((400, "CSeq Does Not Fit"))
     } else if lengths.iter().any(Option::is_none) || lengths.windows(2).any(|pair| pair[0] != pair[1]) {

@@ -50,6 +50,17 @@ fn parts_of_values_are_found() {
     let contact = "\"a <b>\" <sip:a@b;ob>;+sip.instance=\"<urn:uuid:1>\";reg-id=2";
     assert_eq!((angle_uri(contact), param(contact, "reg-id")), ("sip:a@b;ob", Some("2")));
     assert_eq!(param(contact, "+sip.instance"), Some("<urn:uuid:1>"));
+    assert_eq!(angle_uri(r#""J \\\"<x>" <sip:a@b>"#), "sip:a@b");
+    assert_eq!([request_uri("sip:a?b@c?Route=x"), request_uri("sip:c;lr")], ["sip:a?b@c", "sip:c;lr"]);
+}
+
+#[test]
+fn a_via_with_holes_and_quotes_that_never_close_are_refused() {
+    let status = |from: &str, to: &str| parse(INVITE.replacen(from, to, 1).as_bytes()).err().map(|error| error.status);
+    assert_eq!(status(";branch=", ";;branch="), Some(400));
+    assert_eq!(status("v: ", "v: ,"), Some(400));
+    assert_eq!(status("From: ", "From: \"A "), Some(400));
+    assert_eq!(status("\"A, B\"", "\"A\\\" B\""), None);
 }
 
 proptest! {

@@ -24,14 +24,43 @@ pub(super) fn split_list(text: &str) -> Vec<String> {
     found
 }
 
+/// Follows quoted strings and the escapes in them.
+#[derive(Default)]
+struct Quotes {
+    quoted: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    /// Whether a quoted string goes on after this character.
+    fn hold(&mut self, c: char) -> bool {
+        let taken = self.escaped;
+        self.escaped = self.quoted && !taken && c == '\\';
+        self.quoted ^= c == '"' && !taken;
+        self.quoted
+    }
+}
+
+/// True if every quoted string ends (RFC 3261 §25.1).
+pub(super) fn quotes_close(value: &str) -> bool {
+    let mut quotes = Quotes::default();
+    !value.chars().fold(false, |_, c| quotes.hold(c))
+}
+
+/// True if no element of a Via list and none of its parameters is empty. A single semicolon at the end is taken: it is
+/// common and harms nobody.
+pub(super) fn via_is_sound(value: &str) -> bool {
+    value.split(',').all(|via| {
+        let mut parts = via.trim().strip_suffix(';').unwrap_or(via.trim()).split(';');
+        parts.all(|part| !part.trim().is_empty())
+    })
+}
+
 /// Where the angle brackets of a header value are. A display name or a quoted parameter (`+sip.instance="<urn:…>"`) may
 /// hold others, so it is the first pair outside quotes.
 fn angles(value: &str) -> Option<(usize, usize)> {
-    let mut quoted = false;
-    let open = value.char_indices().find_map(|(at, c)| {
-        quoted ^= c == '"';
-        (c == '<' && !quoted).then_some(at)
-    })?;
+    let mut quotes = Quotes::default();
+    let open = value.char_indices().find_map(|(at, c)| (!quotes.hold(c) && c == '<').then_some(at))?;
     value[open..].find('>').map(|len| (open, open + len))
 }
 
@@ -57,6 +86,13 @@ pub fn sent_by(via: &str) -> &str {
     let head = via.split(';').next().unwrap_or_default();
     let after = head.splitn(3, '/').nth(2).unwrap_or_default().trim_start();
     after.split_once(char::is_whitespace).map_or("", |(_, host)| host.trim())
+}
+
+/// A URI as it may stand in a request line: header fields after a question mark are for whoever dials it (§19.1.5), and
+/// what they ask for is not done.
+pub fn request_uri(uri: &str) -> &str {
+    let host = uri.rfind('@').map_or(0, |at| at + 1);
+    uri[host..].find('?').map_or(uri, |len| &uri[..host + len])
 }
 
 /// User part of a SIP URI; empty if it has none.

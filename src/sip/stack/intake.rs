@@ -101,10 +101,21 @@ impl Stack {
             None
         } else if looped() {
             Some((482, "Loop Detected", Vec::new()))
+        } else if !takes_sdp(message) {
+            Some((406, "Not Acceptable", Vec::new()))
         } else if sdp_of(message).is_err() {
             Some((415, "Unsupported Media Type", vec![("Accept", "application/sdp".to_owned())]))
         } else {
             super::session::refuses(message)
         }
     }
+}
+
+/// Whether the sender of an INVITE reads what it will be answered with. Without an Accept it does (RFC 3261 §20.1).
+fn takes_sdp(message: &Message) -> bool {
+    let taken = |range: &String| {
+        let range = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        matches!(range.as_str(), "application/sdp" | "application/*" | "*/*")
+    };
+    message.get(Name::Accept).is_none() || message.all(Name::Accept).iter().any(taken)
 }

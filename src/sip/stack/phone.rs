@@ -17,7 +17,7 @@ use crate::{
         id::{DomainId, LegId},
         party::{Dialog, Target},
     },
-    sip::message::Name,
+    sip::message::{Name, request_uri},
 };
 
 impl Leg {
@@ -58,7 +58,7 @@ impl Leg {
             local_tag: tag,
             remote: format!("<{uri}>"),
             local_cseq: cseq,
-            remote_target: uri.clone(),
+            remote_target: request_uri(uri).to_owned(),
             route_set: route,
             transport: Some(to.transport()),
             flow: held_by,

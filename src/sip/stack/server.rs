@@ -14,7 +14,7 @@ use crate::{
         id::LegId,
     },
     sip::{
-        limits::{PENDING_MAX, TRANSACTIONS_MAX},
+        limits::{PENDING_MAX, TRANSACTIONS_MAX, TRANSACTIONS_RESERVED},
         message::{Builder, Message, Method},
     },
 };
@@ -65,7 +65,9 @@ pub(super) struct Server {
 impl Stack {
     /// Opens the transaction of a new request. False if there is no room: it was refused with 503.
     pub(super) fn open_server(&mut self, now: Instant, key: &ServerKey, flow: Flow, request: &Arc<Message>) -> bool {
-        while self.servers.len() >= TRANSACTIONS_MAX
+        let reserve = if request.to_tag().is_some() { TRANSACTIONS_RESERVED } else { 0 };
+        let room = TRANSACTIONS_MAX + reserve;
+        while self.servers.len() >= room
             && let Some(oldest) = self.answered.pop_front()
         {
             // One that has its final answer only absorbs repeats: the newcomer matters more.
@@ -74,7 +76,7 @@ impl Stack {
             }
         }
         let back = via::way_back(request, flow);
-        if self.servers.len() >= TRANSACTIONS_MAX {
+        if self.servers.len() >= room {
             let answer = Builder::response(request, 503, "Service Unavailable", Some("full")).named("Retry-After", "5").empty();
             self.transmit(Destination::Flow(back), answer);
             return false;

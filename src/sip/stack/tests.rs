@@ -1,5 +1,7 @@
 //! Calls through the stack in virtual time: a caller, a phone, and the orders in between.
 
+mod torture;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -381,4 +383,42 @@ fn a_refused_leg_is_tried_again_with_a_new_cseq_and_a_repeated_order_hears_the_l
     bench.drain();
     assert_eq!((bench.count("INVITE"), bench.reports.len()), (invites, reports + 1));
     assert_eq!(bench.reports[reports], bench.reports[reports - 1], "the same report, same number");
+}
+
+#[test]
+fn unfinished_invites_are_bounded_and_those_who_talk_can_still_hang_up() {
+    use crate::sip::limits::TRANSACTIONS_MAX;
+    let (mut bench, _) = Bench::talking();
+    let text = |n: usize| {
+        format!(
+            "INVITE sip:support@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {CALLER};branch=z9hG4bKf{n}\r\nFrom: <sip:a@b>;tag=f{n}\r\n\
+             To: <sip:support@127.0.0.1>\r\nCall-ID: f{n}\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\n\r\n"
+        )
+    };
+    for n in 0..TRANSACTIONS_MAX + 100 {
+        bench.stack.receive(bench.now, flow(CALLER), Bytes::from(text(n)));
+        while bench.stack.poll().is_some() {}
+    }
+    bench.stack.receive(bench.now, flow(CALLER), Bytes::from(text(TRANSACTIONS_MAX + 100)));
+    bench.drain();
+    assert!(bench.stack.transactions() <= TRANSACTIONS_MAX + 10, "{} are kept", bench.stack.transactions());
+    let (_, refused) = bench.sent.last().unwrap();
+    assert_eq!((refused.status(), refused.get(Name::RetryAfter).is_some()), (503, true));
+    bench.caller_says("BYE", 2, "");
+    assert_eq!(bench.event(), &LegEvent::HungUp { cause: HangUpCause::Bye });
+}
+
+#[test]
+fn a_request_that_another_node_answers_gets_nothing_more_from_here() {
+    let mut bench = Bench::new();
+    let leg = LegId::caller(CallId::compose(1, NodeId(7), 5));
+    let bye = format!(
+        "BYE sip:tandem@127.0.0.1 SIP/2.0\nVia: SIP/2.0/UDP {CALLER};branch=z9hG4bKd1\nFrom: <sip:a@b>;tag=1\nTo: <sip:c@d>;tag={leg}.1\nCall-ID: d\nCSeq: 9 BYE\n\n"
+    );
+    bench.receive(CALLER, &bye);
+    bench.stack.dismiss(bench.unknown[0]);
+    bench.pass(Duration::from_secs(60));
+    assert!(bench.sent.is_empty(), "{:?}", bench.sent);
+    bench.receive(CALLER, &bye);
+    assert_eq!(bench.unknown.len(), 2, "a repeat is looked up again");
 }

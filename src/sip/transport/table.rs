@@ -18,7 +18,7 @@ use crate::{
     core::party::Transport,
     sip::{
         edge::metrics as names,
-        limits::{CONNECTIONS_MAX, CONNECTIONS_PER_SOURCE_MAX, WRITE_QUEUE_MAX},
+        limits::{CONNECTIONS_PER_SOURCE_MAX, WRITE_QUEUE_MAX},
         stack::{Destination, Flow},
     },
 };
@@ -39,15 +39,16 @@ struct Row {
     incoming: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Rows {
+    connections_max: usize,
     rows: BTreeMap<u64, Row>,
     peers: BTreeMap<(Transport, SocketAddr), u64>,
     incoming: BTreeMap<IpAddr, usize>,
     last: u64,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Table(Arc<Mutex<Rows>>);
 
 /// A connection's place in the table, given up when dropped.
@@ -60,6 +61,11 @@ pub(super) struct Seat {
 }
 
 impl Table {
+    pub(super) fn new(connections_max: usize) -> Self {
+        let (rows, peers, incoming) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self(Arc::new(Mutex::new(Rows { connections_max, rows, peers, incoming, last: 0 })))
+    }
+
     /// A place for a connection that a peer opened; `None` when it or the node has too many.
     pub(super) fn accept(&self, transport: Transport, local: SocketAddr, remote: SocketAddr) -> Option<Seat> {
         let mut rows = self.0.lock();
@@ -82,7 +88,7 @@ impl Table {
     }
 
     fn seat(&self, rows: &mut Rows, transport: Transport, local: SocketAddr, remote: SocketAddr, incoming: bool) -> Option<Seat> {
-        if rows.rows.len() >= CONNECTIONS_MAX {
+        if rows.rows.len() >= rows.connections_max {
             return None;
         }
         rows.last += 1;
@@ -167,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_source_has_a_bounded_number_of_connections_and_gets_them_back() {
-        let table = Table::default();
+        let table = Table::new(CONNECTIONS_PER_SOURCE_MAX + 9);
         let at = |port| SocketAddr::from(([10, 0, 0, 1], port));
         let mut seats: Vec<_> = (0..CONNECTIONS_PER_SOURCE_MAX).map(|n| table.accept(Transport::Tcp, at(1), at(n as u16 + 2))).collect();
         assert!(seats.iter().all(Option::is_some));
@@ -178,8 +184,19 @@ mod tests {
     }
 
     #[test]
+    fn a_full_node_opens_and_takes_no_more_connections_until_one_closes() {
+        let table = Table::new(2);
+        let at = |port| SocketAddr::from(([10, 0, 0, 1], port));
+        let first = table.accept(Transport::Tcp, at(1), at(2)).unwrap();
+        let _second = table.open(Transport::Tls, at(1), at(3)).unwrap();
+        assert!(table.accept(Transport::Tcp, at(1), at(4)).is_none() && table.open(Transport::Tcp, at(1), at(5)).is_none());
+        drop(first);
+        assert!(table.accept(Transport::Tcp, at(1), at(4)).is_some());
+    }
+
+    #[test]
     fn a_peer_that_does_not_read_is_cut() {
-        let table = Table::default();
+        let table = Table::new(9);
         let peer = SocketAddr::from(([10, 0, 0, 1], 5060));
         let seat = table.open(Transport::Tcp, peer, peer).unwrap();
         let to = Destination::Flow(seat.flow);

@@ -26,6 +26,7 @@ use tandem::{
         auth::Algorithm,
         edge::{Backend, Handle, NodeAddresses, Options},
         message::{Message, parse},
+        registrar::{Owner, Replicated},
         transport::{self, Listen, Timeouts},
     },
 };
@@ -43,6 +44,7 @@ pub(crate) struct Fake {
     pub(crate) reports: Mutex<Vec<LegReport>>,
     pub(crate) commands: Mutex<Vec<Command>>,
     pub(crate) owners: Mutex<BTreeMap<LegId, Edge>>,
+    pub(crate) nonce_key: Mutex<Option<[u8; 32]>>,
     directory: watch::Sender<Arc<Directory>>,
     peers: Mutex<BTreeMap<NodeId, Handle>>,
     nodes: Mutex<NodeAddresses>,
@@ -59,6 +61,32 @@ impl Backend for Fake {
 
     fn nodes(&self) -> NodeAddresses {
         self.nodes.lock().clone()
+    }
+
+    fn nonce_key(&self) -> Option<[u8; 32]> {
+        *self.nonce_key.lock()
+    }
+
+    fn share_nonce_key(&self, key: [u8; 32]) -> BoxFuture<()> {
+        *self.nonce_key.lock() = Some(key);
+        Box::pin(async {})
+    }
+
+    fn bindings(&self, owner: &Owner) -> Option<Vec<Replicated>> {
+        let commands = self.commands.lock();
+        let mut bound = BTreeMap::new();
+        for command in commands.iter() {
+            match command {
+                Command::Bind { agent, binding, .. } if *agent == owner.1 => {
+                    bound.insert(binding.instance.clone(), (binding.clone(), binding.expires_s));
+                }
+                Command::Unbind { agent, instance, .. } if *agent == owner.1 => {
+                    bound.remove(instance);
+                }
+                _ => {}
+            }
+        }
+        Some(bound.into_values().collect())
     }
 
     fn arrive(&self, arrive: Arrive, _deadline: Duration) -> BoxFuture<Result<Outcome, Error>> {
@@ -156,7 +184,7 @@ impl Node {
     pub(crate) async fn start_with(id: u64, directory: Directory, timeouts: Timeouts) -> Self {
         let any = || vec![Listen::on(([127, 0, 0, 1], 0).into())];
         let transport = transport::Options { udp: any(), tcp: any(), tls: any(), timeouts, ..transport::Options::default() };
-        let options = Options { transport, secret: [9; 32], ..Options::default() };
+        let options = Options { transport, ..Options::default() };
         let edge = Handle::bind(options).await.unwrap();
         let fake = Arc::new(Fake {
             me: Edge { node: NodeId(id), incarnation: 1 },
@@ -166,6 +194,7 @@ impl Node {
             reports: Mutex::default(),
             commands: Mutex::default(),
             owners: Mutex::default(),
+            nonce_key: Mutex::default(),
             directory: watch::Sender::new(Arc::new(directory)),
             peers: Mutex::default(),
             nodes: Mutex::default(),

@@ -228,3 +228,32 @@ async fn a_trunk_is_tried_contact_by_contact_with_credentials_and_redirection() 
     let status = node.report(leg, |event| if let LegEvent::Refused { status, .. } = event { Some(*status) } else { None }).await;
     assert_eq!(status, 486);
 }
+
+#[tokio::test]
+async fn a_challenge_of_one_node_is_answered_at_another_and_a_foreign_one_once_more() {
+    let directory = || demo(trunk(&["192.0.2.0/24"]));
+    let (one, three) = (Node::start(1, directory()).await, Node::start(3, directory()).await);
+    let key = until("a shared key", || *one.fake.nonce_key.lock()).await;
+    let phone = Peer::new().await;
+    let register = |call: &str, extra: &str| {
+        phone
+            .request("REGISTER", "sip:demo", call, extra, "")
+            .replace("To: <sip:demo>", "To: <sip:alice@demo>")
+            .replace("<sip:100@example>", "<sip:alice@demo>")
+    };
+    let with = |call: &str, value: &str| {
+        let answer = auth::answer([value].into_iter(), "REGISTER", "sip:demo", ("alice", "secret"), 7).unwrap();
+        register(call, &format!("Authorization: {answer}\r\n"))
+    };
+    phone.send(one.addr(Transport::Udp), register("n1", "")).await;
+    let value = phone.status(401).await.text(Name::WwwAuthenticate);
+    // The other node made a key of its own: what it cannot know is challenged anew, not refused.
+    until("its own key", || *three.fake.nonce_key.lock()).await;
+    phone.send(three.addr(Transport::Udp), with("n2", &value)).await;
+    assert!(phone.status(401).await.text(Name::WwwAuthenticate).contains("stale=true"));
+    *three.fake.nonce_key.lock() = Some(key);
+    // Keys are looked at every half second.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    phone.send(three.addr(Transport::Udp), with("n3", &value)).await;
+    phone.status(200).await;
+}

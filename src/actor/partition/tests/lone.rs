@@ -1,0 +1,224 @@
+//! A lone node that leads its one group: what its actors bring to the log, and in which order.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tandem_cluster::{Cluster, Entry, GroupId, Machine, MachineFactory, Options, PeerSpec, Service, Timing, Token, codec, pki};
+
+use crate::{
+    actor::{Drill, Edge, Handle, Prepared},
+    core::{
+        Command, Outcome,
+        command::{Arrive, Envelope},
+        effect::{Action, Order},
+        id::{CallId, DomainId, NodeId},
+        party::{Dialog, Party, Sdp},
+        policy::Strategy,
+        tests::World,
+    },
+};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// What reached the log, by kind of command, in order.
+type Log = Arc<Mutex<Vec<&'static str>>>;
+
+/// The node's machines, with an ear on what is applied.
+struct Recorder {
+    prepared: Arc<Prepared>,
+    log: Log,
+}
+
+struct Recording {
+    machine: Box<dyn Machine>,
+    log: Log,
+}
+
+impl MachineFactory for Recorder {
+    fn open(&self, group: GroupId) -> Box<dyn Machine> {
+        Box::new(Recording { machine: self.prepared.open(group), log: Arc::clone(&self.log) })
+    }
+}
+
+impl Machine for Recording {
+    fn apply(&mut self, entry: &Entry<'_>) -> Vec<Bytes> {
+        for command in entry.commands {
+            let envelope: Envelope = codec::decode(command).unwrap();
+            self.log.lock().push(match envelope.command {
+                Command::Lead { .. } => "lead",
+                Command::FireTimers { .. } => "fire",
+                Command::Arrive(_) => "arrive",
+                _ => "other",
+            });
+        }
+        self.machine.apply(entry)
+    }
+
+    fn snapshot(&mut self) -> io::Result<Vec<u8>> {
+        self.machine.snapshot()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> io::Result<()> {
+        self.machine.restore(snapshot)
+    }
+
+    fn role(&mut self, leading: Option<Token>) {
+        self.machine.role(leading);
+    }
+}
+
+/// An edge that takes every order and does nothing.
+#[derive(Default)]
+struct Silent(Mutex<Vec<Order>>);
+
+impl Edge for Silent {
+    fn perform(&self, orders: Vec<Order>) {
+        self.0.lock().extend(orders);
+    }
+
+    fn tunnelled(&self, _: NodeId, _: Bytes) {}
+}
+
+struct Lone {
+    live: Handle,
+    edge: Arc<Silent>,
+    log: Log,
+    _dir: tempfile::TempDir,
+}
+
+impl Lone {
+    /// A node of one group with a domain of one queue and one agent, who is given a second to answer.
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        pki::init(dir.path()).unwrap();
+        pki::issue(dir.path(), 1, &[]).unwrap();
+        let addr = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let options = Options {
+            node: 1,
+            listen: addr,
+            advertise: addr,
+            data_dir: dir.path().join("data"),
+            ca: dir.path().join("ca.pem"),
+            cert: dir.path().join("node1.pem"),
+            key: dir.path().join("node1.key"),
+            witness: false,
+            groups: 1,
+            bootstrap: vec![PeerSpec { id: 1, addr, witness: false }],
+            attributes: std::collections::BTreeMap::new(),
+            feature_level: 1,
+            timing: Timing::default(),
+            wal_segment_bytes: 1 << 20,
+            snapshot_every: 1_000,
+        };
+        let (prepared, log) = (Prepared::new(dir.path().join("data")), Log::default());
+        let machines = Recorder { prepared: Arc::clone(&prepared), log: Arc::clone(&log) };
+        let cluster = Cluster::start(options, Arc::new(machines), Arc::clone(&prepared) as Arc<dyn Service>).await.unwrap();
+        let edge = Arc::new(Silent::default());
+        let live = Handle::start(cluster, &prepared, Arc::clone(&edge) as Arc<dyn Edge>).await;
+        let lone = Self { live, edge, log, _dir: dir };
+        lone.eventually("it leads", |lone| lone.live.cluster().leads(1).is_some()).await;
+        lone.live.cluster().assign_domain(domain().as_str(), SOON).await.unwrap();
+        let mut policy = World::new(Strategy::LongestIdle, &["a"]).policy;
+        policy.queues.get_mut("support").unwrap().offer_timeout_ms = 1_000;
+        let publish = Command::PublishPolicy { domain: domain(), expect: None, policy: Box::new(policy), entropy: [7; 32] };
+        let outcome = lone.live.command(&domain(), Envelope { request: None, command: publish }, SOON).await.unwrap();
+        assert_eq!(outcome, Outcome::Published { version: 1 });
+        lone
+    }
+
+    async fn eventually(&self, what: &str, check: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !check(self) {
+            assert!(begun.elapsed() < SOON, "{what}: not within {SOON:?}; the log: {:?}", self.log.lock());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn arrive(&self, n: u64) {
+        let arrive = Arrive {
+            domain: domain(),
+            call: call(n),
+            edge: self.live.edge(),
+            trunk: None,
+            to_user: "support".into(),
+            from: Party { user: "5551000".into(), display: String::new(), uri: "sip:5551000@x".into() },
+            dialog: Dialog::default(),
+            sdp: Some(Sdp::from(b"v=0".to_vec())),
+            headers: Vec::new(),
+            priority: None,
+            skills: Vec::new(),
+            prefer: None,
+        };
+        assert!(self.live.arrive(arrive, SOON).await.unwrap().is_accepted());
+    }
+
+    fn ringing(&self, n: u64) -> usize {
+        let rings = |order: &&Order| order.leg.call == call(n) && matches!(order.action, Action::Ring(_));
+        self.edge.0.lock().iter().filter(rings).count()
+    }
+
+    fn due(&self) -> bool {
+        let replica = self.live.inner.shared.replicas.get(1).unwrap();
+        let state = replica.state.read();
+        state.next_deadline().is_some_and(|deadline| deadline <= replica.now())
+    }
+}
+
+fn domain() -> DomainId {
+    World::domain()
+}
+
+fn call(n: u64) -> CallId {
+    World::call(n)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_begins_to_lead_says_so_before_it_fires_what_is_due() {
+    let lone = Lone::start().await;
+    lone.arrive(1).await;
+    lone.live.set_respawn(false);
+    assert!(lone.live.drill(Drill::StopAll).await > 0);
+    // Nobody fires the ring's timer while the partition has no actor.
+    lone.eventually("the ring is overdue", Lone::due).await;
+    let before = lone.log.lock().len();
+    lone.live.set_respawn(true);
+    lone.eventually("the timer fires", |lone| lone.log.lock()[before..].contains(&"fire")).await;
+    assert_eq!(lone.log.lock()[before], "lead");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn actors_that_are_spawned_again_perform_what_is_open_once_more() {
+    let lone = Lone::start().await;
+    lone.arrive(1).await;
+    lone.eventually("the agent is rung", |lone| lone.ringing(1) == 1).await;
+    lone.live.drill(Drill::StopAll).await;
+    // No phone has said anything, so the order is still a row of the outbox.
+    lone.eventually("the agent is rung again", |lone| lone.ringing(1) >= 2).await;
+    let orders = lone.edge.0.lock();
+    let rings: Vec<_> = orders.iter().filter(|order| matches!(order.action, Action::Ring(_))).collect();
+    assert!(rings.iter().all(|ring| ring.id == rings[0].id && ring.leg == rings[0].leg), "a repeat is the same order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_call_actor_is_not_spawned_for_a_new_message_while_respawn_is_off() {
+    let lone = Lone::start().await;
+    lone.arrive(1).await;
+    lone.eventually("the agent is rung", |lone| lone.ringing(1) == 1).await;
+    lone.live.set_respawn(false);
+    assert_eq!(lone.live.drill(Drill::StopCall(call(1))).await, 1);
+    let hang_up = || Envelope {
+        request: None,
+        command: Command::HangUp { domain: domain(), call: call(1), by: crate::core::command::Actor::System },
+    };
+    assert!(lone.live.command(&domain(), hang_up(), Duration::from_secs(1)).await.is_err());
+    lone.arrive(2).await;
+    lone.live.set_respawn(true);
+    // The offer may have run out meanwhile; the call itself is there until it is ended.
+    let ended = lone.live.command(&domain(), hang_up(), SOON).await.unwrap();
+    assert_eq!(ended, Outcome::Accepted);
+}
