@@ -36,7 +36,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use ractor::{Actor, ActorRef};
 use serde_bytes::ByteBuf;
-use tandem_cluster::{BoxFuture, Cluster, GroupId, Machine, MachineFactory, Service};
+use tandem_cluster::{BoxFuture, Cluster, GroupId, Machine, MachineFactory, Service, backup::SideFile};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use crate::core::{
@@ -106,7 +106,7 @@ impl Prepared {
 
     /// As [`Prepared::new`], with archive files of another size.
     pub fn with_segments(dir: PathBuf, archive_segment_bytes: u64) -> Arc<Self> {
-        let (replicas, opened) = Replicas::new(dir.join("archive"), archive_segment_bytes);
+        let (replicas, opened) = Replicas::new(dir.join(machine::ARCHIVES), archive_segment_bytes);
         let opened = Mutex::new(Some(opened));
         Arc::new(Self { replicas: Arc::new(replicas), opened, desk: Desk::default(), further: OnceLock::new() })
     }
@@ -275,6 +275,18 @@ impl Handle {
     /// a replica.
     pub fn archive(&self, group: GroupId) -> Option<ArchiveStatus> {
         self.inner.shared.replicas.get(group).map(|replica| replica.archive.lock().status())
+    }
+
+    /// The archives' files, open to be copied into a backup.
+    ///
+    /// # Errors
+    /// When a file cannot be opened, or records are still on their way here.
+    pub fn archive_files(&self) -> std::io::Result<Vec<SideFile>> {
+        let mut files = Vec::new();
+        for replica in self.inner.shared.replicas.all() {
+            files.extend(machine::side_files(&replica)?);
+        }
+        Ok(files)
     }
 
     /// Groups with a replica on this node, the meta group aside.

@@ -33,6 +33,9 @@ pub const WAL_LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// Largest snapshot of one group, bytes.
 pub const SNAPSHOT_MAX_BYTES: usize = 1 << 30;
+/// Piece in which a backup is copied, and the largest head of one of its sections, bytes.
+pub const BACKUP_COPY_BYTES: usize = 256 << 10;
+pub const BACKUP_HEAD_MAX_BYTES: usize = 64 << 10;
 /// Largest metadata (last log id, membership) of a snapshot, bytes.
 pub const SNAPSHOT_META_MAX_BYTES: usize = 1 << 20;
 

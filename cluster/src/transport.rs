@@ -36,10 +36,9 @@ pub(crate) use frame::{APPLICATION, BULK};
 pub(crate) use tls::Files;
 
 use crate::{
-    Incarnation, NodeId, RequestError,
-    api::BoxFuture,
-    codec,
+    Incarnation, NodeId, RequestError, codec,
     limits::{APP_REQUESTS_PER_PEER, BULK_CHUNK_BYTES, BULK_REQUESTS_PER_PEER, CERT_POLL, PEER_EVENTS},
+    types::BoxFuture,
 };
 
 /// Says how a connection was closed.
