@@ -1,9 +1,11 @@
 //! `tandem-bench`: figures and proofs under load, with real processes, real SIP and CPU seconds from the kernel.
 
 mod calls;
+mod core;
 mod cpu;
 mod drill;
 mod error;
+mod etcd;
 mod failover;
 mod history;
 mod judge;
@@ -13,6 +15,7 @@ mod offers;
 mod outage;
 mod overload;
 mod prometheus;
+mod raft;
 mod report;
 mod rolling;
 mod settle;
@@ -57,6 +60,12 @@ enum What {
     Drill(drill::Options),
     /// Twice the knee.
     Overload(overload::Options),
+    /// Replication alone: commands a second, synced on a majority.
+    Raft(raft::Options),
+    #[command(hide = true)]
+    RaftNode(raft::NodeArguments),
+    /// The pure core alone: commands a second, few and very many waiting.
+    Core(core::Options),
 }
 
 fn run(what: &What) -> Result<Report, Error> {
@@ -70,6 +79,9 @@ fn run(what: &What) -> Result<Report, Error> {
         What::Outage(options) => outage::run(options),
         What::Drill(options) => drill::run(options),
         What::Overload(options) => overload::run(options),
+        What::Raft(options) => raft::run(options),
+        What::RaftNode(arguments) => raft::node(arguments).map(|()| Report::default()),
+        What::Core(options) => core::run(options),
     }
 }
 
