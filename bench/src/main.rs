@@ -3,6 +3,7 @@
 mod calls;
 mod core;
 mod cpu;
+mod disk;
 mod drill;
 mod error;
 mod etcd;
@@ -56,6 +57,8 @@ enum What {
     Witness(witness::Options),
     /// All nodes killed at once and started again.
     Outage(outage::Options),
+    /// A node's disk fills up under load.
+    Disk(disk::Options),
     /// Actors of every kind crashed and stopped under load.
     Drill(drill::Options),
     /// Twice the knee.
@@ -77,6 +80,7 @@ fn run(what: &What) -> Result<Report, Error> {
         What::Members(options) => members::run(options),
         What::Witness(options) => witness::run(options),
         What::Outage(options) => outage::run(options),
+        What::Disk(options) => disk::run(options),
         What::Drill(options) => drill::run(options),
         What::Overload(options) => overload::run(options),
         What::Raft(options) => raft::run(options),
