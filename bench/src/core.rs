@@ -63,7 +63,7 @@ impl World {
             At { group: 1, index: self.index, time: LogTime(self.index * STEP_NS), wall: WallTime(1_795_000_000_000 + self.index as i64) };
         let mut effects = Effects::default();
         match self.state.apply(at, &Envelope { request: None, command }, &mut effects) {
-            Outcome::Accepted => Ok(effects),
+            Outcome::Accepted | Outcome::Published { .. } => Ok(effects),
             other => Err(Error::Missed(format!("command {} was not accepted: {other:?}", self.index))),
         }
     }

@@ -17,7 +17,8 @@ const UP_WITHIN: Duration = Duration::from_secs(20);
 const HEARTBEAT_MS: u32 = 50;
 const ELECTION_MS: u32 = 300;
 const BEFORE: Duration = Duration::from_secs(2);
-const PUT_WITHIN: Duration = Duration::from_secs(5);
+/// A write in flight when the leader dies is lost without a word: the client asks again soon.
+const PUT_WITHIN: Duration = Duration::from_millis(200);
 
 struct Member {
     child: Child,

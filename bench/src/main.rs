@@ -65,14 +65,16 @@ enum What {
     Overload(overload::Options),
     /// Replication alone: commands a second, synced on a majority.
     Raft(raft::Options),
+    /// One node of `raft`, started by it.
     #[command(hide = true)]
     RaftNode(raft::NodeArguments),
     /// The pure core alone: commands a second, few and very many waiting.
     Core(core::Options),
 }
 
-fn run(what: &What) -> Result<Report, Error> {
-    match what {
+fn run(what: &What) -> Result<Option<Report>, Error> {
+    let report = match what {
+        What::RaftNode(arguments) => return raft::node(arguments).map(|()| None),
         What::Calls(options) => calls::run(options),
         What::Offers(options) => offers::run(options),
         What::Failover(options) => failover::run(options),
@@ -84,14 +86,16 @@ fn run(what: &What) -> Result<Report, Error> {
         What::Drill(options) => drill::run(options),
         What::Overload(options) => overload::run(options),
         What::Raft(options) => raft::run(options),
-        What::RaftNode(arguments) => raft::node(arguments).map(|()| Report::default()),
         What::Core(options) => core::run(options),
-    }
+    };
+    report.map(Some)
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let written = run(&arguments.what).and_then(|report| {
+        // A node of a run says what it has to say itself.
+        let Some(report) = report else { return Ok(true) };
         report.print();
         arguments.json.as_deref().map_or(Ok(()), |path| report.write(path)).map(|()| report.passed())
     });
