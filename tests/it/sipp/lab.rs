@@ -23,6 +23,7 @@ use serde_json::Value;
 use super::{
     relay::{self, Relay},
     script::{Face, Script},
+    timers,
 };
 use crate::harness::{Cluster, Options, Ports, TANDEM};
 
@@ -67,6 +68,7 @@ pub(super) fn on(transport: Transport, behaviour: fn(&Lab)) {
     if Command::new("sipp").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
         return println!("skipped: sipp is not installed (Debian: apt-get install sip-tester)");
     }
+    timers::begin_early();
     // A machine too busy to answer a ping within 300 ms costs a node its lease or its life, as it must: calls are refused
     // or handed over then. What failed meanwhile says nothing about the behaviour, and only that is tried again.
     for last in [false, false, true] {
@@ -294,7 +296,7 @@ impl Lab {
         Sipp::start(&script.xml(&face), at, &[&entrance.to_string(), "-s", "support", "-t", mode, "-max_socket", "100"])
     }
 
-    /// Every node's life, and how often it refused or withheld something for want of a lease or of time.
+    /// Every node's life, how often it refused or withheld something for want of a lease or of time, and calls lost with one.
     fn disturbances(&self) -> Vec<String> {
         let lives = self.cluster.all(1, "/api/v1/nodes").into_iter().map(|node| node["incarnation"].to_string());
         let counters = (1..=3).flat_map(|k| {
@@ -306,7 +308,9 @@ impl Lab {
             };
             text.lines().filter(told).map(|line| format!("{k} {line}")).collect::<Vec<_>>()
         });
-        lives.chain(counters).collect()
+        let records = self.cluster.get(1, &format!("/api/v1/cdrs?tenant={}", self.tenant)).text;
+        let lost = records.matches("node_lost").count().to_string();
+        lives.chain(counters).chain([lost]).collect()
     }
 
     /// The only call's record, once it is there.
