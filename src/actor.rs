@@ -36,14 +36,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use ractor::{Actor, ActorRef};
 use serde_bytes::ByteBuf;
-use tandem_cluster::{BoxFuture, Cluster, GroupId, Machine, MachineFactory, Service};
+use tandem_cluster::{BoxFuture, Cluster, GroupId, Machine, MachineFactory, Service, backup::SideFile};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use crate::core::{
     Outcome, State,
-    command::{Arrive, Command, Envelope, LegReport},
+    command::{Arrive, Binding, Command, Envelope, LegReport},
     effect::{Event, Order},
-    id::{CallId, DomainId, LegId, NodeId},
+    id::{AgentId, CallId, DomainId, LegId, NodeId},
 };
 pub use archive::ArchiveStatus;
 pub use census::{Census, Kind};
@@ -106,7 +106,7 @@ impl Prepared {
 
     /// As [`Prepared::new`], with archive files of another size.
     pub fn with_segments(dir: PathBuf, archive_segment_bytes: u64) -> Arc<Self> {
-        let (replicas, opened) = Replicas::new(dir.join("archive"), archive_segment_bytes);
+        let (replicas, opened) = Replicas::new(dir.join(machine::ARCHIVES), archive_segment_bytes);
         let opened = Mutex::new(Some(opened));
         Arc::new(Self { replicas: Arc::new(replicas), opened, desk: Desk::default(), further: OnceLock::new() })
     }
@@ -277,6 +277,18 @@ impl Handle {
         self.inner.shared.replicas.get(group).map(|replica| replica.archive.lock().status())
     }
 
+    /// The archives' files, open to be copied into a backup.
+    ///
+    /// # Errors
+    /// When a file cannot be opened, or records are still on their way here.
+    pub fn archive_files(&self) -> std::io::Result<Vec<SideFile>> {
+        let mut files = Vec::new();
+        for replica in self.inner.shared.replicas.all() {
+            files.extend(machine::side_files(&replica)?);
+        }
+        Ok(files)
+    }
+
     /// Groups with a replica on this node, the meta group aside.
     pub fn groups(&self) -> Vec<GroupId> {
         self.inner.shared.replicas.all().iter().map(|replica| replica.group).collect()
@@ -309,6 +321,17 @@ impl Handle {
         self.inner.shared.replicas.all().iter().find_map(|replica| {
             let state = replica.state.read();
             state.find_call(call).map(|domain| (domain.clone(), replica.group))
+        })
+    }
+
+    /// The phones an agent registered and the seconds each registration has left, from a local replica. `None` without one.
+    pub fn bindings(&self, domain: &DomainId, agent: &AgentId) -> Option<Vec<(Binding, u32)>> {
+        self.inner.shared.replicas.all().iter().find_map(|replica| {
+            let state = replica.state.read();
+            let agent = state.domains().get(domain)?.agents().get(agent)?;
+            let left_s = |instance: &str| agent.expires.get(instance).map_or(0, |until| until.ms_since(state.now()) / 1_000);
+            let row = |(instance, binding): (&String, &Binding)| (binding.clone(), u32::try_from(left_s(instance)).unwrap_or(u32::MAX));
+            Some(agent.bindings.iter().map(row).collect())
         })
     }
 

@@ -11,6 +11,7 @@ mod drill;
 mod failure;
 mod output;
 mod pki;
+mod rescue;
 mod serve;
 mod watch;
 
@@ -112,6 +113,16 @@ enum Command {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Write the whole state of a running cluster into a file
+    Backup {
+        file: PathBuf,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Make the data directory of a new cluster's first node out of a backup
+    Restore(rescue::Restore),
+    /// Make the survivor of a lost majority a cluster of its own
+    Recover(rescue::Recover),
     /// Make certificates for node-to-node traffic
     #[command(subcommand)]
     Pki(pki::Command),
@@ -154,6 +165,9 @@ pub fn run() -> ExitCode {
         Command::Join { id, addr, witness, remote } => commands::join(&remote, id, addr, witness),
         Command::Leave { node, remote } => commands::leave(&remote, node),
         Command::Drill { command, node, remote } => drill::run(&remote, &command, node),
+        Command::Backup { file, remote } => rescue::back_up(&remote, &file),
+        Command::Restore(args) => rescue::restore(&args),
+        Command::Recover(args) => rescue::recover(&args),
         Command::Pki(command) => pki::run(&command),
         Command::Token { command, remote } => commands::token(&remote, &command),
         Command::Events(events) => commands::events(&events),

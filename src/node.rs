@@ -119,6 +119,7 @@ pub async fn run(config: Node) -> Result<(), Error> {
         sip: readiness(&config, &edge),
         requests: Semaphore::new(config.limits.http_requests as usize),
         streams: Arc::new(Semaphore::new(api::limits::STREAMS_MAX)),
+        backups: Arc::new(Semaphore::new(api::limits::BACKUPS_MAX)),
     });
     let router = api::router(app);
     inbox.open(router.clone());

@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::{cpu, error::Error};
+use crate::{cpu, error::Error, tenant::TENANT};
 
 /// How long a cluster may take until it says it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -25,14 +25,20 @@ const NODES_MAX: u16 = 8;
 #[derive(Debug, Clone)]
 pub struct Options {
     pub nodes: u16,
-    pub restart: bool,
+    /// Nodes started beside the members, ready to be joined.
+    pub spare: u16,
+    pub witness: Option<u16>,
+    /// Start a node again this long after it ended, milliseconds.
+    pub restart_after_ms: Option<u64>,
     pub death_notice: bool,
+    /// Let `POST /api/v1/drills` hurt the nodes.
+    pub drills: bool,
     pub tenant: String,
 }
 
 impl Options {
     pub fn new(tenant: String) -> Self {
-        Self { nodes: 3, restart: false, death_notice: true, tenant }
+        Self { nodes: 3, spare: 0, witness: None, restart_after_ms: None, death_notice: true, drills: false, tenant }
     }
 }
 
@@ -43,6 +49,7 @@ pub struct Lab {
     _temp: Option<tempfile::TempDir>,
     sip_base: u16,
     http_base: u16,
+    cluster_base: u16,
     token: String,
     nodes: u16,
     http: ureq::Agent,
@@ -90,11 +97,20 @@ impl Lab {
         {
             command.arg(flag).arg(value.to_string());
         }
-        if options.restart {
-            command.arg("--restart");
+        if let Some(ms) = options.restart_after_ms {
+            command.args(["--restart", "--restart-after-ms", &ms.to_string()]);
         }
         if !options.death_notice {
             command.arg("--no-death-notice");
+        }
+        if options.drills {
+            command.arg("--drills");
+        }
+        if options.spare > 0 {
+            command.args(["--spare", &options.spare.to_string()]);
+        }
+        if let Some(node) = options.witness {
+            command.args(["--witness", &node.to_string()]);
         }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
         let stdout = child.stdout.take().expect("stdout was piped");
@@ -104,8 +120,9 @@ impl Lab {
             _temp: None,
             sip_base,
             http_base,
+            cluster_base,
             token: String::new(),
-            nodes: options.nodes,
+            nodes: options.nodes + options.spare,
             http: ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).http_status_as_error(false).build().into(),
         };
         await_ready(stdout)?;
@@ -122,6 +139,11 @@ impl Lab {
         format!("127.0.0.1:{}", self.sip_base + 2 * (k - 1))
     }
 
+    /// Node `k`'s address for its peers.
+    pub fn cluster(&self, k: u16) -> String {
+        format!("127.0.0.1:{}", self.cluster_base + k - 1)
+    }
+
     pub fn pid(&self, k: u16) -> Option<u32> {
         fs::read_to_string(self.dir.join(format!("node{k}.pid"))).ok()?.trim().parse().ok()
     }
@@ -133,13 +155,76 @@ impl Lab {
 
     /// GET from node `k`.
     pub fn get(&self, k: u16, path: &str) -> Result<Value, Error> {
-        let url = format!("http://127.0.0.1:{}{path}", self.http_base + k - 1);
+        let url = self.url(k, path);
         let mut response = self.http.get(&url).header("Authorization", &format!("Bearer {}", self.token)).call()?;
         let text = response.body_mut().read_to_string()?;
         if !response.status().is_success() {
             return Err(Error::Http(format!("{url}: {} {text}", response.status())));
         }
         Ok(serde_json::from_str(&text)?)
+    }
+
+    /// POST of `body` to node `k`.
+    pub fn post(&self, k: u16, path: &str, body: &Value) -> Result<Value, Error> {
+        let url = self.url(k, path);
+        let request = self.http.post(&url).header("Authorization", &format!("Bearer {}", self.token));
+        let mut response = request.header("Content-Type", "application/json").send(serde_json::to_vec(body)?)?;
+        let text = response.body_mut().read_to_string()?;
+        if !response.status().is_success() {
+            return Err(Error::Http(format!("{url}: {} {text}", response.status())));
+        }
+        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    pub fn url(&self, k: u16, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.http_base + k - 1)
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Runs the product's own command line against node `k`.
+    pub fn cli(&self, k: u16, arguments: &[&str]) -> Result<String, Error> {
+        let mut command = Command::new(program()?);
+        command.args(arguments).args(["--server", &self.url(k, ""), "--token", &self.token]);
+        let output = command.stdin(Stdio::null()).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            Ok(text)
+        } else {
+            Err(Error::Missed(format!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr))))
+        }
+    }
+
+    /// The node that leads the partition of the bench tenant, as node `k` knows it.
+    pub fn leader(&self, k: u16) -> Option<u16> {
+        let of_tenant = |row: &Value| row["domains"].as_array().is_some_and(|domains| domains.iter().any(|d| d == TENANT));
+        let rows = self.all_from(k, "/api/v1/partitions").ok()?;
+        rows.iter().find(|row| of_tenant(row)).and_then(|row| row["leader"].as_u64()).and_then(|id| u16::try_from(id).ok())
+    }
+
+    /// Sends a signal to the process of node `k`.
+    pub fn signal(&self, k: u16, signal: Signal) -> Result<(), Error> {
+        let pid = self.pid(k).and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let pid = pid.ok_or_else(|| Error::Setup(format!("node {k} has no process")))?;
+        kill_process(pid, signal).map_err(|error| Error::Setup(format!("node {k}: {error}")))
+    }
+
+    /// Waits until every node of `nodes` is up, holds its lease and knows a leader of every partition.
+    pub fn await_whole(&self, nodes: &[u16], within: Duration) -> Result<(), Error> {
+        self.eventually("every node up and every partition led", within, |lab| nodes.iter().all(|k| lab.ready(*k)))
+    }
+
+    /// True if node `k` says that it serves.
+    pub fn ready(&self, k: u16) -> bool {
+        self.http.get(&self.url(k, "/readyz")).call().is_ok_and(|response| response.status().is_success())
+    }
+
+    /// The text of node `k`'s metrics.
+    pub fn metrics(&self, k: u16) -> Result<String, Error> {
+        let request = self.http.get(&self.url(k, "/metrics")).header("Authorization", &format!("Bearer {}", self.token));
+        Ok(request.call()?.body_mut().read_to_string()?)
     }
 
     /// Every item of a collection, page by page, from any node that answers.

@@ -2,11 +2,24 @@
 
 mod calls;
 mod cpu;
+mod drill;
 mod error;
+mod failover;
+mod history;
+mod judge;
 mod lab;
+mod members;
+mod offers;
+mod outage;
+mod overload;
+mod prometheus;
 mod report;
+mod rolling;
+mod settle;
 mod sipp;
 mod tenant;
+mod traffic;
+mod witness;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -28,11 +41,35 @@ struct Arguments {
 enum What {
     /// INVITE → queue → agent → BYE: answered, failed, CDRs, CPU seconds per 1000 calls.
     Calls(calls::Options),
+    /// A crowd before few agents: order of offers, bookings, and a freed agent's next INVITE beside one commit.
+    Offers(offers::Options),
+    /// The leading node killed again and again under load.
+    Failover(failover::Options),
+    /// Each node ended politely in turn under load.
+    Rolling(rolling::Options),
+    /// Three nodes, five and three again under load.
+    Members(members::Options),
+    /// Two data nodes and a witness, each killed in turn under load.
+    Witness(witness::Options),
+    /// All nodes killed at once and started again.
+    Outage(outage::Options),
+    /// Actors of every kind crashed and stopped under load.
+    Drill(drill::Options),
+    /// Twice the knee.
+    Overload(overload::Options),
 }
 
 fn run(what: &What) -> Result<Report, Error> {
     match what {
         What::Calls(options) => calls::run(options),
+        What::Offers(options) => offers::run(options),
+        What::Failover(options) => failover::run(options),
+        What::Rolling(options) => rolling::run(options),
+        What::Members(options) => members::run(options),
+        What::Witness(options) => witness::run(options),
+        What::Outage(options) => outage::run(options),
+        What::Drill(options) => drill::run(options),
+        What::Overload(options) => overload::run(options),
     }
 }
 

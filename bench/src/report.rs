@@ -20,11 +20,13 @@ struct Row {
 pub struct Report {
     title: String,
     rows: Vec<Row>,
+    /// Examples and remarks, printed below the figures.
+    notes: Vec<String>,
 }
 
 impl Report {
     pub fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), rows: Vec::new() }
+        Self { title: title.into(), rows: Vec::new(), notes: Vec::new() }
     }
 
     pub fn figure(&mut self, figure: impl Into<String>, value: f64, unit: &'static str) {
@@ -34,6 +36,10 @@ impl Report {
     /// A figure that must keep a bound.
     pub fn bounded(&mut self, figure: impl Into<String>, value: f64, unit: &'static str, bound: impl Into<String>, kept: bool) {
         self.rows.push(Row { figure: figure.into(), value, unit, bound: Some((bound.into(), kept)) });
+    }
+
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
     }
 
     /// p50, p99 and maximum of a sample; nothing of an empty one.
@@ -57,6 +63,9 @@ impl Report {
             let verdict =
                 row.bound.as_ref().map_or(String::new(), |(bound, kept)| format!("  {bound}: {}", if *kept { "ok" } else { "MISSED" }));
             println!("{:<52} {:>12.3} {}{verdict}", row.figure, row.value, row.unit);
+        }
+        for note in &self.notes {
+            println!("  {note}");
         }
     }
 

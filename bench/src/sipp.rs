@@ -8,6 +8,9 @@ use std::{
 
 use crate::error::Error;
 
+/// UDP port of the phones.
+pub const PHONE_PORT: u16 = 26_001;
+
 const SDP: &str = "v=0\no=user 1 1 IN IP4 [local_ip]\ns=-\nc=IN IP4 [local_ip]\nt=0 0\nm=audio 6000 RTP/AVP 0\na=rtpmap:0 PCMU/8000\n";
 
 /// A caller that waits for an answer, talks and hangs up; 503 is counted apart, as callers retry elsewhere.

@@ -5,6 +5,7 @@
 //! compiled once.
 
 mod api;
+pub mod backup;
 pub mod codec;
 mod electorate;
 pub mod limits;
@@ -16,14 +17,17 @@ mod node;
 pub mod pki;
 mod placement;
 mod raft;
+pub mod recovery;
 mod transport;
+mod types;
 
-pub use api::{
-    BoxFuture, Cluster, Committed, GroupStatus, NodeState, NodeStatus, NodeTable, Options, PeerSpec, ProposeError, RequestError,
-    RoleChange, Service, Standing, StartError, Timing, Token,
-};
+pub use api::Cluster;
 pub use machine::{Entry, Machine, MachineFactory};
 pub use node::{announce_death, has_left};
+pub use types::{
+    BoxFuture, Committed, GroupStatus, NodeState, NodeStatus, NodeTable, Options, PeerSpec, ProposeError, RequestError, RoleChange,
+    Service, Standing, StartError, Timing, Token,
+};
 
 /// What the consensus library's log lines are filed under, and the filter that keeps them to what an operator must know: it
 /// tells every step of every group, and every try to reach a dead peer. The cluster logs itself what matters of it.

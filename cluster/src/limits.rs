@@ -33,6 +33,9 @@ pub const WAL_LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// Largest snapshot of one group, bytes.
 pub const SNAPSHOT_MAX_BYTES: usize = 1 << 30;
+/// Piece in which a backup is copied, and the largest head of one of its sections, bytes.
+pub const BACKUP_COPY_BYTES: usize = 256 << 10;
+pub const BACKUP_HEAD_MAX_BYTES: usize = 64 << 10;
 /// Largest metadata (last log id, membership) of a snapshot, bytes.
 pub const SNAPSHOT_META_MAX_BYTES: usize = 1 << 20;
 
@@ -62,6 +65,8 @@ pub const SNAPSHOT_INSTALL_WITHIN: Duration = Duration::from_secs(120);
 /// Handshakes in progress at once; further ones are refused before any cryptography is spent on them.
 pub const HANDSHAKES_MAX: usize = 64;
 /// First and longest pause between two attempts to dial a peer.
+/// An attempt to connect is not given up before this, unless it fails.
+pub const DIAL_MIN: Duration = Duration::from_millis(300);
 pub const REDIAL_MIN: Duration = Duration::from_millis(20);
 pub const REDIAL_MAX: Duration = Duration::from_millis(500);
 /// Peer events an observer may lag behind before it is told that it missed some.
@@ -85,8 +90,9 @@ pub const CONFIRM_TIMEOUT: Duration = Duration::from_millis(100);
 pub const SUCCESSION_PAUSE: Duration = Duration::from_millis(50);
 pub const SUCCESSION_TRIES: usize = 1_200;
 
-/// Threads of consensus and QUIC, apart from the product's.
-pub const RUNTIME_THREADS: usize = 2;
+/// Most threads of consensus and QUIC, apart from the product's. A node takes one for every four cores: their tasks hand
+/// work to each other all the time, and on few cores each hand-over to another thread costs more than it wins.
+pub const RUNTIME_THREADS_MAX: usize = 4;
 /// How long a start waits for another process, or an earlier node of this one, to let go of the data directory.
 pub const LOCK_WITHIN: Duration = Duration::from_secs(3);
 /// How long a new node asks the peers of the first start what they know of it and of the cluster.

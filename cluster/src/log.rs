@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{GroupId, limits};
 
-mod disk;
+pub(crate) mod disk;
 mod record;
 mod recover;
 pub(crate) mod snapshot;

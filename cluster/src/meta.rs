@@ -89,6 +89,10 @@ pub(crate) enum MetaCommand {
         node: NodeId,
         draining: bool,
     },
+    /// A forced recovery: this node is the cluster, all others have left it.
+    Refound {
+        node: NodeId,
+    },
     /// Lets all replicas behave as of this level; refused while a member cannot.
     Raise {
         level: u32,
@@ -132,6 +136,7 @@ impl MetaState {
                 let row = self.nodes.get_mut(&node).ok_or_else(|| format!("node {node} is not registered"))?;
                 row.draining = draining;
             }
+            MetaCommand::Refound { node } => self.refound(node),
             MetaCommand::Raise { level } => self.raise(level)?,
             MetaCommand::Put { key, value: Some(value) } => {
                 if self.directory.len() >= DIRECTORY_ROWS_MAX && !self.directory.contains_key(&key) {
@@ -217,6 +222,18 @@ impl MetaState {
             self.nodes.insert(node, row);
         }
         Ok(())
+    }
+
+    /// Makes one node the whole cluster. The ids of the others are spent: their lives own things in the product's state.
+    pub(crate) fn refound(&mut self, node: NodeId) {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let known = self.members.get(&node).map(|member| (member.addr, member.witness));
+        let (addr, witness) = known.unwrap_or((nowhere, false));
+        self.departed.extend(self.members.keys());
+        self.departed.remove(&node);
+        self.members = BTreeMap::from([(node, Member { addr, witness, leaving: false, released: false })]);
+        self.founders = BTreeSet::from([node]);
+        self.nodes.retain(|id, _| *id == node);
     }
 
     fn assign(&mut self, domain: String, groups: u32) -> Answer {

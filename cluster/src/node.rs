@@ -4,11 +4,12 @@ mod answer;
 mod claim;
 mod compaction;
 pub(crate) mod failover;
-mod peers;
+pub(crate) mod notes;
+mod propose;
 mod table;
 
 pub use failover::announce_death;
-pub use peers::has_left;
+pub use notes::has_left;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +31,7 @@ use tokio::{
 };
 
 use crate::{
-    Committed, GroupId, Incarnation, MachineFactory, NodeId, NodeTable, Options, ProposeError, RequestError, RoleChange, Service, Standing,
+    GroupId, Incarnation, MachineFactory, NodeId, NodeTable, Options, ProposeError, RequestError, RoleChange, Service, Standing,
     StartError, codec,
     electorate::Electorate,
     limits::{ADMISSION_PAUSE, FORWARD_PAUSE, ROLE_EVENTS},
@@ -57,7 +58,6 @@ const DEATH: u8 = 14;
 const OPINION: u8 = 15;
 /// Which life of me do you know?
 const KNOWN: u8 = 16;
-const LEFT_FOR_GOOD: &str = "has left its cluster for good";
 
 /// The answer to the ping of a life that was given up.
 const WITHDRAWN: &str = "support was withdrawn from this life";
@@ -91,13 +91,7 @@ impl Node {
         factory: Arc<dyn MachineFactory>,
         service: Arc<dyn Service>,
     ) -> Result<Arc<Self>, StartError> {
-        fs::create_dir_all(&options.data_dir).map_err(|error| StartError::Config(error.to_string()))?;
-        let lock = claim::lock(&options.data_dir).await?;
-        if peers::has_left(&options.data_dir) {
-            let dir = options.data_dir.display();
-            return Err(StartError::Config(format!("node {} {LEFT_FOR_GOOD}; clear {dir} and join under a new id", options.node)));
-        }
-        let incarnation = claim::next_incarnation(&options.data_dir).map_err(|error| StartError::Log(error.to_string()))?;
+        let (lock, incarnation) = claim::take(&options).await?;
         let log =
             NodeLog::open(&options.data_dir.join("wal"), options.wal_segment_bytes).map_err(|error| StartError::Log(error.to_string()))?;
         let store = Store::open(&options.data_dir.join("snapshots")).map_err(|error| StartError::Log(error.to_string()))?;
@@ -114,7 +108,7 @@ impl Node {
             Arc::clone(&handler) as Arc<dyn Handler>,
         )
         .map_err(|error| StartError::Transport(error.to_string()))?;
-        transport.set_peers(&peers::known(&options));
+        transport.set_peers(&notes::known(&options));
         let founded = incarnation == 1 && claim::ask_peers(&options, &transport, incarnation).await?;
         let (roles, _) = broadcast::channel(ROLE_EVENTS);
         let (publish, meta) = watch::channel(Arc::new(MetaState::default()));
@@ -223,7 +217,7 @@ impl Node {
     /// The cluster has forgotten this node: its part is done.
     async fn leave(&self) {
         tracing::info!(node = self.options.node, "this node has left the cluster");
-        if let Err(error) = peers::note_left(&self.options.data_dir) {
+        if let Err(error) = notes::note_left(&self.options.data_dir) {
             tracing::warn!(%error, "that this node has left could not be noted; another start would be refused by the cluster");
         }
         self.end(Standing::Left).await;
@@ -294,81 +288,6 @@ impl Node {
 
     pub(crate) fn lease_valid(&self) -> bool {
         !self.stopping() && self.liveness.lease_valid(&self.electorate())
-    }
-
-    /// True if too few voters of a group can be reached for anything to be committed.
-    fn without_quorum(&self, group: &Group) -> bool {
-        let mut voters = group.electorate();
-        if voters.sets.is_empty() {
-            voters = self.electorate();
-        }
-        !voters.majority(|node| node == self.options.node || self.transport.connected(node).is_some())
-    }
-
-    /// Commits here or through the leader; waits for a leader while a quorum is in reach.
-    pub(crate) async fn propose(&self, id: GroupId, command: Bytes, within: Duration) -> Result<Committed, ProposeError> {
-        let deadline = Instant::now() + within;
-        let group = self.group(id).ok_or_else(|| ProposeError::Definite(format!("no group {id}")))?;
-        loop {
-            let result = match group.leader() {
-                Some(leader) if leader == self.options.node => group.propose(command.clone(), deadline).await,
-                Some(leader) => self.forward(leader, id, &command, deadline).await,
-                None if self.without_quorum(&group) => Err(ProposeError::Definite("no quorum: most nodes cannot be reached".to_owned())),
-                None => Err(ProposeError::Definite("no leader".to_owned())),
-            };
-            match result {
-                Err(ProposeError::Definite(why)) if Instant::now() + FORWARD_PAUSE < deadline && !self.without_quorum(&group) => {
-                    tracing::trace!(group = id, %why, "proposing again");
-                    sleep(FORWARD_PAUSE).await;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    async fn forward(&self, leader: NodeId, group: GroupId, command: &Bytes, deadline: Instant) -> Result<Committed, ProposeError> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut body = (left.as_millis() as u64).to_le_bytes().to_vec();
-        body.extend_from_slice(command);
-        match self.transport.request(leader, PROPOSE, group, &body, left).await {
-            Ok(answer) => match answer.split_first() {
-                Some((0, rest)) if rest.len() >= 8 => {
-                    let (index, reply) = rest.split_at(8);
-                    let index = u64::from_le_bytes(index.try_into().expect("eight bytes were split off"));
-                    Ok(Committed { index, reply: answer.slice_ref(reply) })
-                }
-                Some((1, why)) => Err(ProposeError::Definite(String::from_utf8_lossy(why).into_owned())),
-                _ => Err(ProposeError::Indefinite(String::from_utf8_lossy(answer.get(1..).unwrap_or_default()).into_owned())),
-            },
-            Err(RequestError::Unreachable(_, why)) if why == "not connected" => Err(ProposeError::Definite(why)),
-            Err(RequestError::Refused(why)) => Err(ProposeError::Definite(why)),
-            Err(error) => Err(ProposeError::Indefinite(error.to_string())),
-        }
-    }
-
-    /// Waits until the local replica has everything that was committed when this was called.
-    pub(crate) async fn read_barrier(&self, id: GroupId, within: Duration) -> Result<u64, ProposeError> {
-        let deadline = Instant::now() + within;
-        let group = self.group(id).ok_or_else(|| ProposeError::Definite(format!("no replica of group {id} here")))?;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let index = match group.leader() {
-                Some(leader) if leader == self.options.node => group.read_index().await,
-                Some(leader) => match self.transport.request(leader, READ_INDEX, id, &[], left).await {
-                    Ok(answer) => answer
-                        .first_chunk::<8>()
-                        .map(|index| u64::from_le_bytes(*index))
-                        .ok_or_else(|| ProposeError::Definite("a garbled answer".to_owned())),
-                    Err(error) => Err(ProposeError::Definite(error.to_string())),
-                },
-                None => Err(ProposeError::Definite("no leader".to_owned())),
-            };
-            match index {
-                Ok(index) => return group.applied_to(index, left).await.map(|()| index),
-                Err(error) if self.without_quorum(&group) || Instant::now() + FORWARD_PAUSE >= deadline => return Err(error),
-                Err(_) => sleep(FORWARD_PAUSE).await,
-            }
-        }
     }
 
     pub(crate) async fn request(&self, node: NodeId, service: u8, body: Bytes, deadline: Duration) -> Result<Bytes, RequestError> {

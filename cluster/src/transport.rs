@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use quinn::Connection;
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{Semaphore, broadcast},
+    sync::{Notify, Semaphore, broadcast},
     task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
@@ -36,10 +36,9 @@ pub(crate) use frame::{APPLICATION, BULK};
 pub(crate) use tls::Files;
 
 use crate::{
-    Incarnation, NodeId, RequestError,
-    api::BoxFuture,
-    codec,
+    Incarnation, NodeId, RequestError, codec,
     limits::{APP_REQUESTS_PER_PEER, BULK_CHUNK_BYTES, BULK_REQUESTS_PER_PEER, CERT_POLL, PEER_EVENTS},
+    types::BoxFuture,
 };
 
 /// Says how a connection was closed.
@@ -113,6 +112,8 @@ struct Peer {
     addr: SocketAddr,
     connection: Option<(Connection, Incarnation)>,
     dialer: JoinHandle<()>,
+    /// Told when the peer has met this node from its side.
+    greeted: Arc<Notify>,
     application: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
 }
@@ -191,12 +192,16 @@ impl Transport {
             keep
         });
         for (node, addr) in wanted.iter().filter(|(node, _)| **node != me) {
-            peers.entry(*node).or_insert_with(|| Peer {
-                addr: *addr,
-                connection: None,
-                dialer: tokio::spawn(dial::keep_connected(Arc::clone(&self.inner), *node, *addr)),
-                application: Arc::new(Semaphore::new(APP_REQUESTS_PER_PEER)),
-                bulk: Arc::new(Semaphore::new(BULK_REQUESTS_PER_PEER)),
+            peers.entry(*node).or_insert_with(|| {
+                let greeted = Arc::new(Notify::new());
+                Peer {
+                    addr: *addr,
+                    connection: None,
+                    dialer: tokio::spawn(dial::keep_connected(Arc::clone(&self.inner), *node, *addr, Arc::clone(&greeted))),
+                    greeted,
+                    application: Arc::new(Semaphore::new(APP_REQUESTS_PER_PEER)),
+                    bulk: Arc::new(Semaphore::new(BULK_REQUESTS_PER_PEER)),
+                }
             });
         }
     }

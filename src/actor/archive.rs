@@ -172,6 +172,18 @@ impl Archive {
         holes
     }
 
+    /// The files, open to be copied: they may be renamed afterwards, and end behind what is applied now.
+    pub(super) fn files(&self) -> io::Result<Vec<(String, File)>> {
+        if !self.holes().is_empty() {
+            return Err(io::Error::other("archived records are still being fetched from a peer; another node has them"));
+        }
+        let open = |segment: &Segment| {
+            let name = segment.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Ok((name, File::open(&segment.path)?))
+        };
+        self.segments.values().map(open).collect()
+    }
+
     pub(super) fn status(&self) -> ArchiveStatus {
         ArchiveStatus { records: self.head.next_seq, bytes: self.head.bytes, hash: self.head.hash, complete: self.holes().is_empty() }
     }

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use ractor::ActorRef;
-use tandem_cluster::{Entry, GroupId, Machine, MachineFactory, Token, codec};
+use tandem_cluster::{Entry, GroupId, Machine, MachineFactory, Token, backup::SideFile, codec};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{archive::Archive, limits::EVENTS_BUFFER, partition};
@@ -25,6 +25,8 @@ use crate::core::{
     time::{At, LogTime, WallTime},
 };
 
+/// The folder of all archives, below the data directory.
+pub(super) const ARCHIVES: &str = "archive";
 /// First byte of a snapshot; a change of form takes another.
 const SNAPSHOT_VERSION: u8 = 1;
 
@@ -140,9 +142,20 @@ impl Replicas {
     }
 }
 
+/// The folder of a group's archive, below that of all archives.
+fn archive_name(group: GroupId) -> String {
+    format!("group{group}")
+}
+
+/// The files of a replica's archive, named from the data directory on.
+pub(super) fn side_files(replica: &Replica) -> io::Result<Vec<SideFile>> {
+    let files = replica.archive.lock().files()?.into_iter();
+    Ok(files.map(|(name, file)| SideFile { name: format!("{ARCHIVES}/{}/{name}", archive_name(replica.group)), file }).collect())
+}
+
 impl MachineFactory for Replicas {
     fn open(&self, group: GroupId) -> Box<dyn Machine> {
-        let dir = self.dir.join(format!("group{group}"));
+        let dir = self.dir.join(archive_name(group));
         let archive = match Archive::open(&dir, self.archive_segment_bytes) {
             Ok(archive) => archive,
             Err(error) => fatal(group, "cannot be opened", &error),

@@ -37,6 +37,8 @@ pub struct App {
     pub requests: Semaphore,
     /// Event streams at once.
     pub streams: Arc<Semaphore>,
+    /// Backups at once.
+    pub backups: Arc<Semaphore>,
 }
 
 impl App {

@@ -24,6 +24,11 @@ pub const FORWARDED_BYTES_MAX: usize = 16 << 20;
 pub const CONNECTIONS_MAX: usize = 1_024;
 /// Event streams at once.
 pub const STREAMS_MAX: usize = 256;
+/// Piece of a backup that is sent at once, bytes, and pieces that wait for a slow client.
+pub const BACKUP_PIECE_BYTES: usize = 256 << 10;
+pub const BACKUP_PIECES_WAITING: usize = 8;
+/// Backups being taken of one node at once.
+pub const BACKUPS_MAX: usize = 1;
 /// Events kept for `Last-Event-ID`.
 pub const EVENTS_KEPT: usize = 8_192;
 /// Tokens of a cluster.

@@ -1,7 +1,7 @@
 //! HTTP to a node, for the client commands: blocking, with deadlines, problems turned into failures.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     time::Duration,
 };
 
@@ -93,6 +93,13 @@ impl Client {
         let response = self.send("GET", path, headers, String::new(), None)?;
         let reader = BufReader::new(response.into_body().into_reader());
         Ok(reader.lines().map_while(Result::ok))
+    }
+
+    /// `GET`s a body of any size into `to`.
+    pub(super) fn download(&self, path: &str, to: &mut dyn Write) -> Result<(), Failure> {
+        let response = self.send("GET", path, &[], String::new(), None)?;
+        let copied = std::io::copy(&mut response.into_body().into_reader(), to);
+        copied.map(drop).map_err(|e| Failure::new(format!("{}: {e}", self.server)))
     }
 
     fn send(

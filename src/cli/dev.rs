@@ -7,13 +7,13 @@ mod demo;
 mod folder;
 mod ready;
 
-use std::{ops::RangeInclusive, path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::VecDeque, ops::RangeInclusive, path::PathBuf, process::ExitCode, time::Duration};
 
 use rustix::process::Signal;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
@@ -24,8 +24,6 @@ use folder::Folder;
 
 /// Longest time from the first process to the ready line.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// A node that keeps dying is started again this slowly.
-const RESTART_PAUSE: Duration = Duration::from_millis(500);
 /// Beyond the nodes' own drain limit, how long the supervisor waits before it kills.
 const STOP_SLACK: Duration = Duration::from_secs(5);
 
@@ -61,6 +59,9 @@ pub(super) struct Args {
     /// Start a node that ended again
     #[arg(long)]
     restart: bool,
+    /// How long a node stays away before it is started again, milliseconds
+    #[arg(long, default_value_t = 500, value_name = "MS", requires = "restart")]
+    restart_after_ms: u64,
     /// Do not tell the peers of a death, as if the whole machine had died
     #[arg(long)]
     no_death_notice: bool,
@@ -142,6 +143,8 @@ async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) ->
     let mut ready = std::pin::pin!(tokio::time::timeout(READY_WITHIN, ready::wait(args, folder, tenants)));
     let mut is_ready = false;
     let mut show = None;
+    // Nodes to start again, the earliest first: all wait equally long.
+    let mut due: VecDeque<(Instant, u16)> = VecDeque::new();
     let mut orphaned = std::pin::pin!(end_of_input(args.until_eof));
     loop {
         tokio::select! {
@@ -164,11 +167,14 @@ async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) ->
                 let index = usize::from(death.node - 1);
                 nodes[index] = None;
                 if args.restart && !folder.has_left(death.node) {
-                    sleep(RESTART_PAUSE).await;
-                    nodes[index] = start(args, folder, death.node, died.clone())?;
+                    due.push_back((Instant::now() + Duration::from_millis(args.restart_after_ms), death.node));
                 } else if nodes.iter().all(Option::is_none) {
                     return Err(Failure::new(format!("every node is gone; logs are in {}", folder.path().display())));
                 }
+            }
+            node = next(&due) => {
+                due.pop_front();
+                nodes[usize::from(node - 1)] = start(args, folder, node, died.clone())?;
             }
             () = &mut orphaned => break,
             _ = terminate.recv() => break,
@@ -186,6 +192,17 @@ async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) ->
     }
     folder.remove_if_temporary();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until the first node of `due` is to start; for ever if there is none.
+async fn next(due: &VecDeque<(Instant, u16)>) -> u16 {
+    match due.front() {
+        Some((at, node)) => {
+            sleep_until(*at).await;
+            *node
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for standard input to end, or for ever.

@@ -5,7 +5,7 @@
 //! stay on the node that holds the phone's flow. It checks no password and sends nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -140,6 +140,8 @@ impl Held {
 
 /// Whose phone it is.
 pub type Owner = (DomainId, AgentId);
+/// A binding as the replicated state has it, and the seconds it has left there.
+pub type Replicated = (Binding, u32);
 
 /// What a REGISTER leads to. Commit the commands in order, then [`Registrar::settle`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,11 +166,21 @@ impl Registrar {
     ///
     /// # Errors
     /// [`Refusal::Full`] when this node holds as many bindings as it may.
-    pub fn plan(&self, now: Instant, edge: Edge, owner: Owner, flow: &Flow, wish: &Wish) -> Result<Plan, Refusal> {
+    pub fn plan(
+        &self,
+        now: Instant,
+        edge: Edge,
+        owner: Owner,
+        flow: &Flow,
+        wish: &Wish,
+        replicated: &[Replicated],
+    ) -> Result<Plan, Refusal> {
         let known = self.held.get(&owner);
         let mut plan = Plan { owner: owner.clone(), commands: Vec::new(), kept: Vec::new(), removed: Vec::new() };
         if wish.all_off {
-            plan.removed = known.into_iter().flat_map(BTreeMap::keys).cloned().collect();
+            let everywhere = replicated.iter().map(|(binding, _)| &binding.instance);
+            let all: BTreeSet<_> = known.into_iter().flat_map(BTreeMap::keys).chain(everywhere).cloned().collect();
+            plan.removed = all.into_iter().collect();
         }
         for contact in &wish.contacts {
             if contact.expires_s == 0 {
@@ -217,20 +229,30 @@ impl Registrar {
         }
     }
 
-    /// Contact values of the 200: the bindings whose flows are here, with the seconds that are left.
-    pub fn contacts(&self, now: Instant, owner: &Owner) -> Vec<String> {
-        let held = self.held.get(owner).into_iter().flatten();
-        held.filter(|(_, held)| held.until > now)
-            .map(|(instance, held)| {
-                let left_s = held.until.saturating_duration_since(now).as_secs();
-                let instance = match instance.split_once(";reg-id=") {
-                    Some((name, reg_id)) => format!(";+sip.instance=\"{name}\";reg-id={reg_id}"),
-                    None if *instance != held.binding.contact => format!(";+sip.instance=\"{instance}\""),
-                    None => String::new(),
-                };
-                format!("<{}>;expires={left_s}{instance}", held.binding.contact)
-            })
-            .collect()
+    /// Contact values of the 200 (RFC 3261 §10.3): every binding of the owner with the seconds it has left. What was just
+    /// settled here counts, whatever the replica says yet; so do later refreshes that only this node knows of.
+    pub fn contacts(&self, now: Instant, plan: &Plan, replicated: Option<&[Replicated]>) -> Vec<String> {
+        let held = |instance: &str| self.held.get(&plan.owner).and_then(|held| held.get(instance)).filter(|held| held.until > now);
+        let of_held = |held: &Held| contact_value(&held.binding, held.until.saturating_duration_since(now).as_secs());
+        let Some(replicated) = replicated else {
+            return self
+                .held
+                .get(&plan.owner)
+                .into_iter()
+                .flat_map(BTreeMap::values)
+                .filter(|held| held.until > now)
+                .map(of_held)
+                .collect();
+        };
+        let settled = |instance: &str| plan.kept.iter().any(|(binding, ..)| binding.instance == instance);
+        let others = replicated
+            .iter()
+            .filter(|(binding, left_s)| *left_s > 0 && !settled(&binding.instance) && !plan.removed.contains(&binding.instance));
+        let others = others.map(|(binding, left_s)| match held(&binding.instance).filter(|held| held.binding == *binding) {
+            Some(held) => of_held(held),
+            None => contact_value(binding, u64::from(*left_s)),
+        });
+        plan.kept.iter().filter_map(|(binding, ..)| held(&binding.instance)).map(of_held).chain(others).collect()
     }
 
     /// Whether a phone of this owner registered with RFC 5626, so that the 200 requires it too.
@@ -238,13 +260,16 @@ impl Registrar {
         self.held.get(owner).into_iter().flatten().any(|(_, held)| held.outbound)
     }
 
-    /// A connection closed: the bindings that lived on it are gone, and these commands say so.
-    pub fn closed(&mut self, conn: u64) -> Vec<(DomainId, Command)> {
+    /// A connection closed: the bindings that lived on it are gone, and these commands say so. A phone that meanwhile
+    /// registered by another way keeps what it has there: `is_ours` tells from the replicated state.
+    pub fn closed(&mut self, conn: u64, is_ours: impl Fn(&Owner, &Binding) -> bool) -> Vec<(DomainId, Command)> {
         let rows = self.by_conn.remove(&conn).unwrap_or_default();
         let mut commands = Vec::new();
         for (owner, instance) in rows {
-            if self.held.get(&owner).and_then(|held| held.get(&instance)).is_some_and(|held| held.conn == Some(conn)) {
-                self.forget(&owner, &instance);
+            if self.held.get(&owner).and_then(|held| held.get(&instance)).is_some_and(|held| held.conn == Some(conn))
+                && let Some(held) = self.forget(&owner, &instance)
+                && is_ours(&owner, &held.binding)
+            {
                 commands.push((owner.0.clone(), unbind(&owner, &instance)));
             }
         }
@@ -285,6 +310,16 @@ impl Registrar {
         self.count -= 1;
         Some(held)
     }
+}
+
+/// A binding as a 200 lists it.
+fn contact_value(binding: &Binding, left_s: u64) -> String {
+    let instance = match binding.instance.split_once(";reg-id=") {
+        Some((name, reg_id)) => format!(";+sip.instance=\"{name}\";reg-id={reg_id}"),
+        None if binding.instance != binding.contact => format!(";+sip.instance=\"{}\"", binding.instance),
+        None => String::new(),
+    };
+    format!("<{}>;expires={left_s}{instance}", binding.contact)
 }
 
 fn unbind((domain, agent): &Owner, instance: &str) -> Command {

@@ -214,6 +214,13 @@ impl Stack {
         self.answer(now, &key, status, reason, headers, body);
     }
 
+    /// Forgets a pending request that somebody else answers.
+    pub fn dismiss(&mut self, tx: TxId) {
+        if let Some(key) = self.pending.remove(&tx) {
+            self.servers.remove(&key);
+        }
+    }
+
     /// Makes a pending INVITE the caller leg of a call. `None` if it was cancelled or timed out meanwhile.
     pub fn take_call(&mut self, now: Instant, tx: TxId, domain: &DomainId, call: CallId) -> Option<TakenCall> {
         let key = self.pending.remove(&tx)?;

@@ -9,8 +9,10 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 type Buckets = &'static [f64];
 
 /// Latencies of decisions, commits and requests: 100 µs to 10 s.
-pub const LATENCY_S: Buckets =
-    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0];
+pub const LATENCY_S: Buckets = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5,
+    0.75, 1.0, 2.5, 5.0, 10.0,
+];
 /// Waits and conversations of people: 1 s to 1 h.
 const HUMAN_S: Buckets = &[1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0];
 

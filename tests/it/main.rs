@@ -7,6 +7,7 @@ mod cli;
 mod drills;
 mod harness;
 mod members;
+mod rescue;
 mod serve;
 mod sip;
 mod sipp;

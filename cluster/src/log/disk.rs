@@ -234,6 +234,6 @@ fn zero(file: &File, from: u64, to: u64) -> io::Result<()> {
 }
 
 /// Makes creations, renames and removals in a directory durable.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

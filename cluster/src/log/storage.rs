@@ -67,8 +67,12 @@ impl NodeLog {
         self.wal.pinned()
     }
 
+    /// Waits until all is written and gives the directory free.
+    pub(crate) async fn close(&self) {
+        self.wal.close().await;
+    }
+
     /// The groups this node has a log of.
-    #[cfg(test)]
     pub(crate) fn groups(&self) -> Vec<GroupId> {
         self.groups.lock().keys().copied().collect()
     }
@@ -110,6 +114,17 @@ pub(crate) struct GroupLog {
 }
 
 impl GroupLog {
+    pub(crate) fn id(&self) -> GroupId {
+        self.group
+    }
+
+    /// Appends entries behind the last one; durable on return.
+    pub(crate) async fn write(&self, entries: Vec<LogEntry>) -> io::Result<()> {
+        let encoded = entries.iter().map(|e| Ok((e.index(), codec::encode(e)?))).collect::<Result<_, codec::Error>>()?;
+        self.index.lock().entries.extend(entries.into_iter().map(|e| (e.index(), e)));
+        self.wal.commit(self.group, Op::Append(encoded)).await
+    }
+
     async fn submit_quietly(&self, op: Op) -> io::Result<()> {
         // Durable with, and before, whatever is appended next; a crash before that leaves a longer log, which is harmless.
         Ok(self.wal.submit(self.group, op, Box::new(|_| {})).await?)

@@ -1,3 +1,5 @@
+//! Behaviours of the meta group's state, without a log.
+
 use super::*;
 
 fn peer(id: NodeId) -> PeerSpec {
@@ -73,4 +75,42 @@ fn the_feature_level_rises_only_when_every_member_supports_it() {
     register(&mut meta, 3, 1).expect("registered");
     assert_eq!(meta.apply(MetaCommand::Raise { level: 1 }), Ok(0));
     assert_eq!(meta.feature_level, 1);
+}
+
+#[test]
+fn a_leaving_node_is_waited_for_until_it_is_done_or_dead() {
+    let mut meta = three();
+    register(&mut meta, 2, 1).expect("registered");
+    register(&mut meta, 3, 1).expect("registered");
+    assert!(meta.apply(MetaCommand::Release { node: 2 }).is_err(), "nobody decided that it leaves");
+    assert!(!meta.may_go(2));
+    meta.apply(MetaCommand::Leave { node: 2 }).expect("two stay");
+    assert!(!meta.may_go(2), "it may have calls");
+    meta.apply(MetaCommand::Release { node: 2 }).expect("it is leaving");
+    assert!(meta.may_go(2));
+    meta.apply(MetaCommand::Leave { node: 3 }).expect("one stays");
+    meta.apply(MetaCommand::Fence { node: 3, incarnation: 1 }).expect("it died");
+    assert!(meta.may_go(3));
+    meta.apply(MetaCommand::Join { peer: peer(4) }).expect("admitted");
+    meta.apply(MetaCommand::Leave { node: 4 }).expect("one stays");
+    assert!(meta.may_go(4), "it never started");
+}
+
+#[test]
+fn a_node_is_what_it_was_admitted_as() {
+    let mut meta = three();
+    meta.apply(MetaCommand::Join { peer: peer(9) }).expect("a witness is admitted");
+    let refused = register(&mut meta, 9, 1).expect_err("it says it is a data node");
+    assert!(refused.contains("admitted as a witness"), "{refused}");
+}
+
+#[test]
+fn the_survivor_of_a_forced_recovery_is_the_whole_cluster() {
+    let mut meta = three();
+    register(&mut meta, 2, 3).expect("registered");
+    meta.apply(MetaCommand::Refound { node: 2 }).expect("as it says");
+    assert_eq!(meta.members.keys().copied().collect::<Vec<_>>(), [2]);
+    assert!(register(&mut meta, 2, 4).is_ok());
+    assert_eq!(register(&mut meta, 1, 9), Err(LEFT.to_owned()));
+    assert!(meta.apply(MetaCommand::Join { peer: peer(3) }).is_err(), "its lives own things in the product's state");
 }

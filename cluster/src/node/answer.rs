@@ -9,14 +9,13 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{DEATH, KNOWN, Node, OPINION, PING, PROPOSE, READ_INDEX, SERVICE, WITHDRAWN, claim::Known, failover, peers};
+use super::{DEATH, KNOWN, Node, OPINION, PING, PROPOSE, READ_INDEX, SERVICE, WITHDRAWN, claim::Known, failover, notes};
 use crate::{
-    GroupId, Incarnation, NodeId, ProposeError,
-    api::BoxFuture,
-    codec,
+    GroupId, Incarnation, NodeId, ProposeError, codec,
     meta::{LEFT, NOT_ADMITTED},
     raft::network,
     transport::Handler,
+    types::BoxFuture,
 };
 
 /// Lets the transport start before the node it answers for exists.
@@ -132,7 +131,7 @@ impl Node {
         self.transport.set_peers(&peers);
         let mut noted = self.noted.lock();
         if *noted != peers {
-            if let Err(error) = peers::note(&self.options.data_dir, &peers) {
+            if let Err(error) = notes::note_peers(&self.options.data_dir, &peers) {
                 tracing::debug!(%error, "the addresses of the peers could not be noted");
             }
             *noted = peers;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, io, path::Path, time::Instant};
 
 use tokio::time::sleep;
 
-use super::KNOWN;
+use super::{KNOWN, notes};
 use crate::{
     Incarnation, NodeId, Options, StartError, codec,
     limits::{ASK_WITHIN, FORWARD_PAUSE, LOCK_WITHIN},
@@ -14,8 +14,22 @@ use crate::{
 /// What a peer says of a node that asks: the last life of it that is known, and whether others founded the cluster.
 pub(super) type Known = (Incarnation, bool);
 
+/// Takes the data directory for this process and this node, and begins a new life on it.
+pub(super) async fn take(options: &Options) -> Result<(fs::File, Incarnation), StartError> {
+    let dir = &options.data_dir;
+    fs::create_dir_all(dir).map_err(|error| StartError::Config(error.to_string()))?;
+    let lock = lock(dir).await?;
+    if notes::has_left(dir) {
+        let (node, dir) = (options.node, dir.display());
+        return Err(StartError::Config(format!("node {node} has left its cluster for good; clear {dir} and join under a new id")));
+    }
+    notes::name(dir, options.node).map_err(|error| StartError::Config(error.to_string()))?;
+    let incarnation = next_incarnation(dir).map_err(|error| StartError::Log(error.to_string()))?;
+    Ok((lock, incarnation))
+}
+
 /// Takes the data directory for this process; two nodes on one log would destroy it.
-pub(super) async fn lock(dir: &Path) -> Result<fs::File, StartError> {
+async fn lock(dir: &Path) -> Result<fs::File, StartError> {
     let refuse = |error: &dyn std::fmt::Display| StartError::Config(format!("{} cannot be locked: {error}", dir.display()));
     let file = fs::File::create(dir.join("lock")).map_err(|error| refuse(&error))?;
     let give_up = Instant::now() + LOCK_WITHIN;
@@ -31,20 +45,9 @@ pub(super) async fn lock(dir: &Path) -> Result<fs::File, StartError> {
 
 /// Counts this life in a file that is durable before anything else happens.
 pub(super) fn next_incarnation(dir: &Path) -> io::Result<Incarnation> {
-    let path = dir.join("incarnation");
-    let last: Incarnation = match fs::read_to_string(&path) {
-        Ok(text) => {
-            text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", path.display())))?
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(error),
-    };
-    let temporary = path.with_extension("new");
-    fs::write(&temporary, format!("{}\n", last + 1))?;
-    fs::File::open(&temporary)?.sync_all()?;
-    fs::rename(&temporary, &path)?;
-    fs::File::open(dir)?.sync_all()?;
-    Ok(last + 1)
+    let next = notes::incarnation(dir)? + 1;
+    notes::set_incarnation(dir, next)?;
+    Ok(next)
 }
 
 /// Asks the peers of the first start what they know of this node. Peers that are not up yet are not waited for long.

@@ -17,7 +17,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{DEATH, Node, OPINION, PING, WITHDRAWN, claim::next_incarnation, peers, table::follow_meta};
+use super::{DEATH, Node, OPINION, PING, WITHDRAWN, claim::next_incarnation, notes, table::follow_meta};
 use crate::{
     GroupId, Incarnation, NodeId, Options, RequestError, codec,
     electorate::Electorate,
@@ -256,7 +256,7 @@ pub async fn announce_death(options: &Options, incarnation: Incarnation, within:
         transport::Options { node, incarnation, listen, files, loss_after_ms: 1_000, levels: (0, options.feature_level) },
         Arc::new(Silent),
     )?;
-    let peers = peers::known(options);
+    let peers = notes::known(options);
     transport.set_peers(&peers);
     let notice = codec::encode(&(node, incarnation))?;
     let told = peers.keys().filter(|peer| **peer != node).map(|peer| tell(&transport, *peer, &notice, within));

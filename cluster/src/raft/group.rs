@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use openraft::{
     BasicNode, ChangeMembers, Config, ReadPolicy, SnapshotPolicy,
+    alias::SnapshotMetaOf,
     async_runtime::watch::WatchReceiver,
     metrics::{RaftDataMetrics, RaftMetrics},
     raft::TransferLeaderRequest,
@@ -205,6 +206,11 @@ impl Group {
     pub(crate) async fn drop_learner(&self, node: NodeId) -> Result<(), String> {
         let change = ChangeMembers::RemoveNodes(BTreeSet::from([node]));
         self.raft.change_membership(change, true).await.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// What this replica would put into a snapshot now. It blocks on the machine: call it off the async threads.
+    pub(crate) fn image(&self) -> std::io::Result<(SnapshotMetaOf<TypeConfig>, Vec<u8>, u64)> {
+        self.applied.image()
     }
 
     /// Sets the next step going that lets the log forget this group's applied entries: the purge of those in a snapshot, or a

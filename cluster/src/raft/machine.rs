@@ -38,7 +38,7 @@ struct Inner {
 }
 
 /// What a snapshot file says of itself.
-type Meta = (SnapshotMetaOf<TypeConfig>, u64);
+pub(crate) type Meta = (SnapshotMetaOf<TypeConfig>, u64);
 
 impl Applied {
     /// Restores the group's snapshot if there is one.
@@ -65,6 +65,14 @@ impl Applied {
 
     pub(crate) fn role(&self, leading: Option<Token>) {
         self.inner.lock().machine.role(leading);
+    }
+
+    /// The state of this moment, what must be known of it, and its log time.
+    pub(crate) fn image(&self) -> io::Result<(SnapshotMetaOf<TypeConfig>, Vec<u8>, u64)> {
+        let mut inner = self.inner.lock();
+        let state = inner.machine.snapshot()?;
+        let meta = SnapshotMeta { last_log_id: inner.last, last_membership: inner.membership.clone() };
+        Ok((meta, state, inner.time_ns))
     }
 
     fn apply_batch(&self, id: LogId, batch: &Batch) -> Vec<Bytes> {
@@ -98,11 +106,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Applied {
     type SnapshotData = Vec<u8>;
 
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Vec<u8>>, io::Error> {
-        let (meta, state, time_ns) = {
-            let mut inner = self.inner.lock();
-            let state = inner.machine.snapshot()?;
-            (SnapshotMeta { last_log_id: inner.last, last_membership: inner.membership.clone() }, state, inner.time_ns)
-        };
+        let (meta, state, time_ns) = self.image()?;
         self.store.save(self.group, &(&meta, time_ns), &state)?;
         Ok(Snapshot { meta, snapshot: with_time(time_ns, state) })
     }

@@ -2,21 +2,29 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 use super::{CLOSED_DRAINED, CLOSED_PLAIN, Hello, Inner, PeerEvent, exchange, frame, tls};
 use crate::{
     Incarnation, NodeId,
-    limits::{HANDSHAKE_TIMEOUT, REDIAL_MAX, REDIAL_MIN},
+    limits::{DIAL_MIN, HANDSHAKE_TIMEOUT, REDIAL_MAX, REDIAL_MIN},
     pki,
 };
 
-/// Dials, waits for the loss, and dials again, for as long as the peer is wanted.
-pub(super) async fn keep_connected(inner: Arc<Inner>, node: NodeId, addr: SocketAddr) {
+/// Dials, waits for the loss, and dials again, for as long as the peer is wanted. `greeted` tells that the peer has just
+/// met us from its side: it is there, and what was tried while it was not is given up.
+pub(super) async fn keep_connected(inner: Arc<Inner>, node: NodeId, addr: SocketAddr, greeted: Arc<Notify>) {
     let mut pause = REDIAL_MIN;
     let mut refusal = String::new();
     loop {
-        match timeout(HANDSHAKE_TIMEOUT, connect(&inner, node, addr)).await {
+        let attempt = tokio::select! {
+            attempt = timeout(HANDSHAKE_TIMEOUT, connect(&inner, node, addr)) => attempt,
+            () = outdated(&greeted) => continue,
+        };
+        match attempt {
             Ok(Ok((connection, incarnation))) => {
                 pause = REDIAL_MIN;
                 refusal.clear();
@@ -40,9 +48,19 @@ pub(super) async fn keep_connected(inner: Arc<Inner>, node: NodeId, addr: Socket
             Ok(Err(Failed::Refused(why) | Failed::Unreachable(why))) => tracing::debug!(node, %addr, %why, "dialling failed"),
             Err(_) => tracing::debug!(node, %addr, "dialling timed out"),
         }
-        sleep(pause).await;
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = greeted.notified() => {}
+        }
         pause = (pause * 2).min(REDIAL_MAX);
     }
+}
+
+/// Waits until the peer has greeted us and the attempt under way has had its time: one of two that meet at once must win.
+async fn outdated(greeted: &Notify) {
+    let fair = sleep(DIAL_MIN);
+    greeted.notified().await;
+    fair.await;
 }
 
 fn tell(inner: &Inner, event: PeerEvent) {

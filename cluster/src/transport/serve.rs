@@ -19,11 +19,15 @@ struct Told {
 }
 
 impl Inner {
-    /// Remembers a greeted connection. False when a new life began after the peer was told of the former one.
+    /// Remembers a greeted connection, and has the peer dialled at once if it is not yet. False when a new life began after the peer was told of the former one.
     fn keep(&self, connection: &Connection, told: Told) -> bool {
         let mut accepted = self.accepted.lock();
         accepted.retain(|connection| connection.close_reason().is_none());
         accepted.push(connection.clone());
+        drop(accepted);
+        if let Some(peer) = self.peers.lock().get(&told.to).filter(|peer| peer.connection.is_none()) {
+            peer.greeted.notify_one();
+        }
         self.incarnation.load(Ordering::Acquire) == told.incarnation
     }
 }

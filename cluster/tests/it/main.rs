@@ -2,5 +2,6 @@
 
 mod failures;
 mod members;
+mod recovery;
 mod register;
 mod three_nodes;

@@ -200,7 +200,8 @@ impl Domain {
         let position = self.queues[&call.queue].rows.position(call.priority);
         call.caller.order = Some(ctx.order(call.leg_id(0), call.edge, Action::Queue { position }));
         let queue = call.queue.clone();
-        ctx.event(EventKind::ContactQueued, Some(id), None, Some(&queue), &[("position", position.to_string())]);
+        let data = [("position", position.to_string()), ("priority", call.priority.to_string())];
+        ctx.event(EventKind::ContactQueued, Some(id), None, Some(&queue), &data);
     }
 }
 

@@ -14,7 +14,10 @@ use crate::{
         id::{DomainId, Edge, LegId, NodeId},
         party::Transport,
     },
-    sip::limits::BIND_TIMEOUT,
+    sip::{
+        limits::BIND_TIMEOUT,
+        registrar::{Owner, Replicated},
+    },
 };
 
 /// Its row in the cluster's shared table. It is made at random and never leaves the nodes, but for their backups.
@@ -39,6 +42,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Makes this the shared key of digest nonces.
     fn share_nonce_key(&self, key: [u8; 32]) -> BoxFuture<()>;
+
+    /// What an agent's phones registered anywhere, as this node's replica has it. `None` if it has none of the domain.
+    fn bindings(&self, owner: &Owner) -> Option<Vec<Replicated>>;
 
     /// Commits an arrival.
     fn arrive(&self, arrive: Arrive, deadline: Duration) -> BoxFuture<Result<Outcome, Error>>;
@@ -90,6 +96,10 @@ impl Backend for Handle {
                 tracing::info!(%error, "the key of digest nonces is not shared yet");
             }
         })
+    }
+
+    fn bindings(&self, owner: &Owner) -> Option<Vec<Replicated>> {
+        Self::bindings(self, &owner.0, &owner.1)
     }
 
     fn arrive(&self, arrive: Arrive, deadline: Duration) -> BoxFuture<Result<Outcome, Error>> {

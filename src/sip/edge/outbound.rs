@@ -112,7 +112,13 @@ impl Worker {
 
     pub(super) fn owner_found(&mut self, now: Instant, tx: Option<TxId>, owner: Option<NodeId>, flow: Flow, bytes: Bytes) {
         match (owner, tx) {
-            (Some(node), _) if flow.via.is_none() => self.tunnel(node, Destination::Flow(flow), Frame::From(flow, bytes)),
+            (Some(node), _) if flow.via.is_none() => {
+                if let Some(tx) = tx {
+                    // Its owner answers; a repeat finds nothing here and is brought there again.
+                    self.stack.dismiss(tx);
+                }
+                self.tunnel(node, Destination::Flow(flow), Frame::From(flow, bytes));
+            }
             (_, Some(tx)) => self.answer(now, tx, 481, "Call/Transaction Does Not Exist", &[]),
             (_, None) => {
                 let Ok(message) = parse(&bytes) else { return };

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use super::{inbox::Finding, metrics as names, worker::Worker};
 use crate::{
-    core::command::Envelope,
+    core::command::{Binding, Envelope},
     sip::{
         auth,
         limits::{BIND_TIMEOUT, EXPIRES_MIN_S, REGISTERS_IN_FLIGHT_MAX},
         message::{Message, Name, angle_uri, host_port, user_of},
-        registrar::{Owner, Plan, Refusal, Wish},
+        registrar::{Owner, Plan, Refusal, Replicated, Wish},
         stack::{Flow, TxId},
         trunk::Who,
     },
@@ -72,7 +72,8 @@ impl Worker {
             (refusal.status(), refusal.phrase(), headers)
         };
         let wish = Wish::read(message).map_err(refused)?;
-        self.registrar.plan(now, self.me, owner, flow, &wish).map_err(refused)
+        let replicated = self.backend.bindings(&owner).unwrap_or_default();
+        self.registrar.plan(now, self.me, owner, flow, &wish, &replicated).map_err(refused)
     }
 
     /// The commands of a registration are committed, or not.
@@ -87,13 +88,15 @@ impl Worker {
         }
         metrics::counter!(names::REGISTERS_TOTAL, "result" => "done").increment(1);
         self.registrar.settle(now, plan);
-        let headers = self.bindings(now, &plan.owner);
+        let headers = self.bindings(now, plan);
         self.answer(now, tx, 200, "OK", &headers);
     }
 
-    fn bindings(&self, now: Instant, owner: &Owner) -> Vec<(&'static str, String)> {
-        let mut headers: Vec<_> = self.registrar.contacts(now, owner).into_iter().map(|contact| ("Contact", contact)).collect();
-        if self.registrar.is_outbound(owner) {
+    fn bindings(&self, now: Instant, plan: &Plan) -> Vec<(&'static str, String)> {
+        let replicated = self.backend.bindings(&plan.owner);
+        let contacts = self.registrar.contacts(now, plan, replicated.as_deref());
+        let mut headers: Vec<_> = contacts.into_iter().map(|contact| ("Contact", contact)).collect();
+        if self.registrar.is_outbound(&plan.owner) {
             headers.push(("Require", "outbound".to_owned()));
             headers.push(("Supported", "outbound, path".to_owned()));
         }
@@ -102,7 +105,12 @@ impl Worker {
 
     /// A connection closed: the phones on it are gone until they register again.
     pub(super) fn closed(&mut self, flow: &Flow) {
-        for (domain, command) in flow.conn.map(|conn| self.registrar.closed(conn)).unwrap_or_default() {
+        let backend = self.backend.clone();
+        let is_ours = |owner: &Owner, held: &Binding| {
+            let moved = |(binding, _): &Replicated| binding.instance == held.instance && binding.flow != held.flow;
+            !backend.bindings(owner).unwrap_or_default().iter().any(moved)
+        };
+        for (domain, command) in flow.conn.map(|conn| self.registrar.closed(conn, is_ours)).unwrap_or_default() {
             let backend = self.backend.clone();
             tokio::spawn(async move {
                 if let Err(error) = backend.command(domain, Envelope { request: None, command }, BIND_TIMEOUT).await {

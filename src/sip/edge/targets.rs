@@ -1,7 +1,6 @@
 //! Where a Ring goes: the contacts of a trunk in order, the contacts of a redirection, once more with credentials.
 //!
-//! The stack sends one INVITE at a time and says what it came to; this file says whether there is another to try. It also
-//! measures how soon a freed phone rings again.
+//! The stack sends one INVITE at a time and says what it came to; this file says whether there is another to try.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -12,7 +11,6 @@ use crate::{
     core::{
         command::{HangUpCause, LegEvent, LegReport},
         effect::{Order, Ring},
-        id::LegId,
         party::Target,
     },
     sip::{
@@ -21,9 +19,6 @@ use crate::{
         message::{Name, angle_uri, parse},
     },
 };
-
-/// Phones remembered as freed; they are forgotten when they ring again.
-const FREED_MAX: usize = 65_536;
 
 /// A leg that rings.
 #[derive(Debug)]
@@ -75,8 +70,8 @@ impl Worker {
         self.phones.entry(order.leg).or_insert(phone);
         self.stack.order(now, &Order { action, ..order.clone() });
         self.drain(now);
-        if let Some(contact) = contact {
-            self.note_offer(order.leg, &contact);
+        if let Some(waited) = contact.and_then(|contact| self.freed.offer(&contact, order.id)) {
+            metrics::histogram!(names::AGENT_FREE_TO_OFFER_SECONDS).record(waited.as_secs_f64());
         }
     }
 
@@ -124,23 +119,14 @@ impl Worker {
             }
             LegEvent::HungUp { cause: HangUpCause::Bye } => {
                 let phone = self.calls.get_mut(&report.leg.call).and_then(|live| live.phone.take());
-                if let Some(contact) = phone.filter(|_| self.freed.len() < FREED_MAX) {
-                    self.freed.insert(contact, self.read_at);
+                if let Some(contact) = phone {
+                    self.freed.bye(report.leg.call, contact, self.read_at);
                 }
             }
             LegEvent::Ended | LegEvent::HungUp { .. } | LegEvent::Unreachable { .. } | LegEvent::Refused { .. } => {
                 self.phones.remove(&report.leg);
             }
             _ => {}
-        }
-    }
-
-    /// The INVITE to a phone was written. Counted if its caller was already waiting when the phone became free: then
-    /// the time between was ours and nobody else's.
-    fn note_offer(&mut self, leg: LegId, contact: &str) {
-        let Some(freed_at) = self.freed.remove(contact) else { return };
-        if self.calls.get(&leg.call).is_some_and(|live| live.admitted_at < freed_at) {
-            metrics::histogram!(names::AGENT_FREE_TO_OFFER_SECONDS).record(freed_at.elapsed().as_secs_f64());
         }
     }
 }

@@ -17,6 +17,7 @@ use super::{
     Handle, Options, Shared,
     arrivals::Live,
     backend::Backend,
+    freed::Freed,
     fresh::Caller,
     inbox::{Established, Finding},
     metrics as names, stateless,
@@ -75,8 +76,7 @@ pub(super) struct Worker {
     pub(super) index: Index,
     pub(super) calls: HashMap<CallId, Live>,
     pub(super) phones: HashMap<LegId, Phone>,
-    /// When a BYE freed the phone at this contact.
-    pub(super) freed: HashMap<String, Instant>,
+    pub(super) freed: Freed,
     /// The admitted caller whose INVITE the stack is taking in right now.
     pub(super) admitted: Option<Caller>,
     /// Whether this node may act, as of the beginning of this turn.
@@ -113,7 +113,7 @@ impl Worker {
             directory_changes,
             calls: HashMap::new(),
             phones: HashMap::new(),
-            freed: HashMap::new(),
+            freed: Freed::default(),
             admitted: None,
             lease: backend.lease_valid(),
             plain_answer: false,
@@ -276,6 +276,10 @@ impl Worker {
         }
         match &order.action {
             Action::Ring(ring) => self.ring(now, order, ring),
+            Action::HangUp { .. } => {
+                self.freed.hang_up(order.leg.call, order.id);
+                self.stack.order(now, order);
+            }
             _ => self.stack.order(now, order),
         }
         self.drain(now);

@@ -25,9 +25,15 @@ fn flow(conn: Option<u64>) -> Flow {
 /// Registers with these fields and settles; returns the commands.
 fn register(registrar: &mut Registrar, now: Instant, conn: Option<u64>, fields: &str) -> Vec<Command> {
     let wish = Wish::read(&request(fields)).unwrap();
-    let plan = registrar.plan(now, EDGE, owner(), &flow(conn), &wish).unwrap();
+    let plan = registrar.plan(now, EDGE, owner(), &flow(conn), &wish, &[]).unwrap();
     registrar.settle(now, &plan);
     plan.commands
+}
+
+/// What a REGISTER that only asks is told.
+fn listed(registrar: &Registrar, now: Instant) -> Vec<String> {
+    let asks = registrar.plan(now, EDGE, owner(), &flow(None), &Wish::read(&request("")).unwrap(), &[]).unwrap();
+    registrar.contacts(now, &asks, None)
 }
 
 const PHONE: &str = "Contact: <sip:alice@10.0.0.9:5062;transport=tcp>;+sip.instance=\"<urn:uuid:1>\";reg-id=1;expires=600\r\n";
@@ -49,7 +55,7 @@ fn a_phone_is_bound_with_its_flow_path_and_instance() {
     assert_eq!(binding.path, ["<sip:p1;lr>", "<sip:p2;lr>"]);
     assert_eq!(binding.flow, Some(FlowRef { node: NodeId(1), incarnation: 4, flow: 7 }));
     assert!(registrar.is_outbound(&owner()));
-    let listed = registrar.contacts(now + Duration::from_secs(100), &owner());
+    let listed = listed(&registrar, now + Duration::from_secs(100));
     assert_eq!(listed, ["<sip:alice@10.0.0.9:5062;transport=tcp>;expires=500;+sip.instance=\"<urn:uuid:1>\";reg-id=1"]);
 }
 
@@ -69,8 +75,8 @@ fn another_flow_is_committed_at_once_and_the_old_ones_end_changes_nothing() {
     let (mut registrar, now) = (Registrar::default(), Instant::now());
     register(&mut registrar, now, Some(7), PHONE);
     assert_eq!(register(&mut registrar, now, Some(8), PHONE).len(), 1);
-    assert!(registrar.closed(7).is_empty());
-    assert_eq!(registrar.closed(8), [(DomainId::new("demo"), unbind(&owner(), "<urn:uuid:1>;reg-id=1"))]);
+    assert!(registrar.closed(7, |_, _| true).is_empty());
+    assert_eq!(registrar.closed(8, |_, _| true), [(DomainId::new("demo"), unbind(&owner(), "<urn:uuid:1>;reg-id=1"))]);
     assert!(registrar.is_empty() && registrar.by_conn.is_empty());
 }
 
@@ -85,7 +91,7 @@ fn several_contacts_are_bound_and_a_star_takes_all_off() {
     );
     assert_eq!(register(&mut registrar, now, None, "Contact: <sip:a@1.1.1.1>;expires=0\r\n"), [unbind(&owner(), "sip:a@1.1.1.1")]);
     assert_eq!(register(&mut registrar, now, None, "Contact: *\r\nExpires: 0\r\n"), [unbind(&owner(), "sip:b@2.2.2.2")]);
-    assert!(registrar.contacts(now, &owner()).is_empty());
+    assert!(listed(&registrar, now).is_empty());
 }
 
 #[test]
@@ -93,7 +99,7 @@ fn a_query_changes_nothing() {
     let (mut registrar, now) = (Registrar::default(), Instant::now());
     register(&mut registrar, now, Some(7), PHONE);
     assert!(register(&mut registrar, now, Some(7), "").is_empty());
-    assert_eq!(registrar.contacts(now, &owner()).len(), 1);
+    assert_eq!(listed(&registrar, now).len(), 1);
 }
 
 #[test]
@@ -119,5 +125,30 @@ fn what_expired_is_forgotten() {
     let (mut registrar, now) = (Registrar::default(), Instant::now());
     register(&mut registrar, now, Some(7), PHONE);
     registrar.expire(now + Duration::from_secs(601));
-    assert!(registrar.is_empty() && registrar.closed(7).is_empty());
+    assert!(registrar.is_empty() && registrar.closed(7, |_, _| true).is_empty());
+}
+
+#[test]
+fn phones_at_other_nodes_are_listed_too_and_a_star_removes_them_all() {
+    let (mut registrar, now) = (Registrar::default(), Instant::now());
+    let desk = bound(&register(&mut registrar, now, Some(7), PHONE)[0]).clone();
+    let mobile = Binding { instance: "m".into(), contact: "sip:m@10.0.0.7".into(), ..desk.clone() };
+    let gone = Binding { instance: "g".into(), contact: "sip:g@10.0.0.8".into(), ..desk.clone() };
+    let replicated = [(desk, 250), (mobile, 90), (gone, 0)];
+    let plan = |fields: &str| registrar.plan(now, EDGE, owner(), &flow(None), &Wish::read(&request(fields)).unwrap(), &replicated).unwrap();
+    let listed = registrar.contacts(now, &plan(""), Some(&replicated));
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert!(listed[0].contains(";expires=600;"), "the refresh that only this node knows counts: {listed:?}");
+    assert_eq!(listed[1], "<sip:m@10.0.0.7>;expires=90;+sip.instance=\"m\"");
+    let star = plan("Contact: *\r\nExpires: 0\r\n");
+    assert_eq!(star.commands.len(), 3);
+    assert!(registrar.contacts(now, &star, Some(&replicated)).is_empty());
+}
+
+#[test]
+fn a_phone_that_moved_to_another_way_is_not_unbound_when_its_old_connection_closes() {
+    let (mut registrar, now) = (Registrar::default(), Instant::now());
+    register(&mut registrar, now, Some(7), PHONE);
+    assert!(registrar.closed(7, |_, _| false).is_empty());
+    assert!(registrar.is_empty());
 }

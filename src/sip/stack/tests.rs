@@ -402,3 +402,18 @@ fn unfinished_invites_are_bounded_and_those_who_talk_can_still_hang_up() {
     bench.caller_says("BYE", 2, "");
     assert_eq!(bench.event(), &LegEvent::HungUp { cause: HangUpCause::Bye });
 }
+
+#[test]
+fn a_request_that_another_node_answers_gets_nothing_more_from_here() {
+    let mut bench = Bench::new();
+    let leg = LegId::caller(CallId::compose(1, NodeId(7), 5));
+    let bye = format!(
+        "BYE sip:tandem@127.0.0.1 SIP/2.0\nVia: SIP/2.0/UDP {CALLER};branch=z9hG4bKd1\nFrom: <sip:a@b>;tag=1\nTo: <sip:c@d>;tag={leg}.1\nCall-ID: d\nCSeq: 9 BYE\n\n"
+    );
+    bench.receive(CALLER, &bye);
+    bench.stack.dismiss(bench.unknown[0]);
+    bench.pass(Duration::from_secs(60));
+    assert!(bench.sent.is_empty(), "{:?}", bench.sent);
+    bench.receive(CALLER, &bye);
+    assert_eq!(bench.unknown.len(), 2, "a repeat is looked up again");
+}

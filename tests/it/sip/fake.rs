@@ -26,6 +26,7 @@ use tandem::{
         auth::Algorithm,
         edge::{Backend, Handle, NodeAddresses, Options},
         message::{Message, parse},
+        registrar::{Owner, Replicated},
         transport::{self, Listen, Timeouts},
     },
 };
@@ -69,6 +70,23 @@ impl Backend for Fake {
     fn share_nonce_key(&self, key: [u8; 32]) -> BoxFuture<()> {
         *self.nonce_key.lock() = Some(key);
         Box::pin(async {})
+    }
+
+    fn bindings(&self, owner: &Owner) -> Option<Vec<Replicated>> {
+        let commands = self.commands.lock();
+        let mut bound = BTreeMap::new();
+        for command in commands.iter() {
+            match command {
+                Command::Bind { agent, binding, .. } if *agent == owner.1 => {
+                    bound.insert(binding.instance.clone(), (binding.clone(), binding.expires_s));
+                }
+                Command::Unbind { agent, instance, .. } if *agent == owner.1 => {
+                    bound.remove(instance);
+                }
+                _ => {}
+            }
+        }
+        Some(bound.into_values().collect())
     }
 
     fn arrive(&self, arrive: Arrive, _deadline: Duration) -> BoxFuture<Result<Outcome, Error>> {

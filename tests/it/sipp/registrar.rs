@@ -6,7 +6,11 @@ use super::{
     script::{Script, answered, answers},
 };
 
-on_every_transport!(a_phone_registers_with_its_password_and_takes_a_call, a_wrong_password_is_refused_and_an_interval_may_be_too_brief);
+on_every_transport!(
+    a_phone_registers_with_its_password_and_takes_a_call,
+    an_agents_phones_are_listed_wherever_they_registered,
+    a_wrong_password_is_refused_and_an_interval_may_be_too_brief,
+);
 
 /// Publishes alice, whose phone has to register, and opens its way to node `k`: what SIPp speaks to.
 fn alice(lab: &Lab, k: u16) -> std::net::SocketAddr {
@@ -35,6 +39,17 @@ fn a_phone_registers_with_its_password_and_takes_a_call(lab: &Lab) {
     lab.caller(3, &answered("caller", 100)).passes();
     phone.passes();
     lab.ended("answered", Some("alice"), "caller_hung_up");
+}
+
+fn an_agents_phones_are_listed_wherever_they_registered(lab: &Lab) {
+    let entrance = alice(lab, 1);
+    let desk = Script::caller("desk").register(1, 600, "").expect_challenge(401).register(2, 600, "secret").expect(200);
+    registers(lab, entrance, &desk).passes();
+    let mobile = Script::caller("mobile").register(1, 600, "").expect_challenge(401).register(2, 600, "secret");
+    let mobile = mobile.expect_matching(200, "Contact: &lt;[^&gt;]*&gt;;expires=.*Contact: &lt;[^&gt;]*&gt;;expires=");
+    let mobile =
+        mobile.register(3, 0, "").expect_challenge(401).register(4, 0, "secret").expect_matching(200, "Contact: &lt;[^&gt;]*&gt;;expires=");
+    lab.caller(2, &mobile).passes();
 }
 
 fn a_wrong_password_is_refused_and_an_interval_may_be_too_brief(lab: &Lab) {
