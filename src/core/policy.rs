@@ -187,7 +187,7 @@ pub struct Trunk {
     pub calls_per_s_max: u32,
     /// Calls at once; 0 means no limit of its own.
     pub calls_max: u32,
-    /// Whether a Resource-Priority or Priority header from here is believed.
+    /// Whether what an INVITE from here asks of the routing is believed: its priority, skills and agent.
     pub trust_priority: bool,
 }
 

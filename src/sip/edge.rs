@@ -4,6 +4,7 @@
 //! inbox. The edge performs orders and reports what it sees; where a call goes is decided by the core.
 
 mod arrivals;
+mod asked;
 mod backend;
 mod freed;
 mod fresh;

@@ -115,6 +115,9 @@ pub const REGISTERS_IN_FLIGHT_MAX: usize = 1_024;
 pub const ORDERS_MAX: usize = 1_000_000;
 /// Results of asynchronous work (commits, look-ups) waiting for the stack's task.
 pub const FINDINGS_MAX: usize = 8_192;
+/// Skills that one INVITE may ask for, and bytes of a name in what it asks.
+pub const ASKED_SKILLS_MAX: usize = 8;
+pub const ASKED_ID_BYTES_MAX: usize = 64;
 /// Messages withheld while the node has no lease.
 pub const WITHHELD_MAX: usize = 16_384;
 /// Reports of one call held back until its arrival is committed.

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{fresh::Caller, inbox::Finding, metrics as names, worker::Worker};
+use super::{asked::Asked, fresh::Caller, inbox::Finding, metrics as names, worker::Worker};
 use crate::{
     actor::Error,
     core::{
         Outcome, Reason,
         command::{Arrive, LegEvent, LegReport},
         effect::{Action, Order},
-        id::{CallId, EffectId, LegId, TrunkId},
+        id::{CallId, EffectId, LegId},
         limits::{HEADER_BYTES_MAX, HEADERS_MAX},
         party::{Headers, Party},
     },
@@ -104,6 +104,9 @@ impl Worker {
         let (domain, trunk) = caller.account.clone();
         let from = message.text(Name::From);
         let uri = angle_uri(&from).to_owned();
+        let view = self.directory.domains.get(&domain);
+        let believed = trunk.as_ref().and_then(|trunk| view?.trunks.get(trunk)).is_some_and(|trunk| trunk.trust_priority);
+        let asked = if believed { Asked::read(message) } else { Asked::default() };
         Arrive {
             call,
             edge: self.me,
@@ -112,9 +115,9 @@ impl Worker {
             dialog: taken.dialog,
             sdp: taken.sdp,
             headers: self.passed_on(&domain.clone(), message),
-            priority: trunk.as_ref().and_then(|trunk| self.priority(&domain, trunk, message)),
-            skills: Vec::new(),
-            prefer: None,
+            priority: asked.priority,
+            skills: asked.skills,
+            prefer: asked.prefer,
             domain,
             trunk,
         }
@@ -131,27 +134,6 @@ impl Worker {
             }
         }
         out
-    }
-
-    /// Priority (RFC 3261 §20.26) or Resource-Priority (RFC 4412) of a trunk that is believed.
-    fn priority(&self, domain: &crate::core::id::DomainId, trunk: &TrunkId, message: &Message) -> Option<u8> {
-        let trusted = self.directory.domains.get(domain)?.trunks.get(trunk)?.trust_priority;
-        if !trusted {
-            return None;
-        }
-        let text = |name: &str| {
-            let field = message.fields.iter().find(|f| f.name == Name::Other && f.spelt.eq_ignore_ascii_case(name.as_bytes()))?;
-            Some(String::from_utf8_lossy(&field.value).trim().to_ascii_lowercase())
-        };
-        if text("resource-priority").is_some() {
-            return Some(0);
-        }
-        match text("priority")?.as_str() {
-            "emergency" => Some(0),
-            "urgent" => Some(1),
-            "non-urgent" => Some(9),
-            _ => None,
-        }
     }
 
     /// A commit came to its end.

@@ -14,6 +14,7 @@ on_every_transport!(
     a_late_offer_is_carried_through,
     provisional_answers_are_sent_reliably_to_a_caller_that_requires_it,
     header_fields_of_the_caller_reach_the_agent,
+    a_believed_trunk_asks_for_a_skill,
 );
 
 fn a_call_is_answered_and_the_caller_hangs_up(lab: &Lab) {
@@ -84,4 +85,17 @@ fn header_fields_of_the_caller_reach_the_agent(lab: &Lab) {
     let caller = Script::caller("says").invite_with("X-Own: 42\n", true).may(100).may(182).may(180).expect(200).ack();
     lab.caller(1, &caller.pause_ms(100).bye().expect(200)).passes();
     phone.passes();
+}
+
+fn a_believed_trunk_asks_for_a_skill(lab: &Lab) {
+    let agent = |name: &str, n: u8, skills: &str| {
+        let contact = lab.uri(name, n);
+        format!("[[agent]]\nid = \"{name}\"\ncontact = \"{contact}\"\nskills = {{ support = 5{skills} }}\nstate = \"available\"\n")
+    };
+    lab.publish(&[agent("alice", 0, ""), agent("bob", 1, ", spanish = 2")].concat(), "trust_priority = true");
+    let phone = lab.phone(1, &answers("phone"));
+    let caller = Script::caller("asks").invite_with("X-Tandem-Skills: spanish=2\n", true).may(100).may(182).may(180).expect(200).ack();
+    lab.caller(1, &caller.pause_ms(100).bye().expect(200)).passes();
+    phone.passes();
+    lab.ended("answered", Some("bob"), "caller_hung_up");
 }
