@@ -115,7 +115,7 @@ pub fn agent(tenant: &DomainId, domain: &Domain, id: &AgentId, row: &Agent) -> A
         misses: row.misses,
         talked_s: row.talked_ms as f64 / 1000.0,
         contacts: row.contacts.iter().map(|(call, _)| call.to_string()).collect(),
-        reachable: policy.is_some_and(|policy| row.target(policy).is_some()),
+        reachable: policy.is_some_and(|policy| row.is_reachable(policy)),
         registered: row.bindings.len(),
         skills: policy.map(|policy| policy.skills.iter().map(|(skill, level)| (skill.to_string(), *level)).collect()).unwrap_or_default(),
     }

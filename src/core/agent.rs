@@ -113,8 +113,7 @@ impl Agent {
 
     /// Where its phone can be reached: the newest binding, else the fixed contact.
     pub fn target(&self, policy: &policy::Agent) -> Option<Target> {
-        let binding = self.expires.iter().max_by_key(|(_, until)| **until).and_then(|(instance, _)| self.bindings.get(instance));
-        binding
+        self.newest_binding()
             .map(|binding| Target::Binding {
                 uri: binding.contact.clone(),
                 route: binding.path.clone(),
@@ -123,6 +122,15 @@ impl Agent {
                 flow: binding.flow,
             })
             .or_else(|| policy.contact.clone().map(|uri| Target::Contact { uri }))
+    }
+
+    fn newest_binding(&self) -> Option<&Binding> {
+        self.expires.iter().max_by_key(|(_, until)| **until).and_then(|(instance, _)| self.bindings.get(instance))
+    }
+
+    /// True if [`Self::target`] names something.
+    pub fn is_reachable(&self, policy: &policy::Agent) -> bool {
+        policy.contact.is_some() || self.newest_binding().is_some()
     }
 
     /// What keeps an offer of a call away, if anything does. A break that was asked for keeps it away at once.
@@ -135,11 +143,11 @@ impl Agent {
         let voice = u8::try_from(self.contacts.len()).unwrap_or(u8::MAX);
         if self.wrap_up_until.is_some() {
             Some(Filter::WrapUp)
-        } else if !policy.has_room(&BTreeMap::from([(Channel::Voice, voice)]), Channel::Voice) {
+        } else if !policy.has_room(&[(Channel::Voice, voice)], Channel::Voice) {
             Some(Filter::Busy)
         } else if self.rest_until.is_some() {
             Some(Filter::Penalty)
-        } else if self.target(policy).is_none() {
+        } else if !self.is_reachable(policy) {
             Some(Filter::NoPhone)
         } else {
             None
@@ -188,11 +196,11 @@ impl Agent {
 impl policy::Agent {
     /// True if one more contact of `channel` fits beside those in `used`: a free slot of its own, and no exclusive
     /// channel in the way on either side. A channel that is not named has one slot for voice and none for others.
-    pub fn has_room(&self, used: &BTreeMap<Channel, u8>, channel: Channel) -> bool {
+    pub fn has_room(&self, used: &[(Channel, u8)], channel: Channel) -> bool {
         let slots = self.capacity.get(&channel).copied().unwrap_or(u8::from(channel == Channel::Voice));
-        let taken = |of: &Channel| used.get(of).copied().unwrap_or(0);
-        let others = || used.iter().filter(|(other, count)| **other != channel && **count > 0);
-        taken(&channel) < slots
+        let taken = used.iter().filter(|(of, _)| *of == channel).map(|(_, count)| *count).sum::<u8>();
+        let others = || used.iter().filter(|(other, count)| *other != channel && *count > 0);
+        taken < slots
             && !others().any(|(other, _)| self.exclusive.contains(other))
             && !(self.exclusive.contains(&channel) && others().next().is_some())
     }

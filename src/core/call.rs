@@ -53,7 +53,7 @@ pub struct Call {
     /// The caller's leg.
     pub caller: CallerLeg,
     /// Live legs to agents, by number.
-    pub legs: BTreeMap<u16, Leg>,
+    pub legs: BTreeMap<u16, Box<Leg>>,
     pub next_leg: u16,
     /// The one timer of the call itself.
     pub timer: Option<(LogTime, TimerKind)>,

@@ -38,7 +38,8 @@ pub struct Domain {
     version: u64,
     policy: Policy,
     keys: Keys,
-    pub(super) calls: BTreeMap<CallId, Call>,
+    /// Boxed, since the map moves its rows about.
+    pub(super) calls: BTreeMap<CallId, Box<Call>>,
     pub(super) agents: BTreeMap<AgentId, Agent>,
     queues: BTreeMap<QueueId, Queue>,
     pub(super) on_edge: BTreeMap<Edge, BTreeSet<CallId>>,
@@ -157,7 +158,7 @@ impl Domain {
         &self.keys
     }
 
-    pub const fn calls(&self) -> &BTreeMap<CallId, Call> {
+    pub const fn calls(&self) -> &BTreeMap<CallId, Box<Call>> {
         &self.calls
     }
 
@@ -177,7 +178,7 @@ impl Domain {
     }
 
     pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
-        self.calls.values().flat_map(Call::open_orders).chain(self.parting.iter())
+        self.calls.values().flat_map(|call| call.open_orders()).chain(self.parting.iter())
     }
 
     pub fn parting(&self) -> impl Iterator<Item = &Order> {

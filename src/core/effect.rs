@@ -3,6 +3,8 @@
 //! Orders are rows of a replicated outbox and performed by the leader's live actors, again after a failover; receivers
 //! dedupe by id. Events and records are produced on every replica.
 
+use std::{borrow::Cow, sync::Arc};
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -38,7 +40,7 @@ pub enum Action {
     /// Caller leg: 182 Queued now and every 60 s until something else is ordered.
     Queue { position: u32 },
     /// New leg: send an INVITE. All of its identifiers follow from the leg id, so a repeat is a retransmission.
-    Ring(Box<Ring>),
+    Ring(Arc<Ring>),
     /// Caller leg: 180 Ringing, once.
     Ringing,
     /// Caller leg: 200 with the agent's description, and join it with `peer`.
@@ -48,6 +50,12 @@ pub enum Action {
     /// Any leg: BYE, CANCEL or a final refusal, as its state wants. With `dialog`, the leg's own edge is dead and this
     /// edge speaks in its place from replicated state: CSeq + 1000, or CANCEL with the stored Via.
     HangUp { cause: String, dialog: Option<Box<Dialog>> },
+}
+
+impl Action {
+    pub fn ring(ring: Ring) -> Self {
+        Self::Ring(Arc::new(ring))
+    }
 }
 
 /// What an INVITE to an agent carries.
@@ -77,7 +85,7 @@ pub struct Event {
     pub agent: Option<AgentId>,
     pub queue: Option<QueueId>,
     /// Further attributes in a fixed order.
-    pub data: Vec<(String, String)>,
+    pub data: Vec<(Cow<'static, str>, String)>,
 }
 
 /// The catalogue of event types (stable names; see `name`).

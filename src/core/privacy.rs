@@ -21,9 +21,12 @@ use sha2::{Digest, Sha256};
 
 use super::{codec, id::CallId, limits::ERASURES_PER_DOMAIN_MAX, party::Party};
 
-/// Depth of the tree. Two bits a level: 48 bits of pseudonym, so that an erasure in a domain of ten million callers
-/// hits a second person with a probability of 4e-8.
-const LEVELS: u8 = 24;
+/// Depth of the tree. Four bits a level: 48 bits of pseudonym, so that an erasure in a domain of ten million callers
+/// hits a second person with a probability of 4e-8. Every call walks down once, and an erasure keeps all but one of the
+/// branches on each level: a wide tree is quick to walk and few are erased.
+const LEVELS: u8 = 12;
+const BITS: u8 = 4;
+const BRANCHES: u64 = 1 << BITS;
 
 /// A node of the tree: how many levels below the root, and the path there in the low bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -35,7 +38,12 @@ struct Node {
 impl Node {
     /// The ancestor of a leaf on a level.
     const fn above(leaf: u64, level: u8) -> Self {
-        Self { level, path: leaf >> (2 * (LEVELS - level)) }
+        Self { level, path: leaf >> (BITS * (LEVELS - level)) }
+    }
+
+    /// Which child of its parent it is.
+    const fn branch(self) -> u8 {
+        (self.path & (BRANCHES - 1)) as u8
     }
 }
 
@@ -133,20 +141,20 @@ impl Keys {
         self.nodes.remove(&top);
         for level in top.level + 1..=LEVELS {
             let on_path = Node::above(leaf, level);
-            for branch in 0..4 {
-                let sibling = Node { level, path: (on_path.path & !3) | u64::from(branch) };
+            for branch in 0..BRANCHES {
+                let sibling = Node { level, path: (on_path.path & !(BRANCHES - 1)) | branch };
                 if sibling != on_path {
-                    self.nodes.insert(sibling, child(&key, branch));
+                    self.nodes.insert(sibling, child(&key, branch as u8));
                 }
             }
-            key = child(&key, (on_path.path & 3) as u8);
+            key = child(&key, on_path.branch());
         }
     }
 
     /// The key of a leaf, unless it was erased.
     fn key(&self, leaf: u64) -> Option<[u8; 32]> {
         let (top, key) = self.root_of(leaf)?;
-        Some((top.level + 1..=LEVELS).fold(key, |key, level| child(&key, (Node::above(leaf, level).path & 3) as u8)))
+        Some((top.level + 1..=LEVELS).fold(key, |key, level| child(&key, Node::above(leaf, level).branch())))
     }
 
     /// The kept node that a leaf is below.
@@ -169,7 +177,7 @@ impl Keys {
         mac.update(subject.as_bytes());
         let tag: [u8; 32] = mac.finalize().into_bytes().into();
         let head: [u8; 8] = tag[..8].try_into().expect("eight of thirty-two bytes");
-        u64::from_be_bytes(head) >> (64 - 2 * LEVELS)
+        u64::from_be_bytes(head) >> (64 - BITS * LEVELS)
     }
 }
 
@@ -186,9 +194,24 @@ fn nonce(call: CallId) -> XNonce {
     nonce.into()
 }
 
+/// SHA-256 of key and branch. Its one block is laid out here, since every call that ends pays for a walk down the tree.
 fn child(key: &[u8; 32], branch: u8) -> [u8; 32] {
-    hash(&[branch], key)
+    let mut block = [0_u8; 64];
+    block[..32].copy_from_slice(key);
+    block[32] = branch;
+    block[33] = 0x80;
+    block[62..].copy_from_slice(&(33_u16 * 8).to_be_bytes());
+    let mut words = SHA256_START;
+    sha2::compress256(&mut words, &[block.into()]);
+    let mut out = [0; 32];
+    for (bytes, word) in out.chunks_exact_mut(4).zip(words) {
+        bytes.copy_from_slice(&word.to_be_bytes());
+    }
+    out
 }
+
+/// The initial hash value of SHA-256 (FIPS 180-4 §5.3.3).
+const SHA256_START: [u32; 8] = [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 fn hash(label: &[u8], key: &[u8; 32]) -> [u8; 32] {
     let mut hasher = Sha256::new();
@@ -254,10 +277,18 @@ mod tests {
     }
 
     #[test]
-    fn an_erasure_keeps_three_keys_a_level() {
+    fn a_child_is_the_hash_of_its_parent_and_branch() {
+        let key = std::array::from_fn(|n| n as u8);
+        for branch in 0..16 {
+            assert_eq!(child(&key, branch), hash(&[branch], &key));
+        }
+    }
+
+    #[test]
+    fn an_erasure_keeps_the_other_branches_of_each_level() {
         let mut keys = Keys::new(&[1; 32]);
         keys.erase("100").expect("below the bound");
-        assert_eq!(keys.nodes.len(), 3 * usize::from(LEVELS));
+        assert_eq!(keys.nodes.len(), 15 * usize::from(LEVELS));
         assert!(!format!("{keys:?}").contains("pepper"));
     }
 }

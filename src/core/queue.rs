@@ -45,10 +45,11 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn enter(&mut self, place: Place, require: Requirement, prefers: Option<&AgentId>) {
+    pub(super) fn enter(&mut self, place: Place, require: &Requirement, prefers: Option<&AgentId>) {
         let set = match prefers {
             Some(agent) => self.preferring.entry(agent.clone()).or_default(),
-            None => self.classes.entry(require).or_default(),
+            None if self.classes.contains_key(require) => self.classes.get_mut(require).expect("looked up just now"),
+            None => self.classes.entry(require.clone()).or_default(),
         };
         assert!(set.insert(place), "a call waits once");
         *self.by_priority.entry(place.0).or_insert(0) += 1;
@@ -155,7 +156,7 @@ mod tests {
     fn a_newcomer_stands_behind_all_that_are_as_urgent() {
         let mut waiting = Waiting::default();
         for (n, priority) in [(1, 1), (2, 5), (3, 5), (4, 9)] {
-            waiting.enter((priority, LogTime(n), CallId(n.into())), Requirement::new(), None);
+            waiting.enter((priority, LogTime(n), CallId(n.into())), &Requirement::new(), None);
         }
         assert_eq!((waiting.position(5), waiting.position(0), waiting.position(9)), (3, 0, 4));
     }

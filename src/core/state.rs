@@ -85,10 +85,10 @@ impl Ctx<'_> {
         call: Option<CallId>,
         agent: Option<&AgentId>,
         queue: Option<&QueueId>,
-        data: &[(&str, String)],
+        data: &[(&'static str, String)],
     ) {
         let id = self.effect_id();
-        let data = data.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let data = data.iter().map(|(key, value)| ((*key).into(), value.clone())).collect();
         let (agent, queue) = (agent.cloned(), queue.cloned());
         self.out.events.push(Event { id, wall: self.at.wall, domain: self.domain.clone(), kind, call, agent, queue, data });
     }

@@ -136,7 +136,8 @@ fn render(event: &Event) -> SseEvent {
 
 /// CloudEvents 1.0, structured content mode.
 pub fn cloud_event(event: &Event) -> serde_json::Value {
-    let mut data: serde_json::Map<String, serde_json::Value> = event.data.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    let mut data: serde_json::Map<String, serde_json::Value> =
+        event.data.iter().map(|(key, value)| (key.to_string(), json!(value))).collect();
     let named = [
         ("call", event.call.map(|call| call.to_string())),
         ("agent", event.agent.as_ref().map(ToString::to_string)),

@@ -58,7 +58,7 @@ impl Domain {
         let priority = route.priority.or(arrive.priority).unwrap_or(self.policy.queues[&queue].priority);
         let call = self.new_call(ctx, arrive, queue.clone(), priority, route.emergency, hops);
         self.on_edge.entry(arrive.edge).or_default().insert(arrive.call);
-        self.calls.insert(arrive.call, call);
+        self.calls.insert(arrive.call, Box::new(call));
         ctx.event(EventKind::ContactArrived, Some(arrive.call), None, Some(&queue), &[]);
         self.prefer(ctx, arrive.call);
         self.wait_in_queue(ctx, arrive.call, Trigger::CallWaiting);
@@ -120,7 +120,7 @@ impl Domain {
     /// A refused call is over at once: it leaves a record and no row.
     fn refuse(&mut self, ctx: &mut Ctx<'_>, arrive: &Arrive, refusal: Refusal) -> Outcome {
         let queue = self.policy.routes.get(&arrive.to_user).map(|route| route.queue.clone());
-        let mut call = self.new_call(ctx, arrive, queue.clone().unwrap_or_else(|| "-".into()), 0, false, 0);
+        let mut call = Box::new(self.new_call(ctx, arrive, queue.clone().unwrap_or_else(|| "-".into()), 0, false, 0));
         call.queued = None;
         let words = match &refusal.reason {
             Reason::NoRoute(_) => "no_route",
@@ -130,7 +130,7 @@ impl Domain {
             Reason::TooManyCalls(_) => "too_many_calls",
             _ => "invalid",
         };
-        self.record(ctx, &call, CallOutcome::Rejected, words, None, queue.is_some());
+        self.record(ctx, call, CallOutcome::Rejected, words, None, queue.is_some());
         ctx.event(
             EventKind::ContactEnded,
             Some(arrive.call),

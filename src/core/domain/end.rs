@@ -57,27 +57,38 @@ impl Domain {
             self.queues.get_mut(&call.queue).expect("calls are in known queues").abandoned += 1;
             ctx.event(EventKind::ContactAbandoned, Some(id), None, Some(&call.queue), &[]);
         }
-        self.record(ctx, &call, outcome, reason, owner, true);
-        self.closed.insert(id, Outcome::Duplicate, ctx.at.time);
         let mut data = vec![("outcome", outcome.name().to_owned()), ("reason", reason.to_owned())];
         if let Some(answered) = call.answered {
             data.push(("talked_ms", ctx.at.time.ms_since(answered.time).to_string()));
             data.push(("held_ms", call.held_ms(ctx.at.time).to_string()));
         }
-        ctx.event(EventKind::ContactEnded, Some(id), owner, Some(&call.queue), &data);
+        let queue = call.queue.clone();
+        self.record(ctx, call, outcome, reason, owner, true);
+        self.closed.insert(id, Outcome::Duplicate, ctx.at.time);
+        ctx.event(EventKind::ContactEnded, Some(id), owner, Some(&queue), &data);
     }
 
-    pub(super) fn record(&self, ctx: &mut Ctx<'_>, call: &Call, outcome: CallOutcome, reason: &str, owner: Option<&AgentId>, routed: bool) {
+    /// Archives what is kept of a call.
+    pub(super) fn record(
+        &self,
+        ctx: &mut Ctx<'_>,
+        call: Box<Call>,
+        outcome: CallOutcome,
+        reason: &str,
+        owner: Option<&AgentId>,
+        routed: bool,
+    ) {
+        let call = *call;
         let closed = ClosedCall {
             call_id: call.id,
             tenant: ctx.domain.clone(),
-            queue: routed.then(|| call.queue.clone()),
+            queue: routed.then_some(call.queue),
             agent: owner.cloned(),
             outcome,
             end_reason: reason.to_owned(),
             node: call.edge.node,
-            trunk: call.trunk.clone(),
-            to_user: call.to_user.clone(),
+            trunk: call.trunk,
+            to_user: call.to_user,
             caller: self.keys.seal(&call.from, call.id),
             priority: call.priority,
             policy_version: call.policy_version,
@@ -86,8 +97,8 @@ impl Domain {
             offered: call.offered,
             answered: call.answered,
             ended: ctx.at.stamp(),
-            attempts: call.attempts.clone(),
-            decisions: call.decisions.clone(),
+            attempts: call.attempts,
+            decisions: call.decisions,
         };
         let record = ctx.shared.archive.append(&closed);
         ctx.out.records.push(record);

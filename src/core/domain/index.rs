@@ -1,7 +1,7 @@
 //! The indexes of a domain: who is ready in the pool, who waits in which group. Every change of an agent or a waiting
 //! call goes through here, and what became matchable is noted for `matching` to settle at the end of the command.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::core::{
     agent::Agent,
@@ -54,8 +54,7 @@ impl Domain {
             let row = self.queues.get_mut(&call.queue).expect("publish refuses to drop a queue in use");
             call.step = call.step.min(row.steps.len() as u16 - 1);
             call.waits_for = call.waits_for.take().filter(|agent| self.policy.agents.contains_key(agent));
-            let require = require(&row.steps, call);
-            row.rows.enter(call.place(), require, call.waits_for.as_ref());
+            row.rows.enter(call.place(), &require(&row.steps, call), call.waits_for.as_ref());
         }
     }
 
@@ -94,7 +93,7 @@ impl Domain {
         assert!(call.state == CallState::Queued, "only a waiting call is indexed");
         let row = self.queues.get_mut(&call.queue).expect("calls are in known queues");
         call.step = call.step.min(row.steps.len() as u16 - 1);
-        row.rows.enter(call.place(), require(&row.steps, call), call.waits_for.as_ref());
+        row.rows.enter(call.place(), &require(&row.steps, call), call.waits_for.as_ref());
         ctx.unmatched.insert(call.place(), trigger);
     }
 
@@ -110,18 +109,22 @@ impl Domain {
     }
 
     /// What a call requires now: its routing step, and the skills it asked for itself.
-    pub(super) fn requirement(&self, call: &Call) -> Requirement {
+    pub(super) fn requirement<'a>(&'a self, call: &Call) -> Cow<'a, Requirement> {
         require(&self.queues[&call.queue].steps, call)
     }
 }
 
-fn require(steps: &[Step], call: &Call) -> Requirement {
-    let mut require = steps[usize::from(call.step)].require.clone();
+fn require<'a>(steps: &'a [Step], call: &Call) -> Cow<'a, Requirement> {
+    let step = &steps[usize::from(call.step)].require;
+    if call.skills.is_empty() {
+        return Cow::Borrowed(step);
+    }
+    let mut require = step.clone();
     for (skill, level) in &call.skills {
         let needs = require.entry(skill.clone()).or_insert(0);
         *needs = (*needs).max(*level);
     }
-    require
+    Cow::Owned(require)
 }
 
 impl Call {

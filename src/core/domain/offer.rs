@@ -58,7 +58,7 @@ impl Domain {
             headers: call.headers.clone(),
             max_forwards: MAX_FORWARDS,
         };
-        let order = ctx.order(call.leg_id(n), call.edge, Action::Ring(Box::new(ring)));
+        let order = ctx.order(call.leg_id(n), call.edge, Action::ring(ring));
         let leg = Leg {
             agent: agent.clone(),
             offered: ctx.at.stamp(),
@@ -70,7 +70,7 @@ impl Domain {
             order: Some(order),
             redirects,
         };
-        call.legs.insert(n, leg);
+        call.legs.insert(n, Box::new(leg));
         ctx.set_timer(deadline, TimerKind::Offer { call: id, leg: n });
         let row = self.agents.get_mut(agent).expect("chosen agents are known");
         let room = row.kept_away_by(&self.policy.agents[agent]).is_none() || redirects > 0;

@@ -197,8 +197,8 @@ fn two_slots_carry_two_calls_and_no_third() {
 fn voice_blocks_chat_or_not_as_the_profile_says() {
     let mut profile = agent(&[]);
     profile.capacity.insert(Channel::Chat, 2);
-    let talking = [(Channel::Voice, 1)].into();
-    let chatting = [(Channel::Chat, 1)].into();
+    let talking = [(Channel::Voice, 1)];
+    let chatting = [(Channel::Chat, 1)];
     assert!(profile.has_room(&talking, Channel::Chat) && profile.has_room(&chatting, Channel::Chat));
     assert!(!profile.has_room(&talking, Channel::Voice), "one call at a time");
     profile.exclusive.push(Channel::Voice);

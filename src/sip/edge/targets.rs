@@ -64,7 +64,7 @@ impl Worker {
                 phone.ring.target = Target::Contact { uri };
             }
         }
-        let action = crate::core::effect::Action::Ring(Box::new(phone.ring.clone()));
+        let action = crate::core::effect::Action::ring(phone.ring.clone());
         let contact = contact_of(&ring.target).map(str::to_owned);
         // A repeated order finds its leg there already and must not reset what was tried.
         self.phones.entry(order.leg).or_insert(phone);

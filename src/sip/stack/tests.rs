@@ -126,7 +126,7 @@ impl Bench {
             headers: vec![("X-Own".into(), "1".into())],
             max_forwards: 69,
         };
-        self.order(leg, Action::Ring(Box::new(ring)));
+        self.order(leg, Action::ring(ring));
         leg
     }
 
@@ -372,13 +372,8 @@ fn a_refused_leg_is_tried_again_with_a_new_cseq_and_a_repeated_order_hears_the_l
     bench.pass(Duration::from_secs(40));
     assert!(!bench.stack.retry(bench.now, leg, &ring), "too late");
     let (reports, invites) = (bench.reports.len(), bench.count("INVITE"));
-    let order = Order {
-        id: EffectId { group: 1, index: bench.orders, n: 0 },
-        domain: "demo".into(),
-        leg,
-        edge: EDGE,
-        action: Action::Ring(Box::new(ring)),
-    };
+    let order =
+        Order { id: EffectId { group: 1, index: bench.orders, n: 0 }, domain: "demo".into(), leg, edge: EDGE, action: Action::ring(ring) };
     bench.stack.order(bench.now, &order);
     bench.drain();
     assert_eq!((bench.count("INVITE"), bench.reports.len()), (invites, reports + 1));

@@ -236,7 +236,7 @@ impl Node {
             headers: Vec::new(),
             max_forwards: 69,
         };
-        self.order(leg, Action::Ring(Box::new(ring)));
+        self.order(leg, Action::ring(ring));
         leg
     }
 

@@ -1,7 +1,7 @@
 //! What is refused: hops that ran out, loops, strays, more than a trunk or a node may carry.
 
 use super::{
-    lab::{Lab, Small},
+    lab::{BY_ADDRESS, Lab, Small},
     on_every_transport,
     script::{Script, answered, answers},
 };
@@ -14,6 +14,7 @@ on_every_transport!(
     an_extension_nobody_has_is_refused,
     a_trunk_over_its_limit_hears_503_and_when_to_try_again,
     a_node_over_its_limit_hears_503_and_when_to_try_again,
+    a_trunk_calls_in_by_its_password,
 );
 
 fn hops_that_run_out_are_refused(lab: &Lab) {
@@ -76,8 +77,25 @@ fn a_trunk_over_its_limit_hears_503_and_when_to_try_again(lab: &Lab) {
 }
 
 fn a_node_over_its_limit_hears_503_and_when_to_try_again(lab: &Lab) {
-    let small = Small::start(lab, "[limits]\ncalls = 1\n");
-    second_is_refused(lab, |script| lab.caller_at(small.entrance(lab), script));
-    let full = Script::caller("health").outside("OPTIONS", "").expect(200);
-    lab.caller_at(small.entrance(lab), &full).passes();
+    let small = Small::start(lab, "[limits]\ncalls = 1\n", BY_ADDRESS);
+    second_is_refused(lab, |script| {
+        if script.is("second") {
+            // Whoever asks first is told too.
+            let full = Script::caller("health").outside("OPTIONS", "").expect_matching(503, "Retry-After: [0-9]+");
+            lab.caller_at(small.entrance(lab), &full).passes();
+        }
+        lab.caller_at(small.entrance(lab), script)
+    });
+    let free = Script::caller("health").outside("OPTIONS", "").expect(200);
+    lab.caller_at(small.entrance(lab), &free).passes();
+}
+
+/// A carrier without addresses of its own proves itself by digest; others are refused.
+fn a_trunk_calls_in_by_its_password(lab: &Lab) {
+    let small = Small::start(lab, "", "username = \"carrier\"\npassword = \"secret\"");
+    let waits = Script::caller("carrier").invite().may(100).expect_challenge(401).ack_refusal().invite_again("carrier", "secret");
+    let waits = waits.may(100).expect(182).pause_ms(100).cancel().expect(200).expect(487).ack_refusal();
+    lab.caller_at(small.entrance(lab), &waits).passes();
+    let guess = Script::caller("guess").invite().may(100).expect_challenge(401).ack_refusal().invite_again("carrier", "guess");
+    lab.caller_at(small.entrance(lab), &guess.may(100).expect(403).ack_refusal()).passes();
 }

@@ -23,6 +23,7 @@ use serde_json::Value;
 use super::{
     relay::{self, Relay},
     script::{Face, Script},
+    timers,
 };
 use crate::harness::{Cluster, Options, Ports, TANDEM};
 
@@ -30,6 +31,9 @@ use crate::harness::{Cluster, Options, Ports, TANDEM};
 const SCENARIO_WITHIN: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(10);
 const TOML: (&str, &str) = ("content-type", "application/toml");
+
+/// A trunk that needs no password.
+pub(super) const BY_ADDRESS: &str = "sources = [\"127.0.0.0/8\"]\n";
 
 /// Last octets of the addresses in a laboratory: phones from 1, their relays from 100, callers from 200.
 const PHONES: u8 = 1;
@@ -67,6 +71,7 @@ pub(super) fn on(transport: Transport, behaviour: fn(&Lab)) {
     if Command::new("sipp").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
         return println!("skipped: sipp is not installed (Debian: apt-get install sip-tester)");
     }
+    timers::begin_early();
     // A machine too busy to answer a ping within 300 ms costs a node its lease or its life, as it must: calls are refused
     // or handed over then. What failed meanwhile says nothing about the behaviour, and only that is tried again.
     for last in [false, false, true] {
@@ -214,21 +219,21 @@ impl Lab {
         self.publish(&rows, "");
     }
 
-    /// The tenant's file, with these agents' rows and further keys of its trunk.
+    /// The tenant's file, with these agents' rows and these keys of its trunk.
     fn file(&self, agents: &str, trunk: &str) -> String {
         format!(
             "[tenant]\nid = \"{0}\"\npass_headers = [\"X-Own\"]\n\
              [[queue]]\nid = \"support\"\nstrategy = \"longest-idle\"\noffer_timeout_s = 3\nmax_wait_s = 600\nwrap_up_s = 0\n\
              [[route]]\nto = \"support\"\nqueue = \"support\"\n\
-             [[trunk]]\nid = \"lab\"\nsources = [\"127.0.0.0/8\"]\n{trunk}\n{agents}",
+             [[trunk]]\nid = \"lab\"\n{trunk}\n{agents}",
             self.tenant
         )
     }
 
-    /// Publishes the tenant and waits until every node has it.
+    /// Publishes the tenant, its trunk known by address, and waits until every node has it.
     pub(super) fn publish(&self, agents: &str, trunk: &str) {
         let path = format!("/api/v1/tenants/{}", self.tenant);
-        let file = self.file(agents, trunk);
+        let file = self.file(agents, &format!("{BY_ADDRESS}{trunk}"));
         // Right after its start a loaded machine's cluster may not know yet what became of a command; this one is idempotent.
         self.cluster.eventually("the tenant is published", |cluster| {
             let answer = cluster.ask(1, "PUT", &path, &[TOML], &file);
@@ -294,7 +299,7 @@ impl Lab {
         Sipp::start(&script.xml(&face), at, &[&entrance.to_string(), "-s", "support", "-t", mode, "-max_socket", "100"])
     }
 
-    /// Every node's life, and how often it refused or withheld something for want of a lease or of time.
+    /// Every node's life, how often it refused or withheld something for want of a lease or of time, and calls lost with one.
     fn disturbances(&self) -> Vec<String> {
         let lives = self.cluster.all(1, "/api/v1/nodes").into_iter().map(|node| node["incarnation"].to_string());
         let counters = (1..=3).flat_map(|k| {
@@ -306,7 +311,9 @@ impl Lab {
             };
             text.lines().filter(told).map(|line| format!("{k} {line}")).collect::<Vec<_>>()
         });
-        lives.chain(counters).collect()
+        let records = self.cluster.get(1, &format!("/api/v1/cdrs?tenant={}", self.tenant)).text;
+        let lost = records.matches("node_lost").count().to_string();
+        lives.chain(counters).chain([lost]).collect()
     }
 
     /// The only call's record, once it is there.
@@ -334,8 +341,8 @@ pub(super) struct Small {
 }
 
 impl Small {
-    /// Starts it with `limits` at the end of its configuration, and gives it the tenant of `lab`.
-    pub(super) fn start(lab: &Lab, limits: &str) -> Self {
+    /// Starts it with `limits` at the end of its configuration, and gives it the tenant of `lab` with this trunk.
+    pub(super) fn start(lab: &Lab, limits: &str, trunk: &str) -> Self {
         let (dir, ports) = (tempfile::tempdir().expect("a temporary directory"), Ports::reserve());
         let [cluster, http, sip, tls] =
             [ports.cluster_base(), ports.http_base(), ports.sip_base(), ports.sip_base() + 1].map(|port| format!("127.0.0.1:{port}"));
@@ -358,7 +365,7 @@ impl Small {
         let published = ureq::put(format!("{url}/api/v1/tenants/{}", lab.tenant))
             .header("authorization", format!("Bearer {}", lab.cluster.token()))
             .header(TOML.0, TOML.1)
-            .send(lab.file("", ""));
+            .send(lab.file("", trunk));
         assert!(published.is_ok(), "{published:?}\n{}", fs::read_to_string(small.dir.path().join("log")).unwrap_or_default());
         small
     }

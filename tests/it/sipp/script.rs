@@ -81,6 +81,11 @@ impl Script {
         self.moves
     }
 
+    /// Whether it is the scenario of this name.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
+
     /// From here on requests go to another address.
     pub(super) fn move_to(mut self, to: std::net::SocketAddr, protocol: &str) -> Self {
         self.moves = true;
@@ -138,11 +143,18 @@ impl Script {
     /// The call's INVITE with further header lines (each ending in `\n`), with or without an offer.
     pub(super) fn invite_with(self, headers: &str, offer: bool) -> Self {
         let tail = if offer { format!("{TYPED}\n{SDP}") } else { "Content-Length: 0\n".to_owned() };
+        let cseq = self.cseq;
         let forwards = if headers.contains("Max-Forwards") { "" } else { "Max-Forwards: 70\n" };
         let message = format!(
-            "INVITE sip:[service]@[domain] SIP/2.0\n{VIA}From: \"Sipp\" <sip:5551000@[own]>;tag=[pid]c[call_number]\nTo: <sip:[service]@[domain]>\nCall-ID: [call_id]\nCSeq: 1 INVITE\nContact: <sip:sipp@[own];transport=[transport]>\n{forwards}{headers}{tail}"
+            "INVITE sip:[service]@[domain] SIP/2.0\n{VIA}From: \"Sipp\" <sip:5551000@[own]>;tag=[pid]c[call_number]\nTo: <sip:[service]@[domain]>\nCall-ID: [call_id]\nCSeq: {cseq} INVITE\nContact: <sip:sipp@[own];transport=[transport]>\n{forwards}{headers}{tail}"
         );
         self.invited().send(true, &message)
+    }
+
+    /// The INVITE once more, with credentials.
+    pub(super) fn invite_again(mut self, user: &str, password: &str) -> Self {
+        self.cseq += 1;
+        self.invite_with(&format!("[authentication username={user} password={password}]\n"), true)
     }
 
     pub(super) fn ack(self) -> Self {
@@ -158,8 +170,9 @@ impl Script {
 
     pub(super) fn cancel(self) -> Self {
         let message = format!(
-            "CANCEL sip:[service]@[domain] SIP/2.0\nVia: SIP/2.0/[transport] [own];branch=[branch-{}]\nFrom: \"Sipp\" <sip:5551000@[own]>;tag=[pid]c[call_number]\nTo: <sip:[service]@[domain]>\nCall-ID: [call_id]\nCSeq: 1 CANCEL\nMax-Forwards: 70\nContent-Length: 0\n",
-            self.back()
+            "CANCEL sip:[service]@[domain] SIP/2.0\nVia: SIP/2.0/[transport] [own];branch=[branch-{}]\nFrom: \"Sipp\" <sip:5551000@[own]>;tag=[pid]c[call_number]\nTo: <sip:[service]@[domain]>\nCall-ID: [call_id]\nCSeq: {} CANCEL\nMax-Forwards: 70\nContent-Length: 0\n",
+            self.back(),
+            self.invited.1
         );
         self.send(true, &message)
     }
@@ -168,7 +181,8 @@ impl Script {
     pub(super) fn ack_refusal(self) -> Self {
         let branch_back = self.back();
         let message = format!(
-            "ACK sip:[service]@[domain] SIP/2.0\nVia: SIP/2.0/[transport] [own];branch=[branch-{branch_back}]\nFrom: \"Sipp\" <sip:5551000@[own]>;tag=[pid]c[call_number]\nTo: <sip:[service]@[domain]>[peer_tag_param]\nCall-ID: [call_id]\nCSeq: 1 ACK\nMax-Forwards: 70\nContent-Length: 0\n"
+            "ACK sip:[service]@[domain] SIP/2.0\nVia: SIP/2.0/[transport] [own];branch=[branch-{branch_back}]\nFrom: \"Sipp\" <sip:5551000@[own]>;tag=[pid]c[call_number]\nTo: <sip:[service]@[domain]>[peer_tag_param]\nCall-ID: [call_id]\nCSeq: {} ACK\nMax-Forwards: 70\nContent-Length: 0\n",
+            self.invited.1
         );
         self.send(false, &message)
     }
