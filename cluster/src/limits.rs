@@ -80,6 +80,9 @@ pub const PROPOSALS_WAITING_MAX: usize = 16_384;
 pub const PROPOSAL_BATCH_MAX_COMMANDS: usize = 1_024;
 pub const PROPOSAL_BATCH_MAX_BYTES: usize = 1 << 20;
 
+/// Heartbeats that go to a peer in one request; a node has about as many groups.
+pub const HEARTBEATS_PER_FRAME: usize = 256;
+
 /// Role changes an observer may lag behind.
 pub const ROLE_EVENTS: usize = 4_096;
 /// Pause between two attempts to reach a group's leader.

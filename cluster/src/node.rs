@@ -116,7 +116,7 @@ impl Node {
             node: options.node,
             timing: options.timing.clone(),
             snapshot_every: options.snapshot_every,
-            router: Router { transport: Arc::new(transport.clone()) },
+            router: Router::new(transport.clone()),
             roles: roles.clone(),
         };
         let mut groups = BTreeMap::new();

@@ -1,6 +1,7 @@
 //! Consensus: the only part of the crate, with the log's storage, that names openraft.
 
 pub(crate) mod group;
+pub(crate) mod heartbeats;
 pub(crate) mod machine;
 pub(crate) mod network;
 mod parcel;

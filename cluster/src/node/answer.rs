@@ -13,7 +13,11 @@ use super::{DEATH, KNOWN, Node, OPINION, PING, PROPOSE, READ_INDEX, SERVICE, WIT
 use crate::{
     GroupId, Incarnation, NodeId, ProposeError, codec,
     meta::{LEFT, NOT_ADMITTED},
-    raft::network,
+    raft::{
+        group::Group,
+        heartbeats::{self, HEARTBEATS},
+        network,
+    },
     transport::Handler,
     types::BoxFuture,
 };
@@ -61,6 +65,7 @@ impl Node {
                 Ok(Bytes::new())
             }
             OPINION => self.opinion(&body),
+            HEARTBEATS => heartbeats::answer(&body, |id| self.group(id).inspect(|group| self.heard(group, from))).await,
             KNOWN => {
                 let meta = self.meta();
                 let joins = !meta.members.is_empty() && !meta.founders.contains(&from);
@@ -69,12 +74,18 @@ impl Node {
             }
             kind => {
                 let group = self.group(group).ok_or("no such group")?;
-                // A witness leads only to hand over; the time in which nobody served goes on.
-                if kind == network::APPEND && !self.is_witness(from) {
-                    group.heard_leader();
+                if kind == network::APPEND {
+                    self.heard(&group, from);
                 }
                 network::answer(&group.raft, kind, body).await
             }
+        }
+    }
+
+    /// A witness leads only to hand over; the time in which nobody served goes on.
+    fn heard(&self, group: &Group, from: NodeId) {
+        if !self.is_witness(from) {
+            group.heard_leader();
         }
     }
 

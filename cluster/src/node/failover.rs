@@ -49,7 +49,8 @@ pub(super) fn watch(node: &Arc<Node>) {
 }
 
 async fn ping(node: Arc<Node>) {
-    let mut ticks = interval(Duration::from_millis((node.options.timing.lease_ms / 4).max(10)));
+    // Two of three may be lost or late before the lease lapses.
+    let mut ticks = interval(Duration::from_millis((node.options.timing.lease_ms / 3).max(10)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !node.stopping() {
         ticks.tick().await;

@@ -17,6 +17,7 @@ use openraft_multi::{GroupNetworkAdapter, GroupNetworkFactory, GroupRouter};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    heartbeats::Heartbeats,
     machine::Applied,
     parcel,
     type_config::{TypeConfig, Vote},
@@ -42,10 +43,23 @@ const BACKOFF: Duration = Duration::from_millis(20);
 /// Sends a group's calls to other replicas.
 #[derive(Clone)]
 pub(crate) struct Router {
-    pub(crate) transport: Arc<Transport>,
+    transport: Arc<Transport>,
+    heartbeats: Heartbeats,
+}
+
+fn failed(error: &RequestError) -> RPCError<TypeConfig> {
+    match error {
+        RequestError::Deadline => RPCError::Network(NetworkError::new(error)),
+        RequestError::Unreachable(..) | RequestError::Refused(_) => RPCError::Unreachable(Unreachable::new(error)),
+    }
 }
 
 impl Router {
+    pub(crate) fn new(transport: Transport) -> Self {
+        let transport = Arc::new(transport);
+        Self { heartbeats: Heartbeats::new(Arc::clone(&transport)), transport }
+    }
+
     async fn call<Q: Serialize, R: DeserializeOwned>(
         &self,
         to: NodeId,
@@ -54,13 +68,9 @@ impl Router {
         request: &Q,
         ttl: Duration,
     ) -> Result<R, RPCError<TypeConfig>> {
-        let lost = |error: &RequestError| RPCError::Unreachable(Unreachable::new(error));
         let garbled = |error: &codec::Error| RPCError::Network(NetworkError::new(error));
         let body = codec::encode(request).map_err(|error| garbled(&error))?;
-        let answer = self.transport.request(to, kind, group, &body, ttl).await.map_err(|error| match error {
-            RequestError::Deadline => RPCError::Network(NetworkError::new(&error)),
-            RequestError::Unreachable(..) | RequestError::Refused(_) => lost(&error),
-        })?;
+        let answer = self.transport.request(to, kind, group, &body, ttl).await.map_err(|error| failed(&error))?;
         codec::decode(&answer).map_err(|error| garbled(&error))
     }
 }
@@ -75,6 +85,9 @@ impl GroupRouter<TypeConfig, GroupId> for Router {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        if request.entries.is_empty() {
+            return self.heartbeats.send(to, group, request, option.hard_ttl()).await.map_err(|error| failed(&error));
+        }
         self.call(to, group, APPEND, &request, option.hard_ttl()).await
     }
 
