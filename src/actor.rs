@@ -227,6 +227,10 @@ impl Handle {
     /// See [`Error`].
     pub async fn command(&self, domain: &DomainId, envelope: Envelope, deadline: Duration) -> Result<Outcome, Error> {
         let _permit = self.inner.commands.try_acquire().map_err(|_| overloaded())?;
+        if !self.cluster().lease_valid() {
+            // What a leader without a majority takes in may still be committed one day; what was never sent cannot.
+            return Err(Error::Unavailable("no quorum: most nodes are out of reach, and nothing can be committed".to_owned()));
+        }
         self.inner.shared.submit(&Parcel::new(domain, &envelope, false), deadline).await
     }
 

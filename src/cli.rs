@@ -103,6 +103,13 @@ enum Command {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Make a caller's personal data unreadable in every record, for good
+    Erase {
+        /// The caller's number or user
+        subject: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Stop or crash live actors on purpose, where the node allows drills
     Drill {
         #[command(subcommand)]
@@ -164,6 +171,7 @@ pub fn run() -> ExitCode {
         Command::Drain { node, undo, remote } => commands::drain(&remote, node, undo),
         Command::Join { id, addr, witness, remote } => commands::join(&remote, id, addr, witness),
         Command::Leave { node, remote } => commands::leave(&remote, node),
+        Command::Erase { subject, remote } => commands::erase(&remote, &subject),
         Command::Drill { command, node, remote } => drill::run(&remote, &command, node),
         Command::Backup { file, remote } => rescue::back_up(&remote, &file),
         Command::Restore(args) => rescue::restore(&args),

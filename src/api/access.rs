@@ -65,10 +65,11 @@ pub enum Operation {
     Tokens,
     Backup,
     Drill,
+    Erase,
 }
 
 impl Operation {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ReadCluster,
         Self::ReadQueues,
         Self::ReadAgents,
@@ -90,6 +91,7 @@ impl Operation {
         Self::Tokens,
         Self::Backup,
         Self::Drill,
+        Self::Erase,
     ];
 
     /// True for what concerns the cluster and not one tenant: a token bound to a tenant never reaches it.
@@ -185,7 +187,7 @@ mod tests {
     use super::*;
 
     /// The table once more, written as a person would check it: a, s, g, u = admin, supervisor, agent, auditor.
-    const EXPECTED: [(Operation, &str); 21] = [
+    const EXPECTED: [(Operation, &str); 22] = [
         (Operation::ReadCluster, "asu"),
         (Operation::ReadQueues, "asu"),
         (Operation::ReadAgents, "asu"),
@@ -207,6 +209,7 @@ mod tests {
         (Operation::Tokens, "a"),
         (Operation::Backup, "a"),
         (Operation::Drill, "a"),
+        (Operation::Erase, "a"),
     ];
 
     #[test]

@@ -39,6 +39,7 @@ pub fn all(app: Arc<App>) -> Router {
         .route("/api/v1/backup", get(backup::take))
         .route("/api/v1/tenants", get(tenants::list))
         .route("/api/v1/tenants/{id}", get(tenants::get).put(tenants::put).delete(tenants::remove))
+        .route("/api/v1/tenants/{id}/erasures", post(tenants::erase))
         .route("/api/v1/queues", get(queues::list))
         .route("/api/v1/agents", get(agents::list))
         .route("/api/v1/agents/{id}/state", post(agents::set_state))

@@ -116,6 +116,22 @@ pub(super) fn hangup(remote: &Remote, call: &str) -> Result<(), Failure> {
     Client::new(remote).change("DELETE", &path, &[], "").map(drop)
 }
 
+/// Of the tenant named, or of the only one there is.
+pub(super) fn erase(remote: &Remote, subject: &str) -> Result<(), Failure> {
+    let client = Client::new(remote);
+    let tenant = match &remote.tenant {
+        Some(tenant) => tenant.clone(),
+        None => match client.all("/api/v1/tenants", 2)?.as_slice() {
+            [only] => only["id"].as_str().unwrap_or_default().to_owned(),
+            _ => return Err(Failure::new("name the tenant with --tenant")),
+        },
+    };
+    let path = format!("/api/v1/tenants/{}/erasures", escape(&tenant));
+    client.change("POST", &path, &[("content-type", "application/json")], &json!({ "subject": subject }).to_string())?;
+    println!("tenant {tenant}: erased; what was recorded of this caller so far can no longer be read");
+    Ok(())
+}
+
 pub(super) fn drain(remote: &Remote, node: u64, undo: bool) -> Result<(), Failure> {
     let method = if undo { "DELETE" } else { "POST" };
     Client::new(remote).change(method, &format!("/api/v1/nodes/{node}/drain"), &[], "")?;

@@ -243,6 +243,53 @@ fn a_policy_is_published_by_version_and_read_back() {
 }
 
 #[test]
+fn a_bad_tenant_file_is_refused_and_changes_nothing() {
+    let cluster = shared();
+    let before = cluster.get(1, "/api/v1/tenants/acme").text;
+    let start = "[tenant]\nid = \"acme\"\n[[queue]]\nid = \"q\"\n";
+    let cases = [
+        ("[[queue]]\nid = \"r\"\nstratgy = \"ring-all\"\n", "tenant.toml:7: ", "stratgy"),
+        ("[[route]]\nto = \"100\"\nqueue = \"nowhere\"\n", "tenant.toml:7: ", "route.queue"),
+        ("[[agent]]\nid = \"a\"\nkind = \"ai\"\n[[agent]]\nid = \"a\"\n", "tenant.toml:9: ", "agent.id"),
+    ];
+    for (rows, place, key) in cases {
+        let refused = problem(&cluster.ask(2, "PUT", "/api/v1/tenants/acme", &[TOML], &format!("{start}{rows}")), 422);
+        let detail = refused["detail"].as_str().unwrap_or_default();
+        assert!(detail.starts_with(place) && detail.contains(key), "{detail}");
+    }
+    assert_eq!(cluster.get(1, "/api/v1/tenants/acme").text, before);
+}
+
+#[test]
+fn a_subject_is_erased_by_an_admin_only() {
+    let cluster = shared();
+    let path = "/api/v1/tenants/acme/erasures";
+    let erase = |token: &str, body: &str| cluster.ask_as(token, 2, "POST", path, &[JSON, ("idempotency-key", "e-1")], body);
+    let supervisor = token(&cluster, &json!({ "role": "supervisor", "tenant": "acme" }));
+    problem(&erase(&supervisor, r#"{"subject":"+4930123456"}"#), 403);
+    problem(&erase(cluster.token(), r#"{"subject":" "}"#), 422);
+    assert_eq!(erase(cluster.token(), r#"{"subject":"+4930123456"}"#).status, 204);
+    let done = cluster.cli(1, &["erase", "+49 30 123456", "--tenant", "acme"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn a_token_asked_for_twice_under_one_key_is_one_token() {
+    let cluster = shared();
+    let ask = || {
+        let made = cluster.ask(1, "POST", "/api/v1/tokens", &[JSON, ("idempotency-key", "t-1")], r#"{"role":"auditor","tenant":"twice"}"#);
+        assert_eq!(made.status, 201, "{}", made.text);
+        made.json()["token"].as_str().expect("a token").to_owned()
+    };
+    let (first, second) = (ask(), ask());
+    cluster.eventually("the first is replaced", |cluster| {
+        (cluster.ask_as(&first, 1, "GET", "/api/v1/nodes", &[], "").status == 401).then_some(())
+    });
+    assert_eq!(cluster.ask_as(&second, 1, "GET", "/api/v1/nodes", &[], "").status, 403);
+    assert_eq!(cluster.all(1, "/api/v1/tokens").iter().filter(|row| row["tenant"] == "twice").count(), 1);
+}
+
+#[test]
 fn a_repeat_with_the_same_key_changes_nothing() {
     let cluster = shared();
     let file = "[tenant]\nid = \"third\"\n";
@@ -323,11 +370,17 @@ fn a_node_without_quorum_says_so_at_once_and_comes_back() {
     cluster.signal(2, Signal::KILL);
     cluster.signal(3, Signal::KILL);
     cluster.line("node ", std::time::Duration::from_secs(10));
-    cluster.eventually("node 1 notices", |cluster| (cluster.get(1, "/readyz").status == 503).then_some(()));
-    let refused = cluster.ask(1, "POST", "/api/v1/agents/alice/state?tenant=acme", &[JSON], r#"{"state":"available"}"#);
-    assert!(matches!(refused.status, 503 | 504), "{}", refused.text);
-    let detail = problem(&refused, refused.status)["detail"].as_str().unwrap_or_default().to_owned();
-    assert!(!detail.is_empty());
+    cluster.eventually("node 1 notices", |cluster| cluster.get(1, "/readyz").text.contains("no lease").then_some(()));
+    let state = |cluster: &Cluster| {
+        cluster.ask(1, "POST", "/api/v1/agents/alice/state?tenant=acme", &[JSON], r#"{"state":"break","reason":"tea"}"#)
+    };
+    let refused = problem(&state(&cluster), 503);
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("no quorum")), "{refused}");
+    assert_eq!(refused["retry_after_s"], 1);
+    let said = cluster.cli(1, &["agent", "alice", "available", "--tenant", "acme"]);
+    assert_eq!(said.status.code(), Some(3), "{}", String::from_utf8_lossy(&said.stderr));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("no quorum"));
+    problem(&cluster.ask(1, "PUT", "/api/v1/tenants/acme", &[TOML], "[tenant]\nid = \"acme\"\n"), 503);
     let stale = cluster.get(1, "/api/v1/agents?stale=true");
     assert_eq!(stale.status, 200, "a stale read needs nobody: {}", stale.text);
 }

@@ -48,6 +48,24 @@ fn a_mistake_in_a_tenant_file_is_found_before_anything_is_sent() {
 }
 
 #[test]
+fn a_bad_tenant_file_is_one_error_naming_file_line_and_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = "[tenant]\nid = \"b\"\n[[queue]]\nid = \"q\"\n";
+    let cases = [
+        ("unknown key", "[[agent]]\nid = \"a\"\nskils = { q = 5 }\n", 7, "skils"),
+        ("route to a missing queue", "[[route]]\nto = \"100\"\nqueue = \"nowhere\"\n", 7, "route.queue"),
+        ("two agents with one id", "[[agent]]\nid = \"a\"\nkind = \"ai\"\n[[agent]]\nid = \"a\"\n", 9, "agent.id"),
+    ];
+    for (what, rows, line, key) in cases {
+        fs::write(dir.path().join("bad.toml"), format!("{start}{rows}")).unwrap();
+        let run = tandem(dir.path(), &["apply", "--server", "127.0.0.1:1", "bad.toml"]);
+        assert_eq!(run.code, 1, "{what}: {}", run.err);
+        assert!(run.err.starts_with(&format!("tandem: bad.toml:{line}: ")) && run.err.contains(key), "{what}: {}", run.err);
+        assert_eq!(run.err.lines().count(), 1, "{what}: {}", run.err);
+    }
+}
+
+#[test]
 fn a_node_that_is_not_there_is_exit_code_3() {
     let dir = tempfile::tempdir().unwrap();
     let run = tandem(dir.path(), &["get", "queues", "--server", "127.0.0.1:1"]);

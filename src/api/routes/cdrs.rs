@@ -98,23 +98,15 @@ pub async fn list(
     collect::page(&app, &who, &query, source).await
 }
 
-/// A closed call by id, newest records first, within the scan bound.
+/// A closed call by id, from the whole archive of its partition.
 ///
 /// # Errors
-/// 404 when it is not among them.
+/// 404 when it is not there, 503 while its records are on their way here.
 pub async fn find(app: &App, tenant: &DomainId, group: GroupId, call: CallId) -> Result<ClosedCall, Problem> {
-    let mut end = app.read(group, false, |state| state.archive().next_seq).await?;
-    let oldest = end.saturating_sub(limits::CDR_SCAN_MAX as u64);
-    while end > oldest {
-        let start = end.saturating_sub(CHUNK as u64).max(oldest);
-        let page = app.live.cdrs(group, start, (end - start) as usize).await?;
-        for (seq, bytes) in &page.items {
-            let closed = decode(group, *seq, bytes)?;
-            if closed.call_id == call && closed.tenant == *tenant {
-                return Ok(closed);
-            }
-        }
-        end = start;
-    }
-    Err(Problem::not_found(format!("no call {call} among the live ones and the last {} closed ones", limits::CDR_SCAN_MAX)))
+    // After a barrier, so that a call that closed just now is found.
+    app.read(group, false, |_| ()).await?;
+    let record = app.live.cdr(group, call).await?;
+    let closed = record.map(|bytes| ClosedCall::decode(&bytes).map_err(|e| Problem::internal(format!("the record of call {call}: {e}"))));
+    let closed = closed.transpose()?.filter(|closed| closed.tenant == *tenant);
+    closed.ok_or_else(|| Problem::not_found(format!("no call {call} among the live and the closed ones")))
 }

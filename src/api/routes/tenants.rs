@@ -7,14 +7,14 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
     api::{
         access::Operation,
         app::App,
-        extract::{Body, Caller, Key, Params, content_type},
+        extract::{Body, Caller, Json, Key, Params, content_type},
         forward, limits,
         page::{self, Page, Query},
         problem::Problem,
@@ -116,6 +116,37 @@ pub async fn remove(
     let domain = DomainId::new(&id);
     app.command(&domain, key, Command::RemoveDomain { domain: domain.clone() }).await?;
     tracing::info!(tenant = %id, by = %who.token, "tenant removed");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whom to forget.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Erasure {
+    /// The caller's number or user, however it is written.
+    subject: String,
+}
+
+/// Longest subject, in bytes.
+const SUBJECT_BYTES_MAX: usize = 256;
+
+/// `POST /api/v1/tenants/{id}/erasures`: makes a caller's personal fields unreadable in every record there is, for good.
+/// The records themselves and their hashes stay as they are.
+pub async fn erase(
+    State(app): State<Arc<App>>,
+    Caller(who): Caller,
+    Key(key): Key,
+    Path(id): Path<String>,
+    Json(erasure): Json<Erasure>,
+) -> Result<StatusCode, Problem> {
+    who.check_in(Operation::Erase, &id)?;
+    let subject = erasure.subject.trim().to_owned();
+    if subject.is_empty() || subject.len() > SUBJECT_BYTES_MAX {
+        return Err(Problem::invalid(format!("subject: 1 to {SUBJECT_BYTES_MAX} bytes")));
+    }
+    let domain = DomainId::new(&id);
+    app.command(&domain, key, Command::Erase { domain: domain.clone(), subject }).await?;
+    tracing::info!(tenant = %id, by = %who.token, "a subject was erased");
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -8,14 +8,17 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::api::{
-    access::{Operation, Role},
-    app::App,
-    extract::{Caller, Json, Params},
-    limits,
-    page::{self, Page, Query},
-    problem::Problem,
-    tokens::{self, Token},
+use crate::{
+    api::{
+        access::{Operation, Role},
+        app::App,
+        extract::{Caller, Json, Key, Params},
+        limits,
+        page::{self, Page, Query},
+        problem::Problem,
+        tokens::{self, Token},
+    },
+    core::id::RequestId,
 };
 
 /// What a token is to be for.
@@ -35,10 +38,11 @@ pub struct Created {
     token: String,
 }
 
-/// `POST /api/v1/tokens`
+/// `POST /api/v1/tokens`: a repeat under one idempotency key leaves one token, the last that was told.
 pub async fn create(
     State(app): State<Arc<App>>,
     Caller(who): Caller,
+    Key(key): Key,
     Json(wanted): Json<Create>,
 ) -> Result<(StatusCode, axum::Json<Created>), Problem> {
     who.check(Operation::Tokens)?;
@@ -51,8 +55,17 @@ pub async fn create(
     if app.tokens.all().len() >= limits::TOKENS_MAX {
         return Err(Problem::conflict(format!("there are {} tokens; revoke some first", limits::TOKENS_MAX)));
     }
-    let (token, row) = tokens::mint(wanted.role, wanted.tenant, wanted.agent);
+    let (token, mut row) = tokens::mint(wanted.role, wanted.tenant, wanted.agent);
+    let mut replaced = None;
+    if let Some(RequestId(key)) = key {
+        row.id = format!("{}-{:016x}", format!("{:?}", row.role).to_lowercase(), key >> 64);
+        replaced = app.tokens.all().into_iter().find(|other| other.id == row.id);
+    }
     app.tokens.add(&row, limits::COMMAND_DEADLINE).await?;
+    if let Some(first) = replaced {
+        // The first try's secret cannot be told again, since it is kept nowhere: this one takes its place.
+        app.tokens.remove(&first, limits::COMMAND_DEADLINE).await?;
+    }
     tracing::info!(token = %row.id, role = ?row.role, by = %who.token, "token created");
     Ok((StatusCode::CREATED, axum::Json(Created { row, token })))
 }
