@@ -40,12 +40,6 @@ id = "dave"
 contact = "sip:dave@127.0.0.1:{own0}"
 skills = { support = 1 }
 state = "offline"
-[[route]]
-to = "support"
-queue = "support"
-[[trunk]]
-id = "lab"
-sources = ["127.0.0.0/8"]
 "#;
 
 const KINDS: [&str; 4] = ["call", "agent", "queue", "partition"];
@@ -71,7 +65,7 @@ impl Floor {
             return None;
         }
         let alone = ONE.lock();
-        let cluster = Options::default().tenant(TENANT).arg("--drills").start();
+        let cluster = Options::default().open_tenant(TENANT).arg("--drills").start();
         let phones = Sipp::phones(cluster.ports().own(0));
         Some(Self { cluster, _phones: phones, _alone: alone })
     }
