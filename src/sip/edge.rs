@@ -33,7 +33,7 @@ pub use backend::{Backend, NodeAddresses};
 use inbox::Inbox;
 
 use super::{
-    limits::TICK_LATE,
+    limits::{CATCH_UP_PAUSE, TICK_LATE},
     transport::{self, Transport},
     tunnel::Frame,
 };
@@ -80,6 +80,8 @@ struct Shared {
     draining: AtomicBool,
     stopping: AtomicBool,
     started: AtomicBool,
+    /// The directory holds what was committed when this node started; before, nobody can be told whether he is known.
+    caught_up: AtomicBool,
     /// When the worker last looked at what changes seldom.
     ticked: Mutex<Option<Instant>>,
     /// Calls whose caller leg is here.
@@ -109,6 +111,7 @@ impl Handle {
         if self.shared.started.swap(true, Ordering::Relaxed) {
             return;
         }
+        tokio::spawn(catch_up(self.shared.clone(), backend.clone()));
         tokio::spawn(worker::Worker::new(self, backend).run());
         self.transport.start(Arc::new(worker::InboxSink(self.shared.clone())));
     }
@@ -130,6 +133,8 @@ impl Handle {
             Some("the SIP edge has not started")
         } else if self.shared.stopping.load(Ordering::Relaxed) {
             Some("the SIP edge is closing")
+        } else if !self.shared.caught_up.load(Ordering::Relaxed) {
+            Some("the SIP edge has not read its tenants yet")
         } else if self.shared.draining.load(Ordering::Relaxed) {
             Some("the SIP edge refuses new calls")
         } else if ticked.is_none_or(|ticked| ticked.elapsed() > TICK_LATE) {
@@ -166,6 +171,16 @@ impl Handle {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared.inbox.ring();
         self.transport.shutdown();
+    }
+}
+
+/// Asks until the node knows its tenants.
+async fn catch_up(shared: Arc<Shared>, backend: Arc<dyn Backend>) {
+    while !shared.stopping.load(Ordering::Relaxed) {
+        if backend.caught_up().await {
+            return shared.caught_up.store(true, Ordering::Relaxed);
+        }
+        tokio::time::sleep(CATCH_UP_PAUSE).await;
     }
 }
 

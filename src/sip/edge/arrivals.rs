@@ -69,7 +69,7 @@ impl Worker {
     /// Tells whether this node takes calls.
     fn options(&mut self, now: Instant, tx: TxId) {
         match self.admission.health(self.lease) {
-            Ok(()) => {
+            Ok(()) if self.caught_up() => {
                 let headers = [
                     ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, UPDATE, INFO, PRACK".to_owned()),
                     ("Accept", "application/sdp".to_owned()),
@@ -77,7 +77,7 @@ impl Worker {
                 ];
                 self.answer(now, tx, 200, "OK", &headers);
             }
-            Err(_) => self.answer(now, tx, 503, "Service Unavailable", &[("Retry-After", self.retry_after_s().to_string())]),
+            _ => self.answer(now, tx, 503, "Service Unavailable", &[("Retry-After", self.retry_after_s().to_string())]),
         }
     }
 

@@ -1,6 +1,11 @@
 //! What the edge needs of the rest of its node, small enough to be played by a test.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tandem_cluster::{BoxFuture, NodeStatus};
@@ -9,17 +14,19 @@ use tokio::sync::watch;
 use crate::{
     actor::{Directory, Error, Handle},
     core::{
-        Outcome,
+        Outcome, State,
         command::{Arrive, Envelope, LegReport},
         id::{DomainId, Edge, LegId, NodeId},
         party::Transport,
     },
     sip::{
-        limits::BIND_TIMEOUT,
+        limits::{BIND_TIMEOUT, CATCH_UP_TIMEOUT},
         registrar::{Owner, Replicated},
     },
 };
 
+/// The group that holds the cluster's own tables.
+const META_GROUP: u32 = 0;
 /// Its row in the cluster's shared table. It is made at random and never leaves the nodes, but for their backups.
 const NONCE_KEY: &str = "sip/nonce-key";
 
@@ -36,6 +43,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// How the nodes' flows are addressed.
     fn nodes(&self) -> NodeAddresses;
+
+    /// Whether the directory holds all that was committed when this was asked.
+    fn caught_up(&self) -> BoxFuture<bool>;
 
     /// The key of digest nonces that all nodes share. None until one of them made it.
     fn nonce_key(&self) -> Option<[u8; 32]>;
@@ -83,6 +93,26 @@ impl Backend for Handle {
             wires.into_iter().filter_map(|(wire, addr)| Some((wire, addr?))).collect()
         };
         table.iter().map(|(id, status)| (NodeId(*id), addresses(status))).collect()
+    }
+
+    fn caught_up(&self) -> BoxFuture<bool> {
+        let this = self.clone();
+        Box::pin(async move {
+            // The meta group first: it says which groups hold domains.
+            if this.cluster().read_barrier(META_GROUP, CATCH_UP_TIMEOUT).await.is_err() {
+                return false;
+            }
+            let groups: BTreeSet<_> = this.cluster().domains().into_values().collect();
+            for group in groups {
+                let domains = |state: &State| state.domains().keys().cloned().collect::<Vec<_>>();
+                let Ok(Some(domains)) = this.read(group, false, CATCH_UP_TIMEOUT, domains).await else { return false };
+                let directory = Self::directory(&this);
+                if !domains.iter().all(|domain| directory.borrow().domains.contains_key(domain)) {
+                    return false;
+                }
+            }
+            true
+        })
     }
 
     fn nonce_key(&self) -> Option<[u8; 32]> {

@@ -67,6 +67,14 @@ impl Worker {
             }
             None => {}
         }
+        if !self.caught_up() {
+            // It cannot be told yet from a stranger, so it costs what a stranger may cost.
+            metrics::counter!(names::ADMISSION_REFUSED_TOTAL, "reason" => "starting").increment(1);
+            let retry_after_s = self.retry_after_s();
+            return if self.strangers.take(now, STRANGER_ANSWERS_PER_S) {
+                self.refuse(&fresh, retry_after_s)
+            };
+        }
         let caller = match self.identify(&fresh) {
             Ok(caller) => caller,
             Err(stranger) => return self.turn_away(now, &fresh, stranger),

@@ -49,7 +49,10 @@ impl Worker {
     /// Everything before the commit.
     fn prepare(&mut self, now: Instant, flow: &Flow, message: &Message) -> Result<Plan, Answer> {
         let retry = || vec![("Retry-After", self.retry_after_s().to_string())];
-        if self.registers_in_flight >= REGISTERS_IN_FLIGHT_MAX || self.shared.draining.load(std::sync::atomic::Ordering::Relaxed) {
+        if !self.caught_up()
+            || self.registers_in_flight >= REGISTERS_IN_FLIGHT_MAX
+            || self.shared.draining.load(std::sync::atomic::Ordering::Relaxed)
+        {
             return Err((503, "Service Unavailable", retry()));
         }
         let to = message.text(Name::To);

@@ -305,6 +305,11 @@ impl Worker {
         self.note_call(report);
     }
 
+    /// False while this node starts and has not read its tenants: nobody can be told yet whether he is known.
+    pub(super) fn caught_up(&self) -> bool {
+        self.shared.caught_up.load(Ordering::Relaxed)
+    }
+
     pub(super) fn random(&self) -> u64 {
         rand::rng().random()
     }

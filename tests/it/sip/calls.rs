@@ -263,3 +263,19 @@ async fn a_request_for_a_leg_nobody_has_is_refused_after_a_look_up() {
     // Its owner does not know it either and says so through the node that was asked.
     peer.status(481).await;
 }
+
+#[tokio::test]
+async fn a_node_that_starts_refuses_nobody_for_good_before_it_has_read_its_tenants() {
+    let node = Node::starting(1, demo(trunk(&["192.0.2.0/24"]))).await;
+    let (peer, udp) = (Peer::new().await, node.addr(Transport::Udp));
+    for (method, uri) in [("INVITE", "sip:support@demo"), ("REGISTER", "sip:demo"), ("OPTIONS", "sip:demo")] {
+        peer.send(udp, peer.request(method, uri, &format!("s{method}"), "", "")).await;
+        assert!(peer.status(503).await.get(Name::RetryAfter).is_some(), "{method}");
+    }
+    assert!(node.edge.not_ready().is_some());
+    node.fake.caught_up.store(true, Ordering::Relaxed);
+    until("readiness", || node.edge.not_ready().is_none().then_some(())).await;
+    // Now it is known that this caller is a stranger, and how a phone proves that it is none.
+    peer.send(udp, peer.request("REGISTER", "sip:demo", "later", "", "")).await;
+    peer.status(401).await;
+}

@@ -44,6 +44,7 @@ pub(crate) struct Fake {
     pub(crate) reports: Mutex<Vec<LegReport>>,
     pub(crate) commands: Mutex<Vec<Command>>,
     pub(crate) owners: Mutex<BTreeMap<LegId, Edge>>,
+    pub(crate) caught_up: AtomicBool,
     pub(crate) nonce_key: Mutex<Option<[u8; 32]>>,
     directory: watch::Sender<Arc<Directory>>,
     peers: Mutex<BTreeMap<NodeId, Handle>>,
@@ -61,6 +62,11 @@ impl Backend for Fake {
 
     fn nodes(&self) -> NodeAddresses {
         self.nodes.lock().clone()
+    }
+
+    fn caught_up(&self) -> BoxFuture<bool> {
+        let caught_up = self.caught_up.load(Ordering::Relaxed);
+        Box::pin(async move { caught_up })
     }
 
     fn nonce_key(&self) -> Option<[u8; 32]> {
@@ -181,7 +187,16 @@ impl Node {
         Self::start_with(id, directory, Timeouts::default()).await
     }
 
+    /// A node that has not read its tenants yet.
+    pub(crate) async fn starting(id: u64, directory: Directory) -> Self {
+        Self::open(id, directory, Timeouts::default(), false).await
+    }
+
     pub(crate) async fn start_with(id: u64, directory: Directory, timeouts: Timeouts) -> Self {
+        Self::open(id, directory, timeouts, true).await
+    }
+
+    async fn open(id: u64, directory: Directory, timeouts: Timeouts, caught_up: bool) -> Self {
         let any = || vec![Listen::on(([127, 0, 0, 1], 0).into())];
         let transport = transport::Options { udp: any(), tcp: any(), tls: any(), timeouts, ..transport::Options::default() };
         let options = Options { transport, ..Options::default() };
@@ -194,6 +209,7 @@ impl Node {
             reports: Mutex::default(),
             commands: Mutex::default(),
             owners: Mutex::default(),
+            caught_up: AtomicBool::new(caught_up),
             nonce_key: Mutex::default(),
             directory: watch::Sender::new(Arc::new(directory)),
             peers: Mutex::default(),
