@@ -1,6 +1,6 @@
 //! Tenants over HTTP: published by version, refused as a whole, and what a client's mistakes get.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{JSON, TOML, problem, shared, token};
 
