@@ -5,6 +5,7 @@ mod claim;
 mod compaction;
 pub(crate) mod failover;
 pub(crate) mod notes;
+pub(crate) mod pace;
 mod propose;
 mod table;
 
@@ -70,6 +71,8 @@ pub(crate) struct Node {
     pub(crate) roles: broadcast::Sender<RoleChange>,
     meta: watch::Receiver<Arc<MetaState>>,
     log: NodeLog,
+    /// Who should not lead for now, because its disk is slow.
+    pub(crate) slow: pace::Slow,
     pub(crate) table: watch::Sender<Arc<NodeTable>>,
     liveness: Liveness,
     /// Where peers said they are.
@@ -92,8 +95,8 @@ impl Node {
         service: Arc<dyn Service>,
     ) -> Result<Arc<Self>, StartError> {
         let (lock, incarnation) = claim::take(&options).await?;
-        let log =
-            NodeLog::open(&options.data_dir.join("wal"), options.wal_segment_bytes).map_err(|error| StartError::Log(error.to_string()))?;
+        let log = NodeLog::open(&options.data_dir.join("wal"), options.wal_segment_bytes, Arc::clone(&options.disk_faults))
+            .map_err(|error| StartError::Log(error.to_string()))?;
         let store = Store::open(&options.data_dir.join("snapshots")).map_err(|error| StartError::Log(error.to_string()))?;
         let handler = Arc::new(LateHandler { node: OnceLock::new(), fresh: incarnation == 1 });
         let transport = Transport::start(
@@ -133,6 +136,7 @@ impl Node {
             roles,
             meta,
             log,
+            slow: pace::Slow::default(),
             table: watch::channel(Arc::default()).0,
             told: Mutex::default(),
             noted: Mutex::default(),
@@ -151,6 +155,7 @@ impl Node {
         failover::watch(&node);
         placement::watch(&node);
         compaction::watch(&node);
+        pace::watch(&node);
         tokio::spawn(Arc::clone(&node).register());
         Ok(node)
     }

@@ -91,7 +91,7 @@ impl Node {
 
     /// Supports a life of a peer, learns where it is, and tells whose word counts.
     fn answer_ping(&self, from: NodeId, body: &[u8]) -> Result<Bytes, String> {
-        let (incarnation, addr): (Incarnation, SocketAddr) = codec::decode(body).map_err(|error| error.to_string())?;
+        let (incarnation, addr, slow): (Incarnation, SocketAddr, bool) = codec::decode(body).map_err(|error| error.to_string())?;
         if !self.members().contains(&from) {
             return Err(NOT_ADMITTED.to_owned());
         }
@@ -99,6 +99,7 @@ impl Node {
         if fenced || !self.liveness.support(from, incarnation) {
             return Err(WITHDRAWN.to_owned());
         }
+        self.slow.hear(from, slow);
         if self.told.lock().insert(from, addr) != Some(addr) {
             self.meet_peers();
         }

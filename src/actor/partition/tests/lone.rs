@@ -114,6 +114,7 @@ impl Lone {
             timing: Timing::default(),
             wal_segment_bytes: 1 << 20,
             snapshot_every: 1_000,
+            disk_faults: Arc::default(),
         };
         let (prepared, log) = (Prepared::new(dir.path().join("data")), Log::default());
         let machines = Recorder { prepared: Arc::clone(&prepared), log: Arc::clone(&log) };
