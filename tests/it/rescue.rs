@@ -21,12 +21,6 @@ id = "support"
 id = "alice"
 contact = "sip:alice@127.0.0.1:{own0}"
 skills = { support = 5 }
-[[route]]
-to = "support"
-queue = "support"
-[[trunk]]
-id = "lab"
-sources = ["127.0.0.0/8"]
 "#;
 
 fn tandem(args: &[&str]) -> Output {
@@ -93,7 +87,7 @@ fn memory(cluster: &Cluster) -> (Value, Vec<Value>, Vec<Value>) {
 
 /// A cluster that remembers something.
 fn seasoned() -> Cluster {
-    let cluster = Options::default().tenant(TENANT).start();
+    let cluster = Options::default().open_tenant(TENANT).start();
     abandon_a_call(&cluster);
     let body = r#"{"state":"break","reason":"lunch"}"#;
     let set = cluster.ask(1, "POST", "/api/v1/agents/alice/state", &[("content-type", "application/json")], body);
