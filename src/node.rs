@@ -65,6 +65,7 @@ fn options(config: &Node) -> Options {
         timing: Timing::default(),
         wal_segment_bytes: config.limits.wal_segment_bytes,
         snapshot_every: config.limits.snapshot_every,
+        disk_faults: Arc::default(),
     }
 }
 

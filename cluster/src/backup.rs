@@ -158,7 +158,7 @@ async fn fill(dir: &Path, from: &Path, node: NodeId) -> io::Result<About> {
     let mut reader = Reader::begin(io::BufReader::new(File::open(from)?))?;
     let mut about: Option<About> = None;
     let store = Store::open(&dir.join("snapshots"))?;
-    let log = NodeLog::open(&dir.join("wal"), WAL_SEGMENT_BYTES)?;
+    let log = NodeLog::open(&dir.join("wal"), WAL_SEGMENT_BYTES, Arc::default())?;
     while let Some(section) = reader.next()? {
         match section.kind {
             ABOUT => {

@@ -93,6 +93,10 @@ pub const CONFIRM_TIMEOUT: Duration = Duration::from_millis(100);
 pub const SUCCESSION_PAUSE: Duration = Duration::from_millis(50);
 pub const SUCCESSION_TRIES: usize = 1_200;
 
+/// How long a node that gave its leaderships away still answers before it closes; and at most, for requests under way.
+pub const LINGER: Duration = Duration::from_millis(100);
+pub const LINGER_MAX: Duration = Duration::from_secs(1);
+
 /// Most threads of consensus and QUIC, apart from the product's. A node takes one for every four cores: their tasks hand
 /// work to each other all the time, and on few cores each hand-over to another thread costs more than it wins.
 pub const RUNTIME_THREADS_MAX: usize = 4;
@@ -107,6 +111,15 @@ pub const VOTERS_MAX: usize = 5;
 pub const NODES_MAX: usize = 32;
 /// Pause between two looks at where voters and leaderships are.
 pub const PLACEMENT_ROUND: Duration = Duration::from_millis(100);
+/// Pause between two looks at the pace of the disk.
+pub const PACE_ROUND: Duration = Duration::from_secs(1);
+/// Mean duration of a log batch, or age of a hanging one, from which a disk is slow, microseconds; and the rounds in a row
+/// after which it is called so.
+pub const SLOW_BATCH_US: u64 = 100_000;
+pub const SLOW_ROUNDS: u32 = 3;
+/// The same for fast again.
+pub const FAST_BATCH_US: u64 = 25_000;
+pub const FAST_ROUNDS: u32 = 10;
 /// How long a leadership rests before it is moved for the sake of an even spread.
 pub const PLACEMENT_SETTLE: Duration = Duration::from_secs(10);
 /// Groups one node must lead more than another before a leadership moves.

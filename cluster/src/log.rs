@@ -8,7 +8,7 @@
 //! one `pwrite` and one `fdatasync`, and then reports each done. Segments are zeroed ahead and recycled, because
 //! overwriting allocated blocks needs no commit of the file system's own journal and is several times faster.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, thread};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, thread, time::Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -137,8 +137,11 @@ pub struct Stats {
     pub segments: usize,
     /// Batches written, each with one fdatasync, since the log was opened.
     pub batches: u64,
-    /// Duration of the last write and fdatasync, microseconds.
+    /// Duration of the last write and fdatasync, and of all together, microseconds.
     pub last_batch_us: u64,
+    pub total_us: u64,
+    /// When the batch began that is being written now.
+    pub writing_since: Option<Instant>,
 }
 
 struct Request {

@@ -5,6 +5,7 @@ mod claim;
 mod compaction;
 pub(crate) mod failover;
 pub(crate) mod notes;
+pub(crate) mod pace;
 mod propose;
 mod table;
 
@@ -17,7 +18,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -34,7 +35,7 @@ use crate::{
     GroupId, Incarnation, MachineFactory, NodeId, NodeTable, Options, ProposeError, RequestError, RoleChange, Service, Standing,
     StartError, codec,
     electorate::Electorate,
-    limits::{ADMISSION_PAUSE, FORWARD_PAUSE, ROLE_EVENTS},
+    limits::{ADMISSION_PAUSE, FORWARD_PAUSE, LINGER, LINGER_MAX, ROLE_EVENTS},
     liveness::Liveness,
     log::{snapshot::Store, storage::NodeLog},
     meta::{Answer, LEFT, META, MetaCommand, MetaMachine, MetaState, NOT_ADMITTED, NodeRow},
@@ -70,6 +71,8 @@ pub(crate) struct Node {
     pub(crate) roles: broadcast::Sender<RoleChange>,
     meta: watch::Receiver<Arc<MetaState>>,
     log: NodeLog,
+    /// Who should not lead for now, because its disk is slow.
+    pub(crate) slow: pace::Slow,
     pub(crate) table: watch::Sender<Arc<NodeTable>>,
     liveness: Liveness,
     /// Where peers said they are.
@@ -79,6 +82,8 @@ pub(crate) struct Node {
     /// Electorates the peers told, and when.
     heard: Mutex<BTreeMap<NodeId, (Instant, Electorate)>>,
     stopping: AtomicBool,
+    /// Requests of peers that are being answered.
+    answering: AtomicUsize,
     pub(crate) standing: watch::Sender<Standing>,
     service: Arc<dyn Service>,
     /// Keeps every other process off the data directory.
@@ -92,8 +97,8 @@ impl Node {
         service: Arc<dyn Service>,
     ) -> Result<Arc<Self>, StartError> {
         let (lock, incarnation) = claim::take(&options).await?;
-        let log =
-            NodeLog::open(&options.data_dir.join("wal"), options.wal_segment_bytes).map_err(|error| StartError::Log(error.to_string()))?;
+        let log = NodeLog::open(&options.data_dir.join("wal"), options.wal_segment_bytes, Arc::clone(&options.disk_faults))
+            .map_err(|error| StartError::Log(error.to_string()))?;
         let store = Store::open(&options.data_dir.join("snapshots")).map_err(|error| StartError::Log(error.to_string()))?;
         let handler = Arc::new(LateHandler { node: OnceLock::new(), fresh: incarnation == 1 });
         let transport = Transport::start(
@@ -133,11 +138,13 @@ impl Node {
             roles,
             meta,
             log,
+            slow: pace::Slow::default(),
             table: watch::channel(Arc::default()).0,
             told: Mutex::default(),
             noted: Mutex::default(),
             heard: Mutex::default(),
             stopping: AtomicBool::new(false),
+            answering: AtomicUsize::new(0),
             standing: watch::Sender::new(Standing::Waiting),
             service,
             options,
@@ -151,6 +158,7 @@ impl Node {
         failover::watch(&node);
         placement::watch(&node);
         compaction::watch(&node);
+        pace::watch(&node);
         tokio::spawn(Arc::clone(&node).register());
         Ok(node)
     }
@@ -303,8 +311,19 @@ impl Node {
         for group in self.all_groups() {
             self.give_away(&group).await;
         }
+        self.linger().await;
         self.transport.close(CLOSED_DRAINED).await;
         self.stop_groups().await;
+    }
+
+    /// Answers what peers have asked already, and goes on refusing until they know the successors: a connection that closes on
+    /// a request leaves its asker without an outcome.
+    async fn linger(&self) {
+        let give_up = Instant::now() + LINGER_MAX;
+        while self.answering.load(Ordering::Acquire) > 0 && Instant::now() < give_up {
+            sleep(FORWARD_PAUSE).await;
+        }
+        sleep(LINGER).await;
     }
 
     /// Transfers a led group; tries again until somebody else leads or two election times have passed.

@@ -5,7 +5,7 @@
 //! term, and in the meta group the command that lets all other nodes have left. No machine is needed for that, so no
 //! state is interpreted.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use openraft::{
     EntryPayload,
@@ -58,7 +58,7 @@ pub async fn recover(data_dir: &Path) -> io::Result<Recovered> {
     if notes::has_left(data_dir) {
         return Err(io::Error::other(format!("node {node} had left its cluster: what it holds is not the cluster's state")));
     }
-    let log = NodeLog::open(&data_dir.join("wal"), WAL_SEGMENT_BYTES)?;
+    let log = NodeLog::open(&data_dir.join("wal"), WAL_SEGMENT_BYTES, Arc::default())?;
     let store = Store::open(&data_dir.join("snapshots"))?;
     let mut found = BTreeMap::new();
     for group in log.groups() {

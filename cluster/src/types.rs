@@ -1,11 +1,11 @@
 //! The plain data a product exchanges with its cluster: options, states, errors. Nothing here does anything.
 
-use std::{collections::BTreeMap, future::Future, net::SocketAddr, path::PathBuf, pin::Pin};
+use std::{collections::BTreeMap, future::Future, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{GroupId, Incarnation, NodeId};
+use crate::{GroupId, Incarnation, NodeId, log::Faults};
 
 /// Fencing token of a leadership: a later leader of the same group always has a greater one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,6 +67,8 @@ pub struct Options {
     pub wal_segment_bytes: u64,
     /// Entries between two snapshots of a group.
     pub snapshot_every: u64,
+    /// Disk errors and slowness that a test or an experiment brings about; the default brings none.
+    pub disk_faults: Arc<Faults>,
 }
 
 /// The result of a committed command.

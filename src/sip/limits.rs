@@ -148,6 +148,8 @@ pub const TRANSACTIONS_RESERVED: usize = 20_000;
 pub const ENDED_LEGS_MAX: usize = 65_536;
 /// INVITEs sent for one leg: next contacts, credentials, a longer session timer.
 pub const RING_ATTEMPTS_MAX: u32 = 8;
+/// Proxies that may stand in a dialog's way, and hops a request may have come by (RFC 3261 §8.1.1.6 starts at 70).
+pub const ROUTES_MAX: usize = 70;
 /// Contacts of a redirection that are reported.
 pub const CONTACTS_MAX: usize = 8;
 /// Legs held at once.

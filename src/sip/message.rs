@@ -17,8 +17,9 @@ use bytes::Bytes;
 pub use body::{NoSdp, sdp_of};
 pub use build::Builder;
 pub use header::{Method, Name};
+pub(crate) use parse::read_own;
 pub use parse::{ParseError, parse};
-pub use value::{angle_uri, host_port, param, request_uri, sent_by, user_of, without_tag};
+pub use value::{angle_uri, host_port, is_uri, param, request_uri, sent_by, user_of, without_tag};
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,9 +115,9 @@ impl Message {
         (!sent_by.is_empty()).then(|| (branch, sent_by.to_owned()))
     }
 
-    /// The URI of the first Contact.
+    /// The URI of the first Contact, if it can be sent to.
     pub fn contact(&self) -> Option<String> {
-        self.all(Name::Contact).first().map(|contact| angle_uri(contact).to_owned())
+        self.all(Name::Contact).first().map(|contact| angle_uri(contact).to_owned()).filter(|uri| is_uri(uri))
     }
 
     /// True if the option tag is in Require or, with `supported`, in Supported.

@@ -34,7 +34,7 @@ use crate::{
         id::{CallId, DomainId, Edge, LegId, NodeId},
         party::{Dialog, Sdp, Transport},
     },
-    sip::{limits::LEGS_MAX, message::parse},
+    sip::{limits::LEGS_MAX, message::read_own},
 };
 
 use client::{Client, ClientKey};
@@ -242,7 +242,7 @@ impl Stack {
 
     /// The transport could not deliver to this destination.
     pub fn unreachable(&mut self, now: Instant, _to: &Destination, message: &Bytes) {
-        let Ok(message) = parse(message) else { return };
+        let Some(message) = read_own(message) else { return };
         if let Some(key) = ClientKey::of(&message).filter(|key| message.is_request() && self.clients.contains_key(key)) {
             self.undelivered(now, &key);
         }

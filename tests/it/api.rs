@@ -1,12 +1,15 @@
 //! The HTTP side of a real three-node cluster: every node answers, every error is a problem, every role has its bounds.
 
+mod outages;
+mod roles;
+mod tenants;
+
 use std::{
     io::BufRead as _,
     sync::{Arc, Weak},
 };
 
 use parking_lot::Mutex;
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Cluster, Options};
@@ -35,12 +38,6 @@ id = "carol"
 contact = "sip:carol@127.0.0.1:{own0}"
 skills = { sales = 3 }
 state = "offline"
-[[route]]
-to = "support"
-queue = "support"
-[[trunk]]
-id = "lab"
-sources = ["127.0.0.0/8"]
 "#;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -51,7 +48,7 @@ fn shared() -> Arc<Cluster> {
     static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock();
     shared.upgrade().unwrap_or_else(|| {
-        let cluster = Arc::new(Options::default().tenant(TENANT).start());
+        let cluster = Arc::new(Options::default().open_tenant(TENANT).start());
         *shared = Arc::downgrade(&cluster);
         cluster
     })
@@ -119,189 +116,6 @@ fn a_stale_read_says_how_old_it_may_be() {
     assert_eq!(cluster.get(2, "/api/v1/queues").json()["stale"], Value::Null);
 }
 
-#[test]
-fn every_mistake_of_a_client_is_a_problem_document() {
-    let cluster = shared();
-    problem(&cluster.get(1, "/nowhere"), 404);
-    problem(&cluster.ask(1, "PUT", "/api/v1/queues", &[], ""), 405);
-    problem(&cluster.ask(1, "POST", "/api/v1/agents/alice/state?tenant=acme", &[], "state=available"), 415);
-    problem(&cluster.ask(1, "POST", "/api/v1/agents/alice/state?tenant=acme", &[JSON], "{"), 400);
-    problem(&cluster.ask(1, "POST", "/api/v1/agents/alice/state?tenant=acme", &[JSON], r#"{"state":"asleep"}"#), 400);
-    problem(&cluster.ask(1, "POST", "/api/v1/agents/nobody/state?tenant=acme", &[JSON], r#"{"state":"available"}"#), 404);
-    problem(&cluster.get(1, "/api/v1/calls/nonsense"), 400);
-    problem(&cluster.get(1, "/api/v1/calls/01ARZ3NDEKTSV4RRFFQ69G5FAV?tenant=acme"), 404);
-    problem(&cluster.get(1, "/api/v1/calls/01ARZ3NDEKTSV4RRFFQ69G5FAV/explain?tenant=acme"), 404);
-    problem(&cluster.get(1, "/api/v1/queues?tenant=nobody"), 404);
-    problem(&cluster.ask(1, "PUT", "/api/v1/tenants/acme", &[TOML], "[tenant]\nid = \"other\"\n"), 422);
-    let large = "x".repeat(33 << 20);
-    problem(&cluster.ask(1, "PUT", "/api/v1/tenants/acme", &[TOML], &large), 413);
-}
-
-#[test]
-fn without_a_token_everything_under_api_is_closed_and_the_probes_are_open() {
-    let cluster = shared();
-    let described = cluster.ask_as("", 1, "GET", "/openapi.json", &[], "").json();
-    let paths = described["paths"].as_object().expect("paths");
-    for (path, verbs) in paths.iter().filter(|(path, _)| path.starts_with("/api/")) {
-        for verb in verbs.as_object().expect("verbs").keys() {
-            let path = path.replace("{id}", "1");
-            // A body of the right type, so that the token is what is missing.
-            let answer = cluster.ask_as("", 1, &verb.to_uppercase(), &path, &[JSON], "{}");
-            assert_eq!(answer.status, 401, "{verb} {path}: {}", answer.text);
-            assert_eq!(cluster.ask_as("tdm_wrong", 1, &verb.to_uppercase(), &path, &[JSON], "{}").status, 401, "{verb} {path}");
-        }
-    }
-    for path in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
-        assert_eq!(cluster.ask_as("", 1, "GET", path, &[], "").status, 200, "{path}");
-    }
-}
-
-#[test]
-fn an_agent_changes_its_own_state_and_nothing_else() {
-    let cluster = shared();
-    let bob = token(&cluster, &json!({ "role": "agent", "tenant": "acme", "agent": "bob" }));
-    let body = r#"{"state":"break","reason":"lunch"}"#;
-    let own = cluster.ask_as(&bob, 2, "POST", "/api/v1/agents/bob/state?tenant=acme", &[JSON], body);
-    assert_eq!(own.status, 204, "{}", own.text);
-    let row = cluster.all(3, "/api/v1/agents?tenant=acme").into_iter().find(|row| row["id"] == "bob").expect("bob");
-    assert_eq!((row["state"].as_str(), row["reason"].as_str()), (Some("break"), Some("lunch")));
-    problem(&cluster.ask_as(&bob, 2, "POST", "/api/v1/agents/alice/state?tenant=acme", &[JSON], body), 403);
-    problem(&cluster.ask_as(&bob, 2, "POST", "/api/v1/agents/bob/state?tenant=acme", &[JSON], r#"{"state":"force_release"}"#), 403);
-    problem(&cluster.ask_as(&bob, 2, "GET", "/api/v1/agents", &[], ""), 403);
-}
-
-#[test]
-fn an_auditor_reads_and_a_supervisor_runs_the_floor_but_neither_configures() {
-    let cluster = shared();
-    let auditor = token(&cluster, &json!({ "role": "auditor" }));
-    let supervisor = token(&cluster, &json!({ "role": "supervisor", "tenant": "acme" }));
-    for path in ["/api/v1/queues", "/api/v1/calls", "/api/v1/cdrs", "/api/v1/agents"] {
-        for token in [&auditor, &supervisor] {
-            assert_eq!(cluster.ask_as(token, 1, "GET", path, &[], "").status, 200, "{path}");
-        }
-    }
-    let offline = r#"{"state":"offline"}"#;
-    problem(&cluster.ask_as(&auditor, 1, "POST", "/api/v1/agents/carol/state?tenant=acme", &[JSON], offline), 403);
-    assert_eq!(cluster.ask_as(&supervisor, 1, "POST", "/api/v1/agents/carol/state?tenant=acme", &[JSON], offline).status, 204);
-    for token in [&auditor, &supervisor] {
-        problem(&cluster.ask_as(token, 1, "PUT", "/api/v1/tenants/acme", &[TOML], "[tenant]\nid = \"acme\"\n"), 403);
-        problem(&cluster.ask_as(token, 1, "POST", "/api/v1/nodes/1/drain", &[], ""), 403);
-        problem(&cluster.ask_as(token, 1, "POST", "/api/v1/tokens", &[JSON], r#"{"role":"admin"}"#), 403);
-    }
-    problem(&cluster.ask_as(&supervisor, 1, "GET", "/api/v1/queues?tenant=other", &[], ""), 403);
-}
-
-#[test]
-fn drills_are_refused_where_the_node_does_not_allow_them() {
-    let cluster = shared();
-    let refused = problem(&cluster.ask(1, "POST", "/api/v1/drills", &[JSON], r#"{"kind":"stop-all"}"#), 403);
-    assert_eq!(refused["type"], "/problems/drills-off");
-    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("drills = true")), "{refused}");
-    problem(&cluster.ask(1, "POST", "/api/v1/drills", &[JSON], r#"{"kind":"reboot"}"#), 400);
-    let supervisor = token(&cluster, &json!({ "role": "supervisor" }));
-    let refused = problem(&cluster.ask_as(&supervisor, 1, "POST", "/api/v1/drills", &[JSON], r#"{"kind":"stop-all"}"#), 403);
-    assert_eq!(refused["type"], "/problems/forbidden");
-}
-
-#[test]
-fn a_revoked_token_is_unknown_on_every_node() {
-    let cluster = shared();
-    let before: Vec<Value> = cluster.all(1, "/api/v1/tokens");
-    let made = cluster.cli(1, &["token", "create", "--role", "auditor", "--tenant", "revoked"]);
-    assert!(made.status.success());
-    let secret = String::from_utf8_lossy(&made.stdout).trim().to_owned();
-    cluster.eventually("the token is known", |cluster| {
-        (cluster.ask_as(&secret, 3, "GET", "/api/v1/nodes", &[], "").status == 403).then_some(())
-    });
-    assert!(!before.iter().any(|row| row["tenant"] == "revoked"));
-    let row = cluster.all(1, "/api/v1/tokens").into_iter().find(|row| row["tenant"] == "revoked").expect("it is listed");
-    assert!(cluster.cli(1, &["token", "revoke", row["id"].as_str().expect("an id")]).status.success());
-    for k in 1..=3 {
-        cluster.eventually("the token is unknown", |cluster| {
-            (cluster.ask_as(&secret, k, "GET", "/api/v1/nodes", &[], "").status == 401).then_some(())
-        });
-    }
-}
-
-#[test]
-fn a_policy_is_published_by_version_and_read_back() {
-    let cluster = shared();
-    let file = "[tenant]\nid = \"second\"\n[[queue]]\nid = \"q\"\n";
-    let first = cluster.ask(2, "PUT", "/api/v1/tenants/second", &[TOML], file);
-    assert_eq!(first.status, 200, "{}", first.text);
-    let version = first.json()["version"].as_u64().expect("a version");
-    let etag = first.header("etag").to_owned();
-    assert_eq!(etag, format!("\"{version}\""));
-    let read = cluster.get(3, "/api/v1/tenants/second");
-    assert_eq!((read.status, read.header("etag")), (200, etag.as_str()));
-    let changed = format!("{file}[[queue]]\nid = \"r\"\n");
-    let second = cluster.ask(1, "PUT", "/api/v1/tenants/second", &[TOML, ("if-match", &etag)], &changed);
-    assert_eq!(second.status, 200, "{}", second.text);
-    problem(&cluster.ask(1, "PUT", "/api/v1/tenants/second", &[TOML, ("if-match", &etag)], file), 412);
-    assert!(cluster.get(1, "/api/v1/tenants/second").json()["policy"]["queues"].get("r").is_some());
-    cluster.eventually("removed", |cluster| (cluster.ask(1, "DELETE", "/api/v1/tenants/second", &[], "").status == 204).then_some(()));
-}
-
-#[test]
-fn a_bad_tenant_file_is_refused_and_changes_nothing() {
-    let cluster = shared();
-    let before = cluster.get(1, "/api/v1/tenants/acme").text;
-    let start = "[tenant]\nid = \"acme\"\n[[queue]]\nid = \"q\"\n";
-    let cases = [
-        ("[[queue]]\nid = \"r\"\nstratgy = \"ring-all\"\n", "tenant.toml:7: ", "stratgy"),
-        ("[[route]]\nto = \"100\"\nqueue = \"nowhere\"\n", "tenant.toml:7: ", "route.queue"),
-        ("[[agent]]\nid = \"a\"\nkind = \"ai\"\n[[agent]]\nid = \"a\"\n", "tenant.toml:9: ", "agent.id"),
-    ];
-    for (rows, place, key) in cases {
-        let refused = problem(&cluster.ask(2, "PUT", "/api/v1/tenants/acme", &[TOML], &format!("{start}{rows}")), 422);
-        let detail = refused["detail"].as_str().unwrap_or_default();
-        assert!(detail.starts_with(place) && detail.contains(key), "{detail}");
-    }
-    assert_eq!(cluster.get(1, "/api/v1/tenants/acme").text, before);
-}
-
-#[test]
-fn a_subject_is_erased_by_an_admin_only() {
-    let cluster = shared();
-    let path = "/api/v1/tenants/acme/erasures";
-    let erase = |token: &str, body: &str| cluster.ask_as(token, 2, "POST", path, &[JSON, ("idempotency-key", "e-1")], body);
-    let supervisor = token(&cluster, &json!({ "role": "supervisor", "tenant": "acme" }));
-    problem(&erase(&supervisor, r#"{"subject":"+4930123456"}"#), 403);
-    problem(&erase(cluster.token(), r#"{"subject":" "}"#), 422);
-    assert_eq!(erase(cluster.token(), r#"{"subject":"+4930123456"}"#).status, 204);
-    let done = cluster.cli(1, &["erase", "+49 30 123456", "--tenant", "acme"]);
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-}
-
-#[test]
-fn a_token_asked_for_twice_under_one_key_is_one_token() {
-    let cluster = shared();
-    let ask = || {
-        let made = cluster.ask(1, "POST", "/api/v1/tokens", &[JSON, ("idempotency-key", "t-1")], r#"{"role":"auditor","tenant":"twice"}"#);
-        assert_eq!(made.status, 201, "{}", made.text);
-        made.json()["token"].as_str().expect("a token").to_owned()
-    };
-    let (first, second) = (ask(), ask());
-    cluster.eventually("the first is replaced", |cluster| {
-        (cluster.ask_as(&first, 1, "GET", "/api/v1/nodes", &[], "").status == 401).then_some(())
-    });
-    assert_eq!(cluster.ask_as(&second, 1, "GET", "/api/v1/nodes", &[], "").status, 403);
-    assert_eq!(cluster.all(1, "/api/v1/tokens").iter().filter(|row| row["tenant"] == "twice").count(), 1);
-}
-
-#[test]
-fn a_repeat_with_the_same_key_changes_nothing() {
-    let cluster = shared();
-    let file = "[tenant]\nid = \"third\"\n";
-    let put = || cluster.ask(1, "PUT", "/api/v1/tenants/third", &[TOML, ("idempotency-key", "k-1")], file).json()["version"].as_u64();
-    let first = put();
-    assert!(first.is_some());
-    assert_eq!(put(), first);
-    let other = cluster.ask(1, "PUT", "/api/v1/tenants/third", &[TOML, ("idempotency-key", "k-2")], file).json()["version"].as_u64();
-    assert_eq!(other, first.map(|version| version + 1));
-    cluster.ask(1, "DELETE", "/api/v1/tenants/third", &[], "");
-}
-
 /// The next event of a stream.
 fn event(lines: &mut impl Iterator<Item = String>) -> Value {
     let line = lines.find(|line| line.starts_with("data:")).expect("an event");
@@ -362,56 +176,4 @@ fn the_client_prints_tables_and_json() {
     let refused = cluster.cli(1, &["agent", "nobody", "available", "--tenant", "acme"]);
     assert_eq!(refused.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&refused.stderr), "tandem: no such agent: nobody\n");
-}
-
-#[test]
-fn a_node_without_quorum_says_so_at_once_and_comes_back() {
-    let mut cluster = Options::default().tenant(TENANT).arg("--no-death-notice").start();
-    cluster.signal(2, Signal::KILL);
-    cluster.signal(3, Signal::KILL);
-    cluster.line("node ", std::time::Duration::from_secs(10));
-    cluster.eventually("node 1 notices", |cluster| cluster.get(1, "/readyz").text.contains("no lease").then_some(()));
-    let state = |cluster: &Cluster| {
-        cluster.ask(1, "POST", "/api/v1/agents/alice/state?tenant=acme", &[JSON], r#"{"state":"break","reason":"tea"}"#)
-    };
-    let refused = problem(&state(&cluster), 503);
-    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("no quorum")), "{refused}");
-    assert_eq!(refused["retry_after_s"], 1);
-    let said = cluster.cli(1, &["agent", "alice", "available", "--tenant", "acme"]);
-    assert_eq!(said.status.code(), Some(3), "{}", String::from_utf8_lossy(&said.stderr));
-    assert!(String::from_utf8_lossy(&said.stderr).contains("no quorum"));
-    problem(&cluster.ask(1, "PUT", "/api/v1/tenants/acme", &[TOML], "[tenant]\nid = \"acme\"\n"), 503);
-    let stale = cluster.get(1, "/api/v1/agents?stale=true");
-    assert_eq!(stale.status, 200, "a stale read needs nobody: {}", stale.text);
-}
-
-#[test]
-fn a_cluster_that_was_stopped_goes_on_with_its_state() {
-    let options = Options::default().tenant(TENANT);
-    let cluster = options.start();
-    let answer = cluster.ask(1, "POST", "/api/v1/agents/alice/state?tenant=acme", &[JSON], r#"{"state":"break","reason":"night"}"#);
-    assert_eq!(answer.status, 204, "{}", answer.text);
-    let cluster = cluster.restart(&Options::default());
-    let alice = cluster.all(2, "/api/v1/agents").into_iter().find(|row| row["id"] == "alice").expect("alice is still there");
-    assert_eq!((alice["state"].as_str(), alice["reason"].as_str()), (Some("break"), Some("night")));
-}
-
-#[test]
-fn a_dead_node_is_told_once_and_its_peers_at_once() {
-    let mut cluster = Options::default().tenant(TENANT).start();
-    cluster.signal(2, Signal::KILL);
-    let line = cluster.line("node 2 died", std::time::Duration::from_secs(10));
-    assert!(line.starts_with("node 2 died: signal 9 (kill); told 2 peers"), "{line}");
-    let state = |cluster: &Cluster| cluster.all(1, "/api/v1/nodes").iter().find(|row| row["id"] == 2).map(|row| row["state"].clone());
-    cluster.eventually("node 2 is lost", |cluster| (state(cluster) == Some(json!("lost"))).then_some(()));
-    cluster.eventually("every partition is led again", |cluster| {
-        cluster.all(1, "/api/v1/partitions").iter().all(|row| row["leader"].as_u64().is_some_and(|leader| leader != 2)).then_some(())
-    });
-}
-
-#[test]
-fn a_drained_cluster_ends_with_code_0() {
-    let mut cluster = Options::default().start();
-    assert!(cluster.ready_line().starts_with("ready nodes=3 "), "{}", cluster.ready_line());
-    assert_eq!(cluster.stop(), Some(0));
 }

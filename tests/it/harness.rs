@@ -85,6 +85,16 @@ fn is_free(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok()
 }
 
+/// The way in for callers of this machine, for tenants with a queue `support`: end of many a tenant file.
+pub(crate) const ENTRANCE: &str = r#"
+[[route]]
+to = "support"
+queue = "support"
+[[trunk]]
+id = "lab"
+sources = ["127.0.0.0/8"]
+"#;
+
 /// How to start a cluster.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
@@ -109,6 +119,11 @@ impl Options {
     pub(crate) fn tenant(mut self, text: &str) -> Self {
         self.tenant = Some(text.to_owned());
         self
+    }
+
+    /// As [`Options::tenant`], with [`ENTRANCE`] behind the text.
+    pub(crate) fn open_tenant(self, text: &str) -> Self {
+        self.tenant(&format!("{text}{ENTRANCE}"))
     }
 
     pub(crate) fn start(self) -> Cluster {

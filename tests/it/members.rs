@@ -21,12 +21,6 @@ id = "support"
 id = "alice"
 contact = "sip:alice@127.0.0.1:{own0}"
 skills = { support = 5 }
-[[route]]
-to = "support"
-queue = "support"
-[[trunk]]
-id = "lab"
-sources = ["127.0.0.0/8"]
 "#;
 
 /// How long a node may take from the decision to its end.
@@ -73,7 +67,7 @@ fn state(cluster: &Cluster, k: u16) -> String {
 #[test]
 fn a_cluster_grows_from_three_to_five_and_shrinks_to_three_while_it_works() {
     let _alone = ALONE.lock();
-    let mut cluster = Options::default().arg("--spare").arg("2").tenant(TENANT).start();
+    let mut cluster = Options::default().arg("--spare").arg("2").open_tenant(TENANT).start();
     assert_eq!(readiness(&cluster, 4), 503, "a node that waits to be joined is not ready");
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -122,7 +116,7 @@ fn readiness(cluster: &Cluster, k: u16) -> u16 {
 #[test]
 fn two_data_nodes_and_a_witness_outlive_each_of_them_in_turn() {
     let _alone = ALONE.lock();
-    let cluster = Options::default().arg("--witness").arg("3").arg("--restart").tenant(TENANT).start();
+    let cluster = Options::default().arg("--witness").arg("3").arg("--restart").open_tenant(TENANT).start();
     for (n, victim) in (1..=3).enumerate() {
         let first = cluster.pid(victim);
         cluster.signal(victim, Signal::KILL);
@@ -166,7 +160,7 @@ fn call(cluster: &Cluster, k: u16, n: u32) -> String {
 #[test]
 fn a_drained_node_refuses_new_calls_and_leads_nothing_until_it_is_taken_back() {
     let _alone = ALONE.lock();
-    let cluster = Options::default().tenant(TENANT).start();
+    let cluster = Options::default().open_tenant(TENANT).start();
     assert!(!call(&cluster, 2, 1).starts_with("SIP/2.0 503"));
     run(&cluster, &["drain", "2"]);
     cluster.eventually("new calls are refused", |cluster| {

@@ -21,12 +21,6 @@ id = "support"
 id = "alice"
 contact = "sip:alice@127.0.0.1:{own0}"
 skills = { support = 5 }
-[[route]]
-to = "support"
-queue = "support"
-[[trunk]]
-id = "lab"
-sources = ["127.0.0.0/8"]
 "#;
 
 fn tandem(args: &[&str]) -> Output {
@@ -58,13 +52,18 @@ impl Drop for Served {
 
 /// Makes one call come and go, so that there is an archived record.
 fn abandon_a_call(cluster: &Cluster) {
+    call(cluster, "gone", true);
+    cluster.eventually("the call is archived", |cluster| (!cluster.all(1, "/api/v1/cdrs").is_empty()).then_some(()));
+}
+
+fn call(cluster: &Cluster, name: &str, cancel: bool) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout is allowed");
     let (me, to) = (socket.local_addr().expect("bound"), cluster.sip(1));
     let request = |method: &str| {
         format!(
-            "{method} sip:support@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {me};branch=z9hG4bKrescue\r\nFrom: <sip:caller@{me}>;tag=r\r\n\
-             To: <sip:support@{to}>\r\nCall-ID: rescue@{me}\r\nCSeq: 1 {method}\r\nContact: <sip:caller@{me}>\r\nMax-Forwards: 70\r\n\
+            "{method} sip:support@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {me};branch=z9hG4bK{name}\r\nFrom: <sip:caller@{me}>;tag=r\r\n\
+             To: <sip:support@{to}>\r\nCall-ID: {name}@{me}\r\nCSeq: 1 {method}\r\nContact: <sip:caller@{me}>\r\nMax-Forwards: 70\r\n\
              Content-Length: 0\r\n\r\n"
         )
     };
@@ -74,8 +73,9 @@ fn abandon_a_call(cluster: &Cluster) {
         let length = socket.recv(&mut buffer).ok()?;
         String::from_utf8_lossy(&buffer[..length]).starts_with("SIP/2.0 182").then_some(())
     });
-    socket.send_to(request("CANCEL").as_bytes(), to).expect("sent");
-    cluster.eventually("the call is archived", |cluster| (!cluster.all(1, "/api/v1/cdrs").is_empty()).then_some(()));
+    if cancel {
+        socket.send_to(request("CANCEL").as_bytes(), to).expect("sent");
+    }
 }
 
 /// What must be the same afterwards: agents' states, closed calls, heads of archives.
@@ -87,7 +87,7 @@ fn memory(cluster: &Cluster) -> (Value, Vec<Value>, Vec<Value>) {
 
 /// A cluster that remembers something.
 fn seasoned() -> Cluster {
-    let cluster = Options::default().tenant(TENANT).start();
+    let cluster = Options::default().open_tenant(TENANT).start();
     abandon_a_call(&cluster);
     let body = r#"{"state":"break","reason":"lunch"}"#;
     let set = cluster.ask(1, "POST", "/api/v1/agents/alice/state", &[("content-type", "application/json")], body);
@@ -98,7 +98,8 @@ fn seasoned() -> Cluster {
 #[test]
 fn a_backup_taken_while_it_runs_becomes_a_cluster_with_all_calls_and_archives() {
     let mut cluster = seasoned();
-    let before = memory(&cluster);
+    call(&cluster, "waiting", false);
+    let (state, closed, _) = memory(&cluster);
     let file = cluster.path().join("backup");
     let file = file.to_str().expect("a plain path");
     let taken = cluster.cli(3, &["backup", file]);
@@ -114,7 +115,14 @@ fn a_backup_taken_while_it_runs_becomes_a_cluster_with_all_calls_and_archives() 
     assert!(restored.status.success() && said(&restored).contains("groups = 16"), "{}", said(&restored));
     let _node = Served::start(&cluster.path().join("node1.toml"));
     cluster.eventually("the new cluster is ready", |cluster| (cluster.get_or_none(1, "/readyz")? == 200).then_some(()));
-    assert_eq!(memory(&cluster), before);
+    let ended = cluster.eventually("the call that waited ends", |cluster| {
+        let calls = cluster.all(1, "/api/v1/cdrs");
+        (calls.len() == 2).then_some(calls)
+    });
+    assert!(closed.iter().all(|call| ended.contains(call)), "{ended:?}");
+    let last = ended.iter().find(|call| !closed.contains(call)).expect("one more");
+    assert_eq!(last["end_reason"], "node_lost", "{last}");
+    assert_eq!(memory(&cluster).0, state);
     assert_eq!(cluster.all(1, "/api/v1/nodes").len(), 1);
 }
 

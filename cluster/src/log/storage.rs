@@ -19,7 +19,7 @@ use openraft::{
 };
 use parking_lot::Mutex;
 
-use super::{Error, Op, Options, Recovered, Wal};
+use super::{Error, Faults, Op, Options, Recovered, Stats, Wal};
 use crate::{
     GroupId, codec, limits,
     raft::type_config::{LogEntry, LogId, TypeConfig, Vote},
@@ -37,9 +37,9 @@ impl NodeLog {
     ///
     /// # Errors
     /// As for [`Wal::open`]; [`Error::Io`] when an intact record does not decode, which only another version could write.
-    pub(crate) fn open(dir: &Path, segment_bytes: u64) -> Result<Self, Error> {
+    pub(crate) fn open(dir: &Path, segment_bytes: u64, faults: Arc<Faults>) -> Result<Self, Error> {
         let segment_bytes = segment_bytes.max(limits::WAL_SEGMENT_MIN_BYTES);
-        Self::with(Options { segment_bytes, ..Options::new(dir) })
+        Self::with(Options { segment_bytes, faults, ..Options::new(dir) })
     }
 
     /// As [`NodeLog::open`], with everything an option.
@@ -65,6 +65,10 @@ impl NodeLog {
     /// The groups that keep old segments from being recycled: see [`Wal::pinned`].
     pub(crate) fn pinned(&self) -> Vec<GroupId> {
         self.wal.pinned()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.wal.stats()
     }
 
     /// Waits until all is written and gives the directory free.

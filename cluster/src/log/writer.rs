@@ -155,6 +155,7 @@ impl Writer {
 
     fn write(&mut self, drafts: Vec<Draft>) -> Result<(), Error> {
         let begin = Instant::now();
+        self.shared.stats.lock().writing_since = Some(begin);
         let size: usize = drafts.iter().map(|d| record::size_of(d.payload.len())).sum();
         let fresh = self.tracker.segments() == 0;
         let full = self.offset + size as u64 > self.disk.segment_bytes;
@@ -177,6 +178,7 @@ impl Writer {
         let took = begin.elapsed();
         self.stats.batches += 1;
         self.stats.last_batch_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.stats.total_us = self.stats.total_us.saturating_add(self.stats.last_batch_us);
         metrics::histogram!("wal_fsync_seconds").record(took.as_secs_f64());
         metrics::histogram!("wal_batch_bytes").record(self.buffer.len() as f64);
         Ok(())

@@ -68,7 +68,7 @@ async fn ping(node: Arc<Node>) {
 
 async fn ping_one(node: Arc<Node>, peer: NodeId) {
     let life = node.incarnation();
-    let Ok(body) = codec::encode(&(life, node.options.advertise)) else { return };
+    let Ok(body) = codec::encode(&(life, node.options.advertise, node.slow.me())) else { return };
     let sent = Liveness::sent();
     let answer = node.transport.request(peer, PING, 0, &body, Duration::from_millis(node.options.timing.lease_ms)).await;
     if life != node.incarnation() {

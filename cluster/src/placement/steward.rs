@@ -42,13 +42,14 @@ async fn run(node: Arc<Node>) {
             || meta.nodes.get(&me).is_some_and(|row| row.draining)
             || meta.members.get(&me).is_none_or(|member| member.leaving);
         for group in &led {
-            if hand_over {
-                hand_to_a_level_node(&node, group, &meta.members).await;
-            } else {
+            if !hand_over {
                 arrange_voters(&node, group, &meta.members).await;
             }
+            if hand_over || node.slow.me() {
+                hand_to_a_level_node(&node, group, &meta.members).await;
+            }
         }
-        if !hand_over {
+        if !hand_over && !node.slow.me() {
             spread(&node, &meta.members).await;
         }
     }
@@ -150,7 +151,7 @@ async fn spread(node: &Arc<Node>, members: &Members) {
     }
 }
 
-/// Data nodes in reach that neither drain nor leave.
+/// Data nodes in reach that neither drain nor leave nor hang on their disks.
 fn may_lead(node: &Node, members: &Members) -> BTreeSet<NodeId> {
     let meta = node.meta();
     let fit = |(id, member): &(&NodeId, &super::Member)| {
@@ -158,6 +159,7 @@ fn may_lead(node: &Node, members: &Members) -> BTreeSet<NodeId> {
             && !member.leaving
             && meta.nodes.get(id).is_some_and(|row| !row.draining)
             && (**id == node.options.node || node.transport.connected(**id).is_some())
+            && !node.slow.peer(**id)
     };
     members.iter().filter(fit).map(|(id, _)| *id).collect()
 }

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use tandem_cluster::{Cluster, NodeState, ProposeError, announce_death, limits};
+use tandem_cluster::{Cluster, NodeState, Options, ProposeError, announce_death, limits, log::Faults};
 
 use super::register::{Fleet, GROUPS, SECOND, Seen, eventually, rows, write};
 
@@ -142,6 +142,24 @@ async fn a_wiped_node_does_not_come_back_under_its_old_name() {
     let refused = fleet.try_start(fleet.options(3)).await;
     assert!(refused.as_ref().is_err_and(|error| error.to_string().contains("new id")), "{:?}", refused.err());
     write(&second.0, 1, "on").await.expect("the others go on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_with_a_slow_disk_gives_its_leaderships_away() {
+    let fleet = Fleet::new(3);
+    let faults = Arc::new(Faults::default());
+    let slow = fleet.try_start(Options { disk_faults: Arc::clone(&faults), ..fleet.options(1) }).await.expect("the node starts");
+    let (second, _) = fleet.start(2).await;
+    let (third, _) = fleet.start(3).await;
+    eventually("it leads something", || (0..=GROUPS).any(|group| third.leader(group) == Some(1)) && slow.lease_valid()).await;
+    faults.slow(SECOND / 5);
+    // The verdict needs batches to judge by; every write must still succeed.
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = writer(second.clone(), "w", Arc::clone(&stop));
+    eventually("the others lead", || (0..=GROUPS).all(|group| third.leader(group).is_some_and(|leader| leader != 1))).await;
+    stop.store(true, Ordering::Relaxed);
+    assert!(!writing.await.expect("the writer does not panic").is_empty());
+    assert_eq!(slow.nodes().borrow().get(&1).map(|row| row.state), Some(NodeState::Up), "it stays a member");
 }
 
 #[tokio::test(flavor = "multi_thread")]

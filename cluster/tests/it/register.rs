@@ -139,6 +139,7 @@ impl Fleet {
             timing: Timing { loss_after_ms: 600, lease_ms: 600, ..Timing::default() },
             wal_segment_bytes: 1 << 20,
             snapshot_every: 200,
+            disk_faults: Arc::default(),
         }
     }
 

@@ -9,13 +9,13 @@ use axum::{
 use serde::Deserialize;
 use tandem_cluster::GroupId;
 
-use super::collect::{self, Slice, Source};
+use super::collect::{Slice, Source};
 use crate::{
     api::{
-        access::Operation,
+        access::{Operation, Principal},
         app::App,
         extract::{Caller, Json, Key, Params},
-        page::{Page, Query},
+        page::Query,
         problem::Problem,
         view::{self, AgentView},
     },
@@ -26,14 +26,19 @@ use crate::{
     },
 };
 
-struct Agents {
+pub struct Agents {
     stale: bool,
     state: Option<String>,
 }
 
-impl Source<AgentView> for Agents {
+impl Source for Agents {
+    type Row = AgentView;
     const NAME: &'static str = "agents";
     const OPERATION: Operation = Operation::ReadAgents;
+
+    fn of(query: &Query, _: &Principal) -> Self {
+        Self { stale: query.stale, state: query.state.clone() }
+    }
 
     async fn slice(
         &self,
@@ -44,7 +49,7 @@ impl Source<AgentView> for Agents {
         limit: usize,
     ) -> Result<Slice<AgentView>, Problem> {
         app.read(group, self.stale, |state| {
-            let Some(domain) = state.domains().get(tenant) else { return Slice { items: Vec::new(), more_after: None } };
+            let Some(domain) = state.domains().get(tenant) else { return Slice::default() };
             let rows = domain.agents().iter().filter(|(id, _)| after.is_none_or(|after| id.as_str() > after));
             let views = rows.map(|(id, row)| view::agent(tenant, domain, id, row));
             let views = views.filter(|view| self.state.as_ref().is_none_or(|wanted| *wanted == view.state));
@@ -52,14 +57,6 @@ impl Source<AgentView> for Agents {
         })
         .await
     }
-}
-
-pub async fn list(
-    State(app): State<Arc<App>>,
-    Caller(who): Caller,
-    Params(query): Params<Query>,
-) -> Result<axum::Json<Page<AgentView>>, Problem> {
-    collect::page(&app, &who, &query, Agents { stale: query.stale, state: query.state.clone() }).await
 }
 
 /// What is wanted of an agent.

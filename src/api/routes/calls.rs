@@ -13,7 +13,7 @@ use tandem_cluster::GroupId;
 use super::{
     agents::InTenant,
     cdrs,
-    collect::{self, Slice, Source},
+    collect::{Slice, Source},
 };
 use crate::{
     api::{
@@ -21,7 +21,7 @@ use crate::{
         app::App,
         extract::{Caller, Json, Key, Params},
         forward,
-        page::{Page, Query},
+        page::Query,
         problem::Problem,
         view::{self, CallView, ExplainView},
     },
@@ -31,16 +31,21 @@ use crate::{
     },
 };
 
-struct Calls {
+pub struct Calls {
     stale: bool,
     queue: Option<String>,
     state: Option<String>,
     open: bool,
 }
 
-impl Source<CallView> for Calls {
+impl Source for Calls {
+    type Row = CallView;
     const NAME: &'static str = "calls";
     const OPERATION: Operation = Operation::ReadCalls;
+
+    fn of(query: &Query, who: &Principal) -> Self {
+        Self { stale: query.stale, queue: query.queue.clone(), state: query.state.clone(), open: who.may(Operation::PersonalLive) }
+    }
 
     async fn slice(
         &self,
@@ -53,7 +58,7 @@ impl Source<CallView> for Calls {
         let after: Option<CallId> =
             after.map(str::parse).transpose().map_err(|_| Problem::bad_request("cursor: not one this API gave out"))?;
         app.read(group, self.stale, |state| {
-            let Some(domain) = state.domains().get(tenant) else { return Slice { items: Vec::new(), more_after: None } };
+            let Some(domain) = state.domains().get(tenant) else { return Slice::default() };
             let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
             let rows = domain.calls().range((from, std::ops::Bound::Unbounded)).map(|(_, call)| call);
             let rows = rows.filter(|call| self.queue.as_ref().is_none_or(|queue| queue == call.queue.as_str()));
@@ -62,16 +67,6 @@ impl Source<CallView> for Calls {
         })
         .await
     }
-}
-
-pub async fn list(
-    State(app): State<Arc<App>>,
-    Caller(who): Caller,
-    Params(query): Params<Query>,
-) -> Result<axum::Json<Page<CallView>>, Problem> {
-    let source =
-        Calls { stale: query.stale, queue: query.queue.clone(), state: query.state.clone(), open: who.may(Operation::PersonalLive) };
-    collect::page(&app, &who, &query, source).await
 }
 
 /// Where a call is, as far as this node can tell.

@@ -1,18 +1,14 @@
 //! `GET /api/v1/cdrs`: closed calls, oldest first, from the archive of their partition.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use tandem_cluster::GroupId;
 
-use super::collect::{self, Slice, Source};
+use super::collect::{Slice, Source};
 use crate::{
     api::{
-        access::Operation,
+        access::{Operation, Principal},
         app::App,
-        extract::{Caller, Params},
         limits,
-        page::{Page, Query},
+        page::Query,
         problem::Problem,
         view::{self, CdrView},
     },
@@ -26,16 +22,22 @@ use crate::{
 /// Records read from the archive at once.
 const CHUNK: usize = 500;
 
-struct Cdrs {
+pub struct Cdrs {
     stale: bool,
     queue: Option<String>,
+    /// `?state=` filters by outcome here.
     outcome: Option<String>,
     open: bool,
 }
 
-impl Source<CdrView> for Cdrs {
+impl Source for Cdrs {
+    type Row = CdrView;
     const NAME: &'static str = "cdrs";
     const OPERATION: Operation = Operation::ReadCdrs;
+
+    fn of(query: &Query, who: &Principal) -> Self {
+        Self { stale: query.stale, queue: query.queue.clone(), outcome: query.state.clone(), open: who.may(Operation::PersonalArchive) }
+    }
 
     async fn slice(
         &self,
@@ -85,17 +87,6 @@ async fn keys(app: &App, group: GroupId, stale: bool, tenant: &DomainId) -> Resu
 
 fn decode(group: GroupId, seq: u64, bytes: &[u8]) -> Result<ClosedCall, Problem> {
     ClosedCall::decode(bytes).map_err(|e| Problem::internal(format!("record {seq} of partition {group}: {e}")))
-}
-
-/// `?state=` filters by outcome here.
-pub async fn list(
-    State(app): State<Arc<App>>,
-    Caller(who): Caller,
-    Params(query): Params<Query>,
-) -> Result<axum::Json<Page<CdrView>>, Problem> {
-    let source =
-        Cdrs { stale: query.stale, queue: query.queue.clone(), outcome: query.state.clone(), open: who.may(Operation::PersonalArchive) };
-    collect::page(&app, &who, &query, source).await
 }
 
 /// A closed call by id, from the whole archive of its partition.

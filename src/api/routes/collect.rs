@@ -3,6 +3,9 @@
 //! It owns the walk over tenants and the hop to another node for those without a replica here. What an item is, is the
 //! business of the collection.
 
+use std::sync::Arc;
+
+use axum::extract::State;
 use serde::{Serialize, de::DeserializeOwned};
 use tandem_cluster::GroupId;
 
@@ -10,6 +13,7 @@ use crate::{
     api::{
         access::{Operation, Principal},
         app::App,
+        extract::{Caller, Params},
         forward, limits,
         page::{Cursor, Page, Query},
         problem::Problem,
@@ -34,11 +38,21 @@ impl<T> Slice<T> {
     }
 }
 
+impl<T> Default for Slice<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), more_after: None }
+    }
+}
+
 /// Reads the slice of one tenant on the local replica.
-pub trait Source<T>: Sync {
+pub trait Source: Send + Sync + Sized {
+    type Row: Serialize + DeserializeOwned + Send;
     /// The last segment of the collection's path.
     const NAME: &'static str;
     const OPERATION: Operation;
+
+    /// What a query asks for, as far as this caller may see it.
+    fn of(query: &Query, who: &Principal) -> Self;
 
     /// Rows of `tenant` after `after`, at most `limit`.
     fn slice(
@@ -48,18 +62,19 @@ pub trait Source<T>: Sync {
         group: GroupId,
         after: Option<&str>,
         limit: usize,
-    ) -> impl Future<Output = Result<Slice<T>, Problem>> + Send;
+    ) -> impl Future<Output = Result<Slice<Self::Row>, Problem>> + Send;
 }
 
-/// Walks the tenants the caller may see, from the cursor on, until the page is full.
+/// `GET` of any collection: walks the tenants the caller may see, from the cursor on, until the page is full.
 ///
 /// # Errors
 /// 403, a bad query, or the 503 of a partition that cannot be read.
-pub async fn page<T, S>(app: &App, who: &Principal, query: &Query, source: S) -> Result<axum::Json<Page<T>>, Problem>
-where
-    T: Serialize + DeserializeOwned + Send,
-    S: Source<T>,
-{
+pub async fn list<S: Source>(
+    State(app): State<Arc<App>>,
+    Caller(who): Caller,
+    Params(query): Params<Query>,
+) -> Result<axum::Json<Page<S::Row>>, Problem> {
+    let (app, who, query, source) = (&*app, &who, &query, S::of(&query, &who));
     who.check(S::OPERATION)?;
     let limit = query.limit()?;
     let from = query.cursor()?.unwrap_or_default();

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     Field, Message, Method, Name, Start,
-    value::{quotes_close, via_is_sound},
+    value::{is_uri, quotes_close, via_is_sound},
 };
 use crate::sip::limits::{HEADER_FIELDS_MAX, MESSAGE_BYTES_MAX};
 
@@ -30,13 +30,23 @@ pub fn parse(bytes: &[u8]) -> Result<Message, ParseError> {
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(ParseError { status: 513, reason: "Message Too Large", partial: None });
     }
+    let (message, version_ok) = read(bytes, HEADER_FIELDS_MAX)?;
+    judge(message, version_ok)
+}
+
+/// Reads a message of our own: it may repeat more of a peer's than we would take from one, and nobody judges it.
+pub(crate) fn read_own(bytes: &[u8]) -> Option<Message> {
+    read(bytes, usize::MAX).ok().map(|(message, _)| message)
+}
+
+fn read(bytes: &[u8], fields_max: usize) -> Result<(Message, bool), ParseError> {
     let (head, body) = split_head(bytes).ok_or(bad("No End of Headers"))?;
     let mut lines = unfold(head).into_iter();
     let first = lines.next().ok_or(bad("Empty Message"))?;
     let (start, version_ok) = start_line(&first)?;
     let mut fields = Vec::new();
     for line in lines {
-        if fields.len() >= HEADER_FIELDS_MAX {
+        if fields.len() >= fields_max {
             return Err(ParseError { status: 513, reason: "Too Many Header Fields", partial: None });
         }
         // A line without a colon is nobody's field; the rest of the message is still good.
@@ -45,8 +55,7 @@ pub fn parse(bytes: &[u8]) -> Result<Message, ParseError> {
             fields.push(Field { name: Name::of(spelt), spelt: Bytes::copy_from_slice(spelt), value: Bytes::copy_from_slice(value) });
         }
     }
-    let message = Message { start, fields, body: Bytes::copy_from_slice(body) };
-    judge(message, version_ok)
+    Ok((Message { start, fields, body: Bytes::copy_from_slice(body) }, version_ok))
 }
 
 /// Header section and body, cut at the first empty line.
@@ -139,9 +148,7 @@ fn judge(mut message: Message, version_ok: bool) -> Result<Message, ParseError> 
         Some((400, "Bad Content-Length"))
     } else if lengths.first().copied().flatten().is_some_and(|length| length > message.body.len()) {
         Some((400, "Body Shorter Than Content-Length"))
-    } else if message.is_request()
-        && (message.uri().starts_with('<') || message.uri().contains(char::is_whitespace) || !message.uri().contains(':'))
-    {
+    } else if message.is_request() && !is_uri(message.uri()) {
         Some((400, "Bad Request-URI"))
     } else {
         None

@@ -88,6 +88,11 @@ pub fn sent_by(via: &str) -> &str {
     after.split_once(char::is_whitespace).map_or("", |(_, host)| host.trim())
 }
 
+/// True if a text can stand as a URI in a request line and in <>: a scheme, and nothing that would end it early.
+pub fn is_uri(text: &str) -> bool {
+    text.contains(':') && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '"'))
+}
+
 /// A URI as it may stand in a request line: header fields after a question mark are for whoever dials it (§19.1.5), and
 /// what they ask for is not done.
 pub fn request_uri(uri: &str) -> &str {

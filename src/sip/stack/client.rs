@@ -12,7 +12,7 @@ use crate::{
     core::id::LegId,
     sip::{
         limits::{RING_MAX, TRANSACTIONS_MAX},
-        message::{Builder, Message, Method, Name, parse},
+        message::{Builder, Message, Method, Name, read_own},
     },
 };
 
@@ -71,7 +71,7 @@ impl Client {
 impl Stack {
     /// Sends a request in a new transaction.
     pub(super) fn send(&mut self, now: Instant, leg: LegId, purpose: Purpose, to: Destination, bytes: Bytes) -> ClientKey {
-        let request = parse(&bytes).expect("the stack reads what it writes");
+        let request = read_own(&bytes).expect("the builder writes a request line and fields");
         let key = ClientKey::of(&request).expect("our requests have a Via");
         let full = self.clients.len() >= TRANSACTIONS_MAX;
         let interval = (!reliable(to.transport()) && !full).then_some(T1);
@@ -246,7 +246,7 @@ impl Stack {
         };
         let (ack, bye) = (write("ACK", number), write("BYE", number + 1));
         self.transmit(to.clone(), ack);
-        let again = parse(&bye).ok().and_then(|bye| ClientKey::of(&bye)).is_some_and(|key| self.clients.contains_key(&key));
+        let again = read_own(&bye).and_then(|bye| ClientKey::of(&bye)).is_some_and(|key| self.clients.contains_key(&key));
         if !again {
             self.send(now, leg, Purpose::Aside, to, bye);
         }

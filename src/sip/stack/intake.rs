@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 
 use super::{ALLOW, Destination, Flow, Output, Stack, names, server::ServerKey, via};
-use crate::sip::message::{Builder, Message, Method, Name, ParseError, param, parse, sdp_of};
+use crate::sip::{
+    limits::ROUTES_MAX,
+    message::{Builder, Message, Method, Name, ParseError, angle_uri, is_uri, param, parse, sdp_of},
+};
 
 /// A refusal: status, reason phrase, header fields.
 pub(super) type Refusal = (u16, &'static str, Vec<(&'static str, String)>);
@@ -99,6 +102,10 @@ impl Stack {
             Some((483, "Too Many Hops", Vec::new()))
         } else if method != Method::Invite {
             None
+        } else if message.contact().is_none() && !is_uri(angle_uri(&message.text(Name::From))) {
+            Some((400, "No Usable Contact", Vec::new()))
+        } else if message.all(Name::RecordRoute).len() > ROUTES_MAX || message.all(Name::Via).len() > ROUTES_MAX {
+            Some((400, "Too Many Hops Recorded", Vec::new()))
         } else if looped() {
             Some((482, "Loop Detected", Vec::new()))
         } else if !takes_sdp(message) {

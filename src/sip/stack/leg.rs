@@ -15,7 +15,10 @@ use crate::{
         id::{DomainId, EffectId, LegId},
         party::{Dialog, FlowRef, Sdp, Transport},
     },
-    sip::message::{Builder, Message, Name, angle_uri, host_port, param, sdp_of},
+    sip::{
+        limits::ROUTES_MAX,
+        message::{Builder, Message, Name, angle_uri, host_port, param, sdp_of},
+    },
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +191,7 @@ impl Leg {
             self.dialog.remote_target = contact;
         }
         let mut routes = response.all(Name::RecordRoute);
+        routes.truncate(ROUTES_MAX);
         routes.reverse();
         self.dialog.route_set = routes;
         self.dialog.remote_addr = flow.remote.to_string();

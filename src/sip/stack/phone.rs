@@ -17,7 +17,7 @@ use crate::{
         id::{DomainId, LegId},
         party::{Dialog, Target},
     },
-    sip::message::{Name, request_uri},
+    sip::message::{Name, angle_uri, is_uri, request_uri},
 };
 
 impl Leg {
@@ -42,14 +42,17 @@ impl Leg {
             }
             Target::Trunk { .. } => return None,
         };
+        if !is_uri(uri) || route.iter().any(|route| !is_uri(angle_uri(route))) {
+            return None;
+        }
         let us = address(&to);
         let (tag, transport) = (names::tag(id, options.edge.node), transport_name(to.transport()));
         let caller = &ring.caller;
         // A caller who wants to stay unknown keeps the URI that says so (RFC 3323); others are reached through us.
         let from = match caller.user.as_str() {
-            _ if caller.uri.contains("anonymous.invalid") => caller.uri.clone(),
-            "" => format!("sip:{us}"),
-            user => format!("sip:{user}@{us}"),
+            _ if caller.uri.contains("anonymous.invalid") && is_uri(&caller.uri) => caller.uri.clone(),
+            user if !user.is_empty() && is_uri(&format!("sip:{user}")) => format!("sip:{user}@{us}"),
+            _ => format!("sip:{us}"),
         };
         let display = if caller.display.is_empty() { String::new() } else { format!("\"{}\" ", caller.display.replace(['"', '\\'], "")) };
         let dialog = Dialog {

@@ -1,5 +1,6 @@
 //! Calls through the stack in virtual time: a caller, a phone, and the orders in between.
 
+mod hostile;
 mod torture;
 
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use crate::core::{
     id::EffectId,
     party::{Party, Target},
 };
-use crate::sip::message::{Message, Method, Name};
+use crate::sip::message::{Message, Method, Name, parse};
 
 const EDGE: Edge = Edge { node: NodeId(1), incarnation: 1 };
 const CALLER: &str = "127.0.0.1:7001";

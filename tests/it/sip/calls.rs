@@ -131,6 +131,15 @@ async fn a_rejected_arrival_is_answered_with_its_reason() {
 }
 
 #[tokio::test]
+async fn a_rule_that_refuses_a_caller_is_answered_with_its_own_status() {
+    let (node, caller) = (node().await, Peer::new().await);
+    *node.fake.outcome.lock() = Some(Outcome::Refused { status: 603, reason: Reason::QueueFull });
+    call(&node, &caller, "rule").await;
+    assert!(caller.status(603).await.get(Name::RetryAfter).is_none());
+    until("no call left", || (node.edge.calls() == 0).then_some(())).await;
+}
+
+#[tokio::test]
 async fn an_arrival_without_a_commit_is_refused_within_five_seconds() {
     let (node, caller) = (node().await, Peer::new().await);
     *node.fake.outcome.lock() = None;

@@ -5,7 +5,6 @@
 use super::*;
 use crate::sip::{
     framer::{self, Datagram},
-    message::parse,
     registrar::{Refusal, Wish},
 };
 
