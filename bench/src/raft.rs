@@ -185,6 +185,7 @@ async fn measure(arguments: &NodeArguments) -> Result<(Measured, Cluster), Error
             timing: Timing::default(),
             wal_segment_bytes: 64 << 20,
             snapshot_every: 100_000,
+            disk_faults: Arc::default(),
         },
         Arc::new(Counters),
         Arc::new(Nothing),
