@@ -1,16 +1,25 @@
 //! The handle a product holds on its cluster.
 
-use std::{collections::BTreeMap, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use tokio::sync::{broadcast, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    time::sleep,
+};
 
 use crate::{
     Committed, GroupId, GroupStatus, Incarnation, MachineFactory, NodeId, NodeTable, Options, PeerSpec, ProposeError, RequestError,
     RoleChange, Service, Standing, StartError, Token,
     backup::{self, SideFile},
-    limits::RUNTIME_THREADS_MAX,
-    meta::MetaCommand,
+    limits::{FORWARD_PAUSE, RUNTIME_THREADS_MAX},
+    meta::{MetaCommand, NOT_FOUNDED},
     node::Node,
 };
 
@@ -207,8 +216,16 @@ impl Cluster {
 
     /// Commits a meta command; one that was refused is certainly not done.
     async fn meta(&self, command: MetaCommand, deadline: Duration) -> Result<GroupId, ProposeError> {
-        let node = Arc::clone(&self.node);
-        self.there(async move { node.propose_meta(&command, deadline).await }).await?.map_err(ProposeError::Definite)
+        let (node, give_up) = (Arc::clone(&self.node), Instant::now() + deadline);
+        let proposed = self.there(async move {
+            loop {
+                match node.propose_meta(&command, deadline).await? {
+                    Err(why) if why == NOT_FOUNDED && Instant::now() < give_up => sleep(FORWARD_PAUSE).await,
+                    answer => return Ok(answer),
+                }
+            }
+        });
+        proposed.await?.map_err(ProposeError::Definite)
     }
 
     /// Admits a new node: it is dialled, follows every group, and votes once it is level, up to five voters in all. An id

@@ -107,6 +107,8 @@ pub(crate) enum MetaCommand {
 /// The answer to a node that registers before somebody let it join: it may try again.
 pub(crate) const NOT_ADMITTED: &str = "this node has not been admitted yet";
 
+/// The answer to what comes in the first moments of a cluster: it may be said again.
+pub(crate) const NOT_FOUNDED: &str = "the founders are not written down yet";
 /// The answer to a node that was removed from the cluster.
 pub(crate) const LEFT: &str = "this node has left the cluster";
 
@@ -151,7 +153,13 @@ impl MetaState {
         Ok(0)
     }
 
+    /// Until the founders are written down nobody can be judged by who is a member.
+    fn founded(&self) -> Result<(), String> {
+        if self.members.is_empty() { Err(NOT_FOUNDED.to_owned()) } else { Ok(()) }
+    }
+
     fn join(&mut self, peer: &PeerSpec) -> Result<(), String> {
+        self.founded()?;
         if self.departed.contains(&peer.id) {
             return Err(format!("node id {} was used before; join under a new id", peer.id));
         }
@@ -166,6 +174,7 @@ impl MetaState {
     }
 
     fn leave(&mut self, node: NodeId) -> Result<(), String> {
+        self.founded()?;
         let stays = |(id, member): (&NodeId, &Member)| *id != node && !member.witness && !member.leaving;
         let others = self.members.iter().filter(|(id, member)| stays((id, member))).count();
         let leaving = self.members.get_mut(&node).ok_or_else(|| format!("node {node} is not a member"))?;
@@ -253,6 +262,7 @@ impl MetaState {
     }
 
     fn raise(&mut self, level: u32) -> Result<(), String> {
+        self.founded()?;
         let behind = |id: &&NodeId| self.nodes.get(id).is_none_or(|row| row.feature_level < level);
         if let Some(id) = self.members.keys().find(behind) {
             return Err(format!("node {id} does not support feature level {level}"));

@@ -44,7 +44,7 @@ impl Shared {
     }
 
     /// Looks through the older records that closed after the call was minted, oldest first.
-    async fn search(&self, group: GroupId, call: CallId) -> io::Result<Option<Vec<u8>>> {
+    pub(super) async fn search(&self, group: GroupId, call: CallId) -> io::Result<Option<Vec<u8>>> {
         let mut next = Some(self.first_closed_after(group, minted_ms(call)).await?);
         let mut looked = 0;
         while let Some(from) = next.filter(|_| looked < SEARCH_MAX) {

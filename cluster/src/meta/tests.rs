@@ -39,6 +39,17 @@ fn founders_are_written_down_once() {
 }
 
 #[test]
+fn nobody_is_judged_before_the_founders_are_written_down() {
+    let mut meta = MetaState::default();
+    register(&mut meta, 1, 1).expect("a founder may be faster than the writing down");
+    for early in [MetaCommand::Join { peer: peer(4) }, MetaCommand::Leave { node: 1 }, MetaCommand::Raise { level: 9 }] {
+        assert_eq!(meta.apply(early), Err(NOT_FOUNDED.to_owned()));
+    }
+    meta.apply(MetaCommand::Found { peers: vec![peer(1), peer(2)] }).expect("founded");
+    assert_eq!(meta.members.len(), 2);
+}
+
+#[test]
 fn an_older_life_cannot_register() {
     let mut meta = three();
     assert_eq!(register(&mut meta, 2, 5), Ok(0));

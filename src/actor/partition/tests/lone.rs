@@ -14,6 +14,7 @@ use crate::{
     actor::{Drill, Edge, Handle, Prepared},
     core::{
         Command, Outcome,
+        cdr::ClosedCall,
         command::{Arrive, Envelope},
         effect::{Action, Order},
         id::{CallId, DomainId, NodeId},
@@ -222,4 +223,24 @@ async fn a_stopped_call_actor_is_not_spawned_for_a_new_message_while_respawn_is_
     // The offer may have run out meanwhile; the call itself is there until it is ended.
     let ended = lone.live.command(&domain(), hang_up(), SOON).await.unwrap();
     assert_eq!(ended, Outcome::Accepted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_call_is_found_by_its_id_and_an_unknown_one_is_not() {
+    let lone = Lone::start().await;
+    for n in 1..=5 {
+        lone.arrive(n).await;
+        let by = crate::core::command::Actor::System;
+        let hang_up = Envelope { request: None, command: Command::HangUp { domain: domain(), call: call(n), by } };
+        assert_eq!(lone.live.command(&domain(), hang_up, SOON).await.unwrap(), Outcome::Accepted);
+    }
+    for n in [3, 1, 5] {
+        let record = lone.live.cdr(1, call(n)).await.unwrap().expect("it closed");
+        assert_eq!(ClosedCall::decode(&record).unwrap().call_id, call(n));
+    }
+    assert_eq!(lone.live.cdr(1, call(9)).await.unwrap(), None);
+    // As if they had closed too long ago to be remembered: found by when they closed.
+    let found = lone.live.inner.shared.search(1, call(4)).await.unwrap().expect("it closed");
+    assert_eq!(ClosedCall::decode(&found).unwrap().call_id, call(4));
+    assert_eq!(lone.live.inner.shared.search(1, call(9)).await.unwrap(), None);
 }
