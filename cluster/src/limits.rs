@@ -93,6 +93,10 @@ pub const CONFIRM_TIMEOUT: Duration = Duration::from_millis(100);
 pub const SUCCESSION_PAUSE: Duration = Duration::from_millis(50);
 pub const SUCCESSION_TRIES: usize = 1_200;
 
+/// How long a node that gave its leaderships away still answers before it closes; and at most, for requests under way.
+pub const LINGER: Duration = Duration::from_millis(100);
+pub const LINGER_MAX: Duration = Duration::from_secs(1);
+
 /// Most threads of consensus and QUIC, apart from the product's. A node takes one for every four cores: their tasks hand
 /// work to each other all the time, and on few cores each hand-over to another thread costs more than it wins.
 pub const RUNTIME_THREADS_MAX: usize = 4;

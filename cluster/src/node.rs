@@ -18,7 +18,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -35,7 +35,7 @@ use crate::{
     GroupId, Incarnation, MachineFactory, NodeId, NodeTable, Options, ProposeError, RequestError, RoleChange, Service, Standing,
     StartError, codec,
     electorate::Electorate,
-    limits::{ADMISSION_PAUSE, FORWARD_PAUSE, ROLE_EVENTS},
+    limits::{ADMISSION_PAUSE, FORWARD_PAUSE, LINGER, LINGER_MAX, ROLE_EVENTS},
     liveness::Liveness,
     log::{snapshot::Store, storage::NodeLog},
     meta::{Answer, LEFT, META, MetaCommand, MetaMachine, MetaState, NOT_ADMITTED, NodeRow},
@@ -82,6 +82,8 @@ pub(crate) struct Node {
     /// Electorates the peers told, and when.
     heard: Mutex<BTreeMap<NodeId, (Instant, Electorate)>>,
     stopping: AtomicBool,
+    /// Requests of peers that are being answered.
+    answering: AtomicUsize,
     pub(crate) standing: watch::Sender<Standing>,
     service: Arc<dyn Service>,
     /// Keeps every other process off the data directory.
@@ -142,6 +144,7 @@ impl Node {
             noted: Mutex::default(),
             heard: Mutex::default(),
             stopping: AtomicBool::new(false),
+            answering: AtomicUsize::new(0),
             standing: watch::Sender::new(Standing::Waiting),
             service,
             options,
@@ -308,8 +311,19 @@ impl Node {
         for group in self.all_groups() {
             self.give_away(&group).await;
         }
+        self.linger().await;
         self.transport.close(CLOSED_DRAINED).await;
         self.stop_groups().await;
+    }
+
+    /// Answers what peers have asked already, and goes on refusing until they know the successors: a connection that closes on
+    /// a request leaves its asker without an outcome.
+    async fn linger(&self) {
+        let give_up = Instant::now() + LINGER_MAX;
+        while self.answering.load(Ordering::Acquire) > 0 && Instant::now() < give_up {
+            sleep(FORWARD_PAUSE).await;
+        }
+        sleep(LINGER).await;
     }
 
     /// Transfers a led group; tries again until somebody else leads or two election times have passed.

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -39,6 +42,22 @@ impl Handler for LateHandler {
     }
 }
 
+/// Counts a request while it is being answered, however that ends.
+struct Answering<'a>(&'a AtomicUsize);
+
+impl<'a> Answering<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 fn encode<T: serde::Serialize>(value: &T) -> Result<Bytes, String> {
     codec::encode(value).map(Bytes::from).map_err(|error| error.to_string())
 }
@@ -49,12 +68,18 @@ impl Node {
             return Err(LEFT.to_owned());
         }
         match kind {
-            PROPOSE => self.answer_proposal(group, &body).await,
+            PROPOSE => {
+                let _answering = Answering::begin(&self.answering);
+                self.answer_proposal(group, &body).await
+            }
             READ_INDEX => {
                 let group = self.group(group).ok_or("no such group")?;
                 group.read_index().await.map(|index| Bytes::copy_from_slice(&index.to_le_bytes())).map_err(|error| error.to_string())
             }
-            SERVICE => self.service.handle(from, u8::try_from(group).map_err(|_| "no such service")?, body).await,
+            SERVICE => {
+                let _answering = Answering::begin(&self.answering);
+                self.service.handle(from, u8::try_from(group).map_err(|_| "no such service")?, body).await
+            }
             PING => self.answer_ping(from, &body),
             DEATH => {
                 let (node, incarnation): (NodeId, Incarnation) = codec::decode(&body).map_err(|error| error.to_string())?;
