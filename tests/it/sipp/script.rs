@@ -220,7 +220,7 @@ impl Script {
 
     /// A provisional response that may come here, any number of times the scenario can take.
     pub(super) fn may(self, status: u16) -> Self {
-        self.raw(&format!("<recv response=\"{status}\" optional=\"true\"/>"))
+        self.raw(&format!("<recv response=\"{status}\" optional=\"true\" timeout=\"[patience]\"/>"))
     }
 
     /// A response whose text must match a regular expression.
