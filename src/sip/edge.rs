@@ -1,6 +1,6 @@
 //! The SIP edge of a node: sockets around a sans-IO stack, and the way of a call from its INVITE to its commit.
 //!
-//! One task drives the stack ([`worker`]); sockets, commits and look-ups run beside it and leave what they found in its
+//! One task drives the stack (`worker`); sockets, commits and look-ups run beside it and leave what they found in its
 //! inbox. The edge performs orders and reports what it sees; where a call goes is decided by the core.
 
 mod arrivals;
