@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run build test deps verify fix bench doc deny
+.PHONY: run build test deps verify fix bench prove doc deny
 
 ## run: build, then three real nodes with demo callers and agents on this machine
 run:
@@ -46,6 +46,14 @@ deny:
 bench:
 	$(CARGO) build --release --workspace
 	./target/release/tandem-bench calls
+
+## prove: every proof under load of docs/TESTING.md, one after the other (about 15 minutes; `disk` needs root)
+PROOFS = calls offers failover failover@--no-death-notice outage rolling members witness drill disk overload raft core
+prove: deps
+	$(CARGO) build --release --workspace
+	@missed=; for proof in $(PROOFS); do \
+	  ./target/release/tandem-bench $$(echo $$proof | tr @ ' ') 2>/dev/null || missed="$$missed $$proof"; \
+	done; [ -z "$$missed" ] || { echo "missed:$$missed"; exit 1; }
 
 doc:
 	$(CARGO) doc --workspace --no-deps

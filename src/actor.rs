@@ -229,7 +229,7 @@ impl Handle {
         let _permit = self.inner.commands.try_acquire().map_err(|_| overloaded())?;
         if !self.cluster().lease_valid() {
             // What a leader without a majority takes in may still be committed one day; what was never sent cannot.
-            return Err(Error::Unavailable("no quorum: most nodes are out of reach, and nothing can be committed".to_owned()));
+            return Err(no_quorum());
         }
         self.inner.shared.submit(&Parcel::new(domain, &envelope, false), deadline).await
     }
@@ -362,6 +362,11 @@ impl Handle {
     pub fn census(&self) -> BTreeMap<&'static str, Census> {
         self.inner.shared.counters.read()
     }
+}
+
+/// What is said while most nodes do not answer this one.
+pub fn no_quorum() -> Error {
+    Error::Unavailable("no quorum: most nodes are out of reach, and nothing can be committed".to_owned())
 }
 
 fn overloaded() -> Error {

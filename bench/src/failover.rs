@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::{
     error::Error,
+    etcd,
     history::Recorder,
     judge,
     lab::{self, Lab},
@@ -24,7 +25,7 @@ pub struct Options {
     #[command(flatten)]
     pub traffic: traffic::Options,
     /// How often the leading node is killed.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub kills: u32,
     /// Nobody tells the peers of a death, as if the whole machine had died.
     #[arg(long)]
@@ -32,6 +33,15 @@ pub struct Options {
     /// Calls a second on the node that dies.
     #[arg(long, default_value_t = 2.0)]
     pub own_rate: f64,
+    /// Kill the leader of an etcd on the same machine as often, in the same run.
+    #[arg(long)]
+    pub vs: Option<Peer>,
+}
+
+/// Who is measured beside us.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Peer {
+    Etcd,
 }
 
 /// Load before and after each kill.
@@ -39,6 +49,9 @@ const BEFORE: Duration = Duration::from_secs(3);
 const AFTER_S: f64 = 3.0;
 /// A killed node stays away this long: the others have to do without it.
 const AWAY_MS: u64 = 4_000;
+/// Bounds of the longest first response of a kill on a quiet machine.
+const MEDIAN_MS: f64 = 500.0;
+const WORST_MS: f64 = 700.0;
 const WHOLE_WITHIN: Duration = Duration::from_secs(40);
 /// A call whose own edge died is recorded as ended within this.
 const NODE_LOST_WITHIN_MS: f64 = 2_000.0;
@@ -79,7 +92,14 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         options.traffic.rate
     ));
     report.quantiles("longest INVITE → first response beyond 100 of a kill", &mut gaps_ms, "ms");
+    let (median, worst) = (gaps_ms[gaps_ms.len() / 2], gaps_ms[gaps_ms.len() - 1]);
+    report.bounded("of the kills, the median", median, "ms", format!("≤ {MEDIAN_MS}"), median <= MEDIAN_MS);
+    report.bounded("of the kills, the worst", worst, "ms", format!("≤ {WORST_MS}"), worst <= WORST_MS);
     verdict(&mut report, &lab, &mut seen, &recorder, &kills)?;
+    drop(lab);
+    if let Some(Peer::Etcd) = options.vs {
+        report.quantiles("etcd (50/300 ms): kill of the leader → next write", &mut etcd::failover_ms(options.kills)?, "ms");
+    }
     Ok(report)
 }
 

@@ -1,9 +1,12 @@
 //! `tandem-bench`: figures and proofs under load, with real processes, real SIP and CPU seconds from the kernel.
 
 mod calls;
+mod core;
 mod cpu;
+mod disk;
 mod drill;
 mod error;
+mod etcd;
 mod failover;
 mod history;
 mod judge;
@@ -13,6 +16,7 @@ mod offers;
 mod outage;
 mod overload;
 mod prometheus;
+mod raft;
 mod report;
 mod rolling;
 mod settle;
@@ -53,14 +57,24 @@ enum What {
     Witness(witness::Options),
     /// All nodes killed at once and started again.
     Outage(outage::Options),
+    /// A node's disk fills up under load.
+    Disk(disk::Options),
     /// Actors of every kind crashed and stopped under load.
     Drill(drill::Options),
     /// Twice the knee.
     Overload(overload::Options),
+    /// Replication alone: commands a second, synced on a majority.
+    Raft(raft::Options),
+    /// One node of `raft`, started by it.
+    #[command(hide = true)]
+    RaftNode(raft::NodeArguments),
+    /// The pure core alone: commands a second, few and very many waiting.
+    Core(core::Options),
 }
 
-fn run(what: &What) -> Result<Report, Error> {
-    match what {
+fn run(what: &What) -> Result<Option<Report>, Error> {
+    let report = match what {
+        What::RaftNode(arguments) => return raft::node(arguments).map(|()| None),
         What::Calls(options) => calls::run(options),
         What::Offers(options) => offers::run(options),
         What::Failover(options) => failover::run(options),
@@ -68,14 +82,20 @@ fn run(what: &What) -> Result<Report, Error> {
         What::Members(options) => members::run(options),
         What::Witness(options) => witness::run(options),
         What::Outage(options) => outage::run(options),
+        What::Disk(options) => disk::run(options),
         What::Drill(options) => drill::run(options),
         What::Overload(options) => overload::run(options),
-    }
+        What::Raft(options) => raft::run(options),
+        What::Core(options) => core::run(options),
+    };
+    report.map(Some)
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let written = run(&arguments.what).and_then(|report| {
+        // A node of a run says what it has to say itself.
+        let Some(report) = report else { return Ok(true) };
         report.print();
         arguments.json.as_deref().map_or(Ok(()), |path| report.write(path)).map(|()| report.passed())
     });

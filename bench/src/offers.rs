@@ -61,6 +61,13 @@ pub fn run(options: &Options) -> Result<Report, Error> {
 
 const FREE_TO_OFFER: &str = "tandem_agent_free_to_offer_seconds";
 const COMMIT: &str = "raft_commit_seconds";
+/// Where the time between goes.
+const PARTS: [(&str, &str); 4] = [
+    ("arrival to its commit, as its edge waits", "tandem_sip_arrival_commit_seconds"),
+    ("message at its actor → committed", "tandem_decision_seconds"),
+    ("order → taken by its edge", "tandem_outbox_lag_seconds"),
+    ("write and sync of the log", "wal_fsync_seconds"),
+];
 
 type Histograms = BTreeMap<&'static str, Histogram>;
 
@@ -69,7 +76,7 @@ fn histograms(lab: &Lab) -> Result<Histograms, Error> {
     let mut sums = Histograms::new();
     for k in 1..=lab.nodes() {
         let text = lab.metrics(k)?;
-        for name in [FREE_TO_OFFER, COMMIT] {
+        for name in [FREE_TO_OFFER, COMMIT].into_iter().chain(PARTS.map(|(_, name)| name)) {
             sums.entry(name).or_default().add(&prometheus::histogram(&text, name));
         }
     }
@@ -79,7 +86,9 @@ fn histograms(lab: &Lab) -> Result<Histograms, Error> {
 fn latency(report: &mut Report, before: &Histograms, after: &Histograms) {
     let of = |name: &str| after[name].since(&before[name]);
     let (offer, commit) = (of(FREE_TO_OFFER), of(COMMIT));
-    for (what, histogram) in [("BYE read → next INVITE written", &offer), ("one commit in the same run", &commit)] {
+    let parts = PARTS.map(|(what, name)| (what, of(name)));
+    let whole = [("BYE read → next INVITE written", &offer), ("one commit in the same run", &commit)];
+    for (what, histogram) in whole.into_iter().chain(parts.iter().map(|(what, histogram)| (*what, histogram))) {
         report.figure(format!("{what}, count"), histogram.count(), "");
         for (name, q) in [("p50", 0.5), ("p99", 0.99)] {
             report.figure(format!("{what} {name}"), histogram.quantile(q) * 1000.0, "ms");

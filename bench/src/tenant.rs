@@ -20,3 +20,8 @@ pub fn with_agents(agents: u32, phone_port: u16) -> String {
     }
     toml
 }
+
+/// As [`with_agents`], where nobody waits too long.
+pub fn waiting_for_ever(agents: u32) -> String {
+    with_agents(agents, 6001).replace("max_wait_s = 600", "max_wait_s = 86400")
+}

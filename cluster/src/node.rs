@@ -90,6 +90,19 @@ pub(crate) struct Node {
     _lock: fs::File,
 }
 
+/// Binds the node's socket; from here on peers are answered by `handler`.
+fn open_transport(options: &Options, incarnation: Incarnation, handler: &Arc<LateHandler>) -> Result<Transport, StartError> {
+    let wanted = transport::Options {
+        node: options.node,
+        incarnation,
+        listen: options.listen,
+        files: Files { ca: options.ca.clone(), cert: options.cert.clone(), key: options.key.clone() },
+        loss_after_ms: options.timing.loss_after_ms,
+        levels: (0, options.feature_level),
+    };
+    Transport::start(wanted, Arc::clone(handler) as Arc<dyn Handler>).map_err(|error| StartError::Transport(error.to_string()))
+}
+
 impl Node {
     pub(crate) async fn start(
         options: Options,
@@ -101,18 +114,7 @@ impl Node {
             .map_err(|error| StartError::Log(error.to_string()))?;
         let store = Store::open(&options.data_dir.join("snapshots")).map_err(|error| StartError::Log(error.to_string()))?;
         let handler = Arc::new(LateHandler { node: OnceLock::new(), fresh: incarnation == 1 });
-        let transport = Transport::start(
-            transport::Options {
-                node: options.node,
-                incarnation,
-                listen: options.listen,
-                files: Files { ca: options.ca.clone(), cert: options.cert.clone(), key: options.key.clone() },
-                loss_after_ms: options.timing.loss_after_ms,
-                levels: (0, options.feature_level),
-            },
-            Arc::clone(&handler) as Arc<dyn Handler>,
-        )
-        .map_err(|error| StartError::Transport(error.to_string()))?;
+        let transport = open_transport(&options, incarnation, &handler)?;
         transport.set_peers(&notes::known(&options));
         let founded = incarnation == 1 && claim::ask_peers(&options, &transport, incarnation).await?;
         let (roles, _) = broadcast::channel(ROLE_EVENTS);

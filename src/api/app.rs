@@ -92,6 +92,14 @@ impl App {
         })
     }
 
+    /// To be asked before anything is proposed: what was never sent was certainly not done.
+    ///
+    /// # Errors
+    /// 503 with the reason while most nodes are out of reach.
+    pub fn quorum(&self) -> Result<(), Problem> {
+        if self.live.cluster().lease_valid() { Ok(()) } else { Err(actor::no_quorum().into()) }
+    }
+
     /// Commits a command; a rejection by the core becomes its problem.
     ///
     /// # Errors

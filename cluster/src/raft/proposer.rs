@@ -53,6 +53,7 @@ impl Proposer {
 
     /// Commits a command if this replica leads. Returns at the deadline at the latest.
     pub(super) async fn propose(&self, command: Bytes, deadline: Instant) -> Result<Committed, ProposeError> {
+        let started = Instant::now();
         let (tell, told) = oneshot::channel();
         let claimed = Arc::new(AtomicBool::new(false));
         let proposal = Proposal { command, deadline, claimed: Arc::clone(&claimed), tell };
@@ -63,7 +64,12 @@ impl Proposer {
             })
         })?;
         match timeout_at(deadline.into(), told).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => {
+                if answer.is_ok() {
+                    metrics::histogram!("raft_commit_seconds").record(started.elapsed().as_secs_f64());
+                }
+                answer
+            }
             _ if claimed.swap(true, Ordering::AcqRel) => Err(ProposeError::Indefinite("no quorum confirmed it in time".to_owned())),
             Ok(Err(_)) => Err(ProposeError::Definite(format!("group {} was closed on this node", self.group))),
             Err(_) => Err(ProposeError::Definite("it waited behind other proposals until its deadline".to_owned())),
@@ -115,9 +121,7 @@ impl Worker {
             if batch.is_empty() {
                 continue;
             }
-            let started = Instant::now();
             let result = self.commit(&batch).await;
-            metrics::histogram!("raft_commit_seconds").record(started.elapsed().as_secs_f64());
             metrics::counter!("raft_commands_total", "group" => self.group.to_string()).increment(batch.len() as u64);
             for (n, proposal) in batch.into_iter().enumerate() {
                 let answer = match &result {

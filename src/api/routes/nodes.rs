@@ -101,6 +101,7 @@ pub async fn undrain(State(app): State<Arc<App>>, Caller(who): Caller, Path(id):
 
 async fn set_draining(app: &App, who: &crate::api::access::Principal, id: &str, draining: bool) -> Result<StatusCode, Problem> {
     who.check(Operation::DrainNode)?;
+    app.quorum()?;
     let node = find(app, id)?;
     app.live.cluster().set_draining(node.id, draining, limits::COMMAND_DEADLINE).await?;
     tracing::info!(node = node.id, draining, by = %who.token, "drain set");
@@ -120,6 +121,7 @@ pub struct Join {
 /// `POST /api/v1/nodes`: admits a node; placement moves replicas to it.
 pub async fn join(State(app): State<Arc<App>>, Caller(who): Caller, Json(join): Json<Join>) -> Result<StatusCode, Problem> {
     who.check(Operation::Membership)?;
+    app.quorum()?;
     if join.id == 0 || join.id > u64::from(u16::MAX) {
         return Err(Problem::invalid("id: must be 1 to 65535"));
     }
@@ -132,6 +134,7 @@ pub async fn join(State(app): State<Arc<App>>, Caller(who): Caller, Json(join): 
 /// `DELETE /api/v1/nodes/{id}`: moves every replica off a node and forgets it.
 pub async fn leave(State(app): State<Arc<App>>, Caller(who): Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     who.check(Operation::Membership)?;
+    app.quorum()?;
     let node = find(&app, &id)?;
     app.live.cluster().leave(node.id, limits::COMMAND_DEADLINE).await?;
     tracing::info!(node = node.id, by = %who.token, "node removed");

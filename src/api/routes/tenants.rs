@@ -91,6 +91,7 @@ pub async fn put(
     }
     let domain = DomainId::new(&id);
     let cluster = app.live.cluster();
+    app.quorum()?;
     cluster.assign_domain(&id, limits::COMMAND_DEADLINE).await?;
     if cluster.group_of(&id).is_none() {
         // It was assigned through another node; this one must have applied that before it can send anything there.

@@ -52,6 +52,7 @@ pub async fn create(
     if wanted.role != Role::Agent && wanted.agent.is_some() {
         return Err(Problem::invalid("`agent` belongs to the role agent only"));
     }
+    app.quorum()?;
     if app.tokens.all().len() >= limits::TOKENS_MAX {
         return Err(Problem::conflict(format!("there are {} tokens; revoke some first", limits::TOKENS_MAX)));
     }
@@ -87,6 +88,7 @@ pub async fn revoke(State(app): State<Arc<App>>, Caller(who): Caller, Path(id): 
     who.check(Operation::Tokens)?;
     let row = app.tokens.all().into_iter().find(|row| row.id == id);
     let row = row.ok_or_else(|| Problem::not_found(format!("no such token: {id}")))?;
+    app.quorum()?;
     app.tokens.remove(&row, limits::COMMAND_DEADLINE).await?;
     tracing::info!(token = %id, by = %who.token, "token revoked");
     Ok(StatusCode::NO_CONTENT)

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use bytes::Bytes;
 
-use super::{metrics as names, worker::Worker};
+use super::{freed, worker::Worker};
 use crate::{
     core::{
         command::{HangUpCause, LegEvent, LegReport},
@@ -70,9 +70,8 @@ impl Worker {
         self.phones.entry(order.leg).or_insert(phone);
         self.stack.order(now, &Order { action, ..order.clone() });
         self.drain(now);
-        if let Some(waited) = contact.and_then(|contact| self.freed.offer(&contact, order.id)) {
-            metrics::histogram!(names::AGENT_FREE_TO_OFFER_SECONDS).record(waited.as_secs_f64());
-        }
+        let waited = contact.and_then(|contact| self.freed.offer(&contact, order.id));
+        freed::count(waited);
     }
 
     /// An INVITE came to nothing: try the next target, or say so.

@@ -17,7 +17,7 @@ use super::{
     Handle, Options, Shared,
     arrivals::Live,
     backend::Backend,
-    freed::Freed,
+    freed::{self, Freed},
     fresh::Caller,
     inbox::{Established, Finding},
     metrics as names, stateless,
@@ -277,7 +277,8 @@ impl Worker {
         match &order.action {
             Action::Ring(ring) => self.ring(now, order, ring),
             Action::HangUp { .. } => {
-                self.freed.hang_up(order.leg.call, order.id);
+                let waited = self.freed.hang_up(order.leg.call, order.id);
+                freed::count(waited);
                 self.stack.order(now, order);
             }
             _ => self.stack.order(now, order),

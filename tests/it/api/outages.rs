@@ -19,6 +19,17 @@ fn a_node_without_quorum_says_so_at_once_and_comes_back() {
     let refused = problem(&state(&cluster), 503);
     assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("no quorum")), "{refused}");
     assert_eq!(refused["retry_after_s"], 1);
+    for (method, path, body) in [
+        ("POST", "/api/v1/tokens", r#"{"role":"auditor"}"#),
+        ("POST", "/api/v1/nodes/2/drain", ""),
+        ("POST", "/api/v1/nodes", r#"{"id":7,"addr":"127.0.0.1:1"}"#),
+        ("DELETE", "/api/v1/nodes/3", ""),
+        ("PUT", "/api/v1/tenants/new", "[tenant]\nid = \"new\"\n"),
+    ] {
+        let kind = if method == "PUT" { TOML } else { JSON };
+        let refused = problem(&cluster.ask(1, method, path, &[kind], body), 503);
+        assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("no quorum")), "{method} {path}: {refused}");
+    }
     let said = cluster.cli(1, &["agent", "alice", "available", "--tenant", "acme"]);
     assert_eq!(said.status.code(), Some(3), "{}", String::from_utf8_lossy(&said.stderr));
     assert!(String::from_utf8_lossy(&said.stderr).contains("no quorum"));

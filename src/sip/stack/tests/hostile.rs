@@ -137,8 +137,7 @@ fn a_request_as_large_as_a_datagram_is_passed_on_with_our_own_fields_added() {
     let passed =
         sent.iter().find(|m| m.is_request() && m.method() == Method::Invite && !m.body.is_empty() && m.cseq().is_some_and(|(n, _)| n > 1));
     assert_eq!(passed.map(|m| m.body.len()), Some(65_080));
-    let ends = sent.iter().filter(|m| m.is_request() && m.method() == Method::Bye).count();
-    assert!(ends > 1, "both legs are ended: {ends}");
+    assert!(sent.iter().filter(|m| m.is_request() && m.method() == Method::Bye).count() > 1);
 }
 
 proptest! {
