@@ -18,6 +18,8 @@ use crate::{cpu, error::Error, tenant::TENANT};
 
 /// How long a cluster may take until it says it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Lines of a node's log that are shown when it does not come up.
+const LOG_LINES: usize = 15;
 /// Nodes a lab can have; the width of its port ranges follows.
 const NODES_MAX: u16 = 8;
 
@@ -213,7 +215,20 @@ impl Lab {
 
     /// Waits until every node of `nodes` is up, holds its lease and knows a leader of every partition.
     pub fn await_whole(&self, nodes: &[u16], within: Duration) -> Result<(), Error> {
-        self.eventually("every node up and every partition led", within, |lab| nodes.iter().all(|k| lab.ready(*k)))
+        let whole = self.eventually("every node up and every partition led", within, |lab| nodes.iter().all(|k| lab.ready(*k)));
+        whole.map_err(|error| Error::Missed(format!("{error}\n{}", nodes.iter().map(|k| self.last_words(*k)).collect::<String>())))
+    }
+
+    /// Why node `k` is not ready, and the end of its log.
+    fn last_words(&self, k: u16) -> String {
+        let why = match self.http.get(&self.url(k, "/readyz")).call() {
+            Ok(mut response) => response.body_mut().read_to_string().unwrap_or_default(),
+            Err(error) => error.to_string(),
+        };
+        let log = fs::read_to_string(self.dir.join(format!("node{k}.log"))).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+        format!("node {k}: {}\n{end}\n", why.trim())
     }
 
     /// True if node `k` says that it serves.
