@@ -63,10 +63,11 @@ fn program() -> Result<PathBuf, Error> {
     if path.exists() { Ok(path) } else { Err(Error::Setup(format!("{} is missing: run `cargo build --release` first", path.display()))) }
 }
 
-/// A base port whose whole range is free now, for UDP and TCP.
+/// A base port whose whole range is free now, for UDP and TCP. All lie below the range the kernel takes ports from for
+/// outgoing connections: the port of a node that is down must still be free when it comes back.
 fn free_range(width: u16, from: u16) -> Result<u16, Error> {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok();
-    let mut base = from + (std::process::id() % 400) as u16 * 10;
+    let mut base = from + (std::process::id() % 150) as u16 * 10;
     for _ in 0..200 {
         if (base..base + width).all(free) {
             return Ok(base);
@@ -87,9 +88,9 @@ impl Lab {
 
     /// Starts `tandem dev` in `dir`, with the state it may hold from before.
     pub fn start_in(options: &Options, dir: &Path) -> Result<Self, Error> {
-        let sip_base = free_range(2 * NODES_MAX, 21_000)?;
-        let http_base = free_range(NODES_MAX, 31_000)?;
-        let cluster_base = free_range(NODES_MAX, 41_000)?;
+        let sip_base = free_range(2 * NODES_MAX, 20_000)?;
+        let http_base = free_range(NODES_MAX, 22_000)?;
+        let cluster_base = free_range(NODES_MAX, 24_000)?;
         let tenant = dir.join("tenant.toml");
         fs::write(&tenant, &options.tenant)?;
         let mut command = Command::new(program()?);

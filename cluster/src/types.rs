@@ -133,7 +133,7 @@ pub enum Standing {
     Serving,
     /// It should take nothing new on until the mark is taken back.
     Draining,
-    /// It should finish what it has and then [`Cluster::release`] itself.
+    /// It should finish what it has and then [`Cluster::release`](crate::Cluster::release) itself.
     Leaving,
     /// The cluster has forgotten it; the process may end.
     Left,

@@ -7,7 +7,7 @@ mod demo;
 mod folder;
 mod ready;
 
-use std::{collections::VecDeque, ops::RangeInclusive, path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::VecDeque, io::Write as _, ops::RangeInclusive, path::PathBuf, process::ExitCode, time::Duration};
 
 use rustix::process::Signal;
 use tokio::{
@@ -152,7 +152,7 @@ async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) ->
                 is_ready = true;
                 let line = result.map_err(|_| Failure::new("not ready in time; see the nodes' logs")).and_then(|line| line);
                 match line {
-                    Ok(line) => println!("{line}"),
+                    Ok(line) => say(&line),
                     Err(failure) => {
                         stop(nodes, &mut deaths).await;
                         return Err(failure.of(folder.path().display()));
@@ -184,7 +184,7 @@ async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) ->
     if let Some(show) = &show {
         show.wind_down();
     }
-    println!("\ndraining");
+    say("\ndraining");
     tokio::select! {
         () = stop(nodes, &mut deaths) => {}
         _ = terminate.recv() => {}
@@ -243,6 +243,11 @@ fn start(args: &Args, folder: &Folder, node: u16, died: mpsc::Sender<Died>) -> R
     Ok(Some(signals))
 }
 
+/// One line for whoever looks on. A reader that is gone must not keep the nodes from being drained.
+fn say(line: &str) {
+    writeln!(std::io::stdout(), "{line}").ok();
+}
+
 fn report(folder: &Folder, death: &Died) {
     let told = match &death.told {
         None => String::new(),
@@ -251,9 +256,9 @@ fn report(folder: &Folder, death: &Died) {
     };
     let hint = if death.end.is_clean() { String::new() } else { folder.last_words(death.node) };
     if folder.has_left(death.node) {
-        println!("node {} has left: {}", death.node, death.end);
+        say(&format!("node {} has left: {}", death.node, death.end));
     } else {
-        println!("node {} died: {}{told}{hint}", death.node, death.end);
+        say(&format!("node {} died: {}{told}{hint}", death.node, death.end));
     }
 }
 
@@ -270,12 +275,12 @@ async fn stop(nodes: Vec<Running>, deaths: &mut mpsc::Receiver<Died>) {
             Ok(Some(death)) => {
                 left -= 1;
                 if !death.end.is_clean() {
-                    println!("node {} died: {}", death.node, death.end);
+                    say(&format!("node {} died: {}", death.node, death.end));
                 }
             }
             Ok(None) => return,
             Err(_) => {
-                println!("{left} of {} nodes did not drain in time and are killed", nodes.len());
+                say(&format!("{left} of {} nodes did not drain in time and are killed", nodes.len()));
                 for node in nodes.iter().flatten() {
                     node.send(Signal::KILL).await.ok();
                 }
