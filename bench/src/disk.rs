@@ -12,11 +12,12 @@ use std::{
 
 use crate::{
     error::Error,
-    history::Recorder,
     judge,
     lab::{self, Lab},
     report::Report,
-    sipp, tenant,
+    sipp,
+    stage::Stage,
+    tenant,
     traffic::{self, Traffic},
 };
 
@@ -72,10 +73,9 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     let disk = Disk::mount(&dir.path().join(format!("node{NODE}")))?;
     let mut lab = lab::Options::new(tenant::with_agents(options.traffic.agents, sipp::PHONE_PORT));
     lab.restart_after_ms = Some(1_000);
-    let lab = Lab::start_in(&lab, dir.path())?;
-    let _phones = sipp::phones(sipp::PHONE_PORT)?;
-    let recorder = Recorder::start(&lab);
-    let callers = Traffic::start(&lab, &options.traffic, &[1, 3], LOAD_S)?;
+    let stage = Stage::around(Lab::start_in(&lab, dir.path())?)?;
+    let lab = &stage.lab;
+    let callers = Traffic::start(lab, &options.traffic, &[1, 3], LOAD_S)?;
     thread::sleep(BEFORE);
     disk.fill()?;
     let left = lab.eventually("the node with the full disk leaves", WITHIN, |lab| !lab.ready(NODE));
@@ -86,7 +86,6 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     let mut report = Report::new(format!("disk: node {NODE} has a full disk at {}/s on the others", options.traffic.rate));
     report.bounded("the node left", f64::from(u8::from(left.is_ok())), "", "= 1", left.is_ok());
     report.bounded("it came back once there was room", f64::from(u8::from(back.is_ok())), "", "= 1", back.is_ok());
-    judge::traffic(&mut report, &lab, &mut seen, Some(&recorder))?;
-    drop(lab);
+    judge::traffic(&mut report, &stage, &mut seen)?;
     Ok(report)
 }

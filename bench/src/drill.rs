@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{
     error::Error,
-    history::Recorder,
     judge,
-    lab::{self, Lab},
+    lab::Lab,
     report::Report,
-    sipp, tenant,
+    stage::Stage,
     traffic::{self, Traffic},
 };
 
@@ -27,32 +26,31 @@ const KINDS: [&str; 4] = ["call", "agent", "queue", "partition"];
 const PAUSE: Duration = Duration::from_millis(250);
 
 pub fn run(options: &Options) -> Result<Report, Error> {
-    let mut lab = lab::Options::new(tenant::with_agents(options.traffic.agents, sipp::PHONE_PORT));
-    lab.drills = true;
-    let lab = Lab::start(&lab)?;
-    let _phones = sipp::phones(sipp::PHONE_PORT)?;
-    let recorder = Recorder::start(&lab);
-    let callers = Traffic::start(&lab, &options.traffic, &[1, 2, 3], f64::from(options.seconds))?;
+    let stage = Stage::start(options.traffic.agents, |lab| {
+        lab.drills = true;
+    })?;
+    let lab = &stage.lab;
+    let callers = Traffic::start(lab, &options.traffic, &[1, 2, 3], f64::from(options.seconds))?;
     thread::sleep(Duration::from_secs(3));
     let mut hit = 0;
     for every in [false, true] {
         for kind in KINDS {
             for node in 1..=3 {
-                hit += drill(&lab, node, &json!({ "kind": "crash", "actor": kind, "every": every }))?;
+                hit += drill(lab, node, &json!({ "kind": "crash", "actor": kind, "every": every }))?;
                 thread::sleep(PAUSE);
             }
         }
     }
     let crashed = hit;
     for node in 1..=3 {
-        hit += drill(&lab, node, &json!({ "kind": "stop-all" }))?;
+        hit += drill(lab, node, &json!({ "kind": "stop-all" }))?;
         thread::sleep(PAUSE);
     }
     let mut seen = callers.finish()?;
     let mut report = Report::new(format!("drill: actors of every kind crashed and stopped at {}/s", options.traffic.rate));
     report.bounded("actors that panicked", crashed as f64, "actors", "> 0", crashed > 0);
     report.figure("actors stopped at once", (hit - crashed) as f64, "actors");
-    judge::traffic(&mut report, &lab, &mut seen, Some(&recorder))?;
+    judge::traffic(&mut report, &stage, &mut seen)?;
     Ok(report)
 }
 

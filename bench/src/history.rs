@@ -1,5 +1,5 @@
-//! The recorded history of a run: every event of the tenant in log order, taken from the event stream of any node that
-//! answers. It records and orders; what the history must be is judged elsewhere.
+//! The recorded history of a run: every event of the tenant in log order, taken from the event streams of all nodes
+//! together. It records and orders; what the history must be is judged elsewhere.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::lab::Lab;
 
-/// Pause before another node is asked for the stream.
+/// Pause before a node is asked for its stream again.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// A place in the log of one partition: (index, n-th effect).
@@ -36,7 +36,8 @@ pub struct Event {
 #[derive(Debug, Default)]
 struct Recorded {
     events: BTreeMap<Place, Event>,
-    last_id: Option<String>,
+    /// Streams that run. When none does, what happens meanwhile is missed.
+    streams: usize,
     gap: bool,
 }
 
@@ -47,24 +48,23 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts to record from the nodes of `lab`, one after the other when a stream breaks.
+    /// Records from every node of `lab` at once: what one misses while it is down, another tells.
     pub fn start(lab: &Lab) -> Self {
         let (shared, stop) = (Arc::new(Mutex::new(Recorded::default())), Arc::new(AtomicBool::new(false)));
-        let urls: Vec<String> = (1..=lab.nodes()).map(|k| lab.url(k, "/api/v1/events")).collect();
-        let (token, to, until) = (lab.token().to_owned(), Arc::clone(&shared), Arc::clone(&stop));
-        // Detached: it ends with the stream that ends when the nodes do.
-        thread::spawn(move || {
-            let config = ureq::Agent::config_builder().timeout_connect(Some(Duration::from_secs(2))).build();
-            let agent: ureq::Agent = config.into();
-            for url in urls.iter().cycle() {
-                if until.load(Ordering::Relaxed) {
-                    return;
+        for k in 1..=lab.nodes() {
+            let (url, token) = (lab.url(k, "/api/v1/events"), lab.token().to_owned());
+            let (to, until) = (Arc::clone(&shared), Arc::clone(&stop));
+            // Detached: it ends with the streams, that end when the nodes do.
+            thread::spawn(move || {
+                let config = ureq::Agent::config_builder().timeout_connect(Some(Duration::from_secs(2))).build();
+                let agent: ureq::Agent = config.into();
+                while !until.load(Ordering::Relaxed) {
+                    // A node that is down or not yet there is asked again.
+                    let _ = stream(&agent, &url, &token, &to, &until);
+                    thread::sleep(RETRY);
                 }
-                // A stream that breaks is taken up again at another node after the last event seen.
-                let _ = stream(&agent, url, &token, &to, &until);
-                thread::sleep(RETRY);
-            }
-        });
+            });
+        }
         Self { shared, stop }
     }
 
@@ -91,33 +91,34 @@ impl Drop for Recorder {
 }
 
 fn stream(agent: &ureq::Agent, url: &str, token: &str, to: &Mutex<Recorded>, stop: &AtomicBool) -> Result<(), crate::error::Error> {
-    let mut request = agent.get(url).header("Authorization", &format!("Bearer {token}"));
-    let last = to.lock().last_id.clone();
-    if let Some(last) = &last {
-        request = request.header("Last-Event-ID", last);
-    }
-    let body = request.call()?.into_body();
+    let body = agent.get(url).header("Authorization", &format!("Bearer {token}")).call()?.into_body();
+    to.lock().streams += 1;
+    let mut name = String::new();
     for line in BufReader::new(body.into_reader()).lines() {
-        let line = line?;
+        let Ok(line) = line else { break };
         if stop.load(Ordering::Relaxed) {
-            return Ok(());
+            break;
         }
-        if let Some(json) = line.strip_prefix("data: ").or_else(|| line.strip_prefix("data:")) {
-            record(&serde_json::from_str(json)?, &mut to.lock());
+        if let Some(event) = line.strip_prefix("event:") {
+            event.trim().clone_into(&mut name);
+        } else if let Some(json) = line.strip_prefix("data:") {
+            record(&name, &serde_json::from_str(json).unwrap_or_default(), &mut to.lock());
         }
     }
+    let mut to = to.lock();
+    to.streams -= 1;
+    to.gap |= to.streams == 0;
     Ok(())
 }
 
-fn record(event: &Value, to: &mut Recorded) {
-    let kind = event["type"].as_str().unwrap_or_default().to_owned();
+/// Keeps an event. Whatever is none, such as a word of a gap, says that something may be missing.
+fn record(name: &str, event: &Value, to: &mut Recorded) {
     let Some(place) = event["id"].as_str().and_then(place) else {
-        to.gap |= kind.contains("gap");
+        to.gap = true;
         return;
     };
     let text = |key: &str| event["data"][key].as_str().map(str::to_owned);
-    to.last_id = event["id"].as_str().map(str::to_owned);
-    to.events.insert(place, Event { kind, call: text("call"), agent: text("agent"), data: event["data"].clone() });
+    to.events.insert(place, Event { kind: name.to_owned(), call: text("call"), agent: text("agent"), data: event["data"].clone() });
 }
 
 /// An event's id is `group-index-n`; the bench tenant lives in one group.

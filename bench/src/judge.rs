@@ -11,6 +11,7 @@ use crate::{
     report::Report,
     settle,
     sipp::Outcome,
+    stage::Stage,
 };
 
 /// How many bad examples are printed.
@@ -18,10 +19,10 @@ const EXAMPLES_MAX: usize = 5;
 
 /// Whether an offer took the call whose turn it was.
 #[derive(Debug, Default)]
-pub struct Offers {
-    pub made: usize,
-    pub out_of_order: Vec<String>,
-    pub double_bookings: Vec<String>,
+struct Offers {
+    made: usize,
+    out_of_order: Vec<String>,
+    double_bookings: Vec<String>,
 }
 
 /// A waiting call's turn: smaller priority first, then the log entry that queued it, which is its age; of one entry, whose
@@ -42,7 +43,9 @@ impl Replay {
         let Some(call) = event.call.clone() else { return };
         match event.kind.as_str() {
             "contact.queued" => {
-                let priority = event.data["priority"].as_str().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
+                let Some(priority) = event.data["priority"].as_str().and_then(|text| text.parse().ok()) else {
+                    return self.verdict.out_of_order.push(format!("{call} was queued at {place:?} without a priority"));
+                };
                 let turn = (priority, place.0, call.clone());
                 self.turns.insert(call.clone(), turn.clone());
                 self.waiting.insert(turn);
@@ -92,7 +95,7 @@ impl Replay {
 }
 
 /// Judges the recorded history.
-pub fn offers(events: &[(Place, Event)]) -> Offers {
+fn offers(events: &[(Place, Event)]) -> Offers {
     let mut replay = Replay::default();
     for (place, event) in events {
         replay.event(*place, event);
@@ -120,14 +123,14 @@ pub fn records(lab: &Lab, at_least: usize) -> Result<Records, Error> {
     Ok(Records { doubled, cdrs })
 }
 
-/// The judgement every run under load ends with. `lost_edges` calls may have failed since the node carrying them died.
-pub fn traffic(report: &mut Report, lab: &Lab, seen: &mut Outcome, recorder: Option<&Recorder>) -> Result<Records, Error> {
+/// The judgement of a run in which no call may fail.
+pub fn traffic(report: &mut Report, stage: &Stage, seen: &mut Outcome) -> Result<(), Error> {
     let committed = seen.succeeded + seen.failed;
     report.figure("placed", (committed + seen.refused) as f64, "calls");
     report.figure("answered to the end", seen.succeeded as f64, "calls");
     report.figure("refused with 503, not committed", seen.refused as f64, "calls");
     report.bounded("failed", seen.failed as f64, "calls", "= 0", seen.failed == 0);
-    let records = records(lab, committed as usize)?;
+    let records = records(&stage.lab, committed as usize)?;
     let answered = records.count("outcome", "answered");
     report.bounded(
         "CDRs of answered calls",
@@ -137,18 +140,32 @@ pub fn traffic(report: &mut Report, lab: &Lab, seen: &mut Outcome, recorder: Opt
         answered as u64 == seen.succeeded,
     );
     report.figure("CDRs of other calls", (records.cdrs.len() - answered) as f64, "records");
+    rest(report, stage, &records)?;
+    report.quantiles("INVITE → first response beyond 100", &mut seen.first_response_ms, "ms");
+    Ok(())
+}
+
+/// What must hold of every run once it has come to rest: one record per call, offers in order, no agent booked twice, every
+/// phone told of its call's end, the same archive everywhere.
+pub fn rest(report: &mut Report, stage: &Stage, records: &Records) -> Result<(), Error> {
     report.bounded("calls with two CDRs", records.doubled as f64, "calls", "= 0", records.doubled == 0);
-    if let Some(recorder) = recorder {
-        history(report, lab, recorder, records.cdrs.len());
-    }
+    history(report, &stage.lab, &stage.recorder, records.cdrs.len());
+    // A phone that was not told of its call's end stays in it.
+    let _ = stage.lab.eventually("every phone on the hook", settle::WITHIN, |_| stage.phones.busy() == Some(0));
+    let busy = stage.phones.busy();
+    report.bounded("phones still in a call", busy.map_or(f64::NAN, |busy| busy as f64), "phones", "= 0", busy == Some(0));
+    archives(report, &stage.lab)
+}
+
+/// The same archive on every node.
+pub fn archives(report: &mut Report, lab: &Lab) -> Result<(), Error> {
     let agree = settle::archives_agree(lab)?;
     report.bounded("archives equal on every node", f64::from(u8::from(agree)), "", "= 1", agree);
-    report.quantiles("INVITE → first response beyond 100", &mut seen.first_response_ms, "ms");
-    Ok(records)
+    Ok(())
 }
 
 /// Order of offers and bookings from the recorded history.
-pub fn history(report: &mut Report, lab: &Lab, recorder: &Recorder, ended: usize) {
+fn history(report: &mut Report, lab: &Lab, recorder: &Recorder, ended: usize) {
     // The verdict below says what is missing.
     let _ = lab.eventually("the whole history", settle::WITHIN, |_| recorder.ended() >= ended);
     let whole = recorder.ended() == ended && !recorder.gap();
@@ -160,5 +177,56 @@ pub fn history(report: &mut Report, lab: &Lab, recorder: &Recorder, ended: usize
         for example in bad.iter().take(EXAMPLES_MAX) {
             report.note(example.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Queued calls are `(id, priority)`, offers `(id, agent)`, in log order.
+    fn judged(rows: &[(&str, &str, &str)]) -> (usize, usize, usize) {
+        let event = |(kind, call, of): &(&str, &str, &str)| Event {
+            kind: format!("contact.{kind}"),
+            call: Some((*call).to_owned()),
+            agent: Some((*of).to_owned()),
+            data: json!({ "priority": of }),
+        };
+        let events: Vec<_> = (1..).zip(rows).map(|(index, row)| ((index, 0), event(row))).collect();
+        let verdict = offers(&events);
+        (verdict.made, verdict.out_of_order.len(), verdict.double_bookings.len())
+    }
+
+    #[test]
+    fn offers_by_priority_and_age_are_right() {
+        let rows = [("queued", "a", "5"), ("queued", "b", "5"), ("queued", "c", "1"), ("offered", "c", "x"), ("offered", "a", "y")];
+        assert_eq!(judged(&rows), (2, 0, 0));
+    }
+
+    #[test]
+    fn an_offer_past_an_older_or_a_more_urgent_call_is_found() {
+        assert_eq!(judged(&[("queued", "a", "5"), ("queued", "b", "5"), ("offered", "b", "x")]), (1, 1, 0));
+        assert_eq!(judged(&[("queued", "a", "5"), ("queued", "b", "1"), ("offered", "a", "x")]), (1, 1, 0));
+        assert_eq!(judged(&[("queued", "a", "5"), ("offered", "new", "x")]), (1, 1, 0), "one that did not wait at all");
+    }
+
+    #[test]
+    fn a_refused_call_keeps_its_old_place() {
+        let refused = [("queued", "a", "5"), ("queued", "b", "5"), ("offered", "a", "x"), ("rejected", "a", "x")];
+        assert_eq!(judged(&[&refused[..], &[("offered", "a", "y")]].concat()), (2, 0, 0));
+        assert_eq!(judged(&[&refused[..], &[("offered", "b", "y")]].concat()), (2, 1, 0));
+    }
+
+    #[test]
+    fn an_agent_with_two_calls_is_found_and_one_after_the_other_is_right() {
+        assert_eq!(judged(&[("offered", "a", "x"), ("offered", "b", "x")]), (2, 0, 1));
+        assert_eq!(judged(&[("offered", "a", "x"), ("ended", "a", "x"), ("offered", "b", "x")]), (2, 0, 0));
+    }
+
+    #[test]
+    fn a_history_without_priorities_proves_no_order() {
+        assert_eq!(judged(&[("queued", "a", "")]), (0, 1, 0));
     }
 }

@@ -21,6 +21,7 @@ mod report;
 mod rolling;
 mod settle;
 mod sipp;
+mod stage;
 mod tenant;
 mod traffic;
 mod witness;

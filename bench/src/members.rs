@@ -4,11 +4,10 @@ use std::{thread, time::Duration};
 
 use crate::{
     error::Error,
-    history::Recorder,
     judge,
-    lab::{self, Lab},
+    lab::Lab,
     report::Report,
-    sipp, tenant,
+    stage::Stage,
     traffic::{self, Traffic},
 };
 
@@ -25,27 +24,26 @@ const WITHIN: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(3);
 
 pub fn run(options: &Options) -> Result<Report, Error> {
-    let mut lab = lab::Options::new(tenant::with_agents(options.traffic.agents, sipp::PHONE_PORT));
-    lab.spare = 2;
-    let lab = Lab::start(&lab)?;
-    let _phones = sipp::phones(sipp::PHONE_PORT)?;
-    let recorder = Recorder::start(&lab);
+    let stage = Stage::start(options.traffic.agents, |lab| {
+        lab.spare = 2;
+    })?;
+    let lab = &stage.lab;
     // The callers stay on the one node that is there all the time: a node that leaves would take its callers along.
-    let callers = Traffic::start(&lab, &options.traffic, &[1], f64::from(options.seconds))?;
+    let callers = Traffic::start(lab, &options.traffic, &[1], f64::from(options.seconds))?;
     thread::sleep(SETTLE);
     for node in [4, 5] {
         lab.cli(1, &["join", "--id", &node.to_string(), "--addr", &lab.cluster(node)])?;
     }
-    await_voters(&lab, &[1, 2, 3, 4, 5])?;
+    await_voters(lab, &[1, 2, 3, 4, 5])?;
     thread::sleep(SETTLE);
     for node in [2, 3] {
         lab.cli(1, &["leave", &node.to_string()])?;
     }
-    await_voters(&lab, &[1, 4, 5])?;
+    await_voters(lab, &[1, 4, 5])?;
     eprintln!("3, 5 and 3 again while calls came in");
     let mut seen = callers.finish()?;
     let mut report = Report::new(format!("members: 3 → 5 → 3 nodes at {}/s for {} s", options.traffic.rate, options.seconds));
-    judge::traffic(&mut report, &lab, &mut seen, Some(&recorder))?;
+    judge::traffic(&mut report, &stage, &mut seen)?;
     Ok(report)
 }
 

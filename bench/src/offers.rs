@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use crate::{
     error::Error,
-    history::Recorder,
     judge,
-    lab::{self, Lab},
+    lab::Lab,
     prometheus::{self, Histogram},
     report::Report,
     sipp::{self, Load},
+    stage::Stage,
     tenant,
 };
 
@@ -31,10 +31,9 @@ pub struct Options {
 const ARRIVALS_PER_S: f64 = 100.0;
 
 pub fn run(options: &Options) -> Result<Report, Error> {
-    let lab = Lab::start(&lab::Options::new(tenant::with_agents(options.agents, sipp::PHONE_PORT)))?;
-    let _phones = sipp::phones(sipp::PHONE_PORT)?;
-    let recorder = Recorder::start(&lab);
-    let before = histograms(&lab)?;
+    let stage = Stage::start(options.agents, |_| {})?;
+    let lab = &stage.lab;
+    let before = histograms(lab)?;
     let urgent = options.callers * options.urgent_percent / 100;
     let mut callers = Vec::new();
     for k in 1..=3 {
@@ -53,8 +52,8 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         "offers: {} callers, {urgent} of them urgent, {} agents, hold {} ms",
         options.callers, options.agents, options.hold_ms
     ));
-    judge::traffic(&mut report, &lab, &mut seen, Some(&recorder))?;
-    let after = histograms(&lab)?;
+    judge::traffic(&mut report, &stage, &mut seen)?;
+    let after = histograms(lab)?;
     latency(&mut report, &before, &after);
     Ok(report)
 }

@@ -9,9 +9,10 @@ use serde_json::Value;
 use crate::{
     error::Error,
     judge,
-    lab::{self, Lab},
     report::Report,
-    settle, sipp, tenant,
+    settle,
+    stage::Stage,
+    tenant,
     traffic::{self, Traffic},
 };
 
@@ -25,13 +26,13 @@ const BEFORE: Duration = Duration::from_secs(6);
 const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 
 pub fn run(options: &Options) -> Result<Report, Error> {
-    let mut lab = lab::Options::new(tenant::with_agents(options.traffic.agents, sipp::PHONE_PORT));
-    lab.restart_after_ms = Some(1_000);
-    let lab = Lab::start(&lab)?;
-    let _phones = sipp::phones(sipp::PHONE_PORT)?;
-    let callers = Traffic::start(&lab, &options.traffic, &[1, 2, 3], BEFORE.as_secs_f64())?;
+    let stage = Stage::start(options.traffic.agents, |lab| {
+        lab.restart_after_ms = Some(1_000);
+    })?;
+    let lab = &stage.lab;
+    let callers = Traffic::start(lab, &options.traffic, &[1, 2, 3], BEFORE.as_secs_f64())?;
     thread::sleep(BEFORE.mul_f64(0.8));
-    let recorded = ids(&settle::cdrs(&lab)?);
+    let recorded = ids(&settle::cdrs(lab)?);
     let live = ids(&lab.all(&format!("/api/v1/calls?tenant={}", tenant::TENANT))?);
     let pids: Vec<_> = (1..=3).map(|k| lab.pid(k)).collect();
     for node in 1..=3 {
@@ -40,7 +41,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     drop(callers);
     lab.eventually("the nodes were started again", WHOLE_WITHIN, |lab| (1..=3).all(|k| lab.pid(k) != pids[usize::from(k) - 1]))?;
     lab.await_whole(&[1, 2, 3], WHOLE_WITHIN)?;
-    let records = judge::records(&lab, recorded.len() + live.len())?;
+    let records = judge::records(lab, recorded.len() + live.len())?;
     let after = ids(&records.cdrs);
     let agents = lab.all(&format!("/api/v1/agents?tenant={}", tenant::TENANT))?;
     let mut report = Report::new(format!("outage: all 3 nodes killed at once at {}/s and started again", options.traffic.rate));
@@ -63,10 +64,9 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     );
     let free = agents.iter().filter(|agent| agent["state"] == "available").count();
     report.bounded("agents available again", free as f64, "agents", format!("= {}", agents.len()), free == agents.len());
-    let agree = settle::archives_agree(&lab)?;
-    report.bounded("archives equal on every node", f64::from(u8::from(agree)), "", "= 1", agree);
+    judge::archives(&mut report, lab)?;
     // The same tenant still takes calls.
-    let seen = Traffic::start(&lab, &options.traffic, &[1, 2, 3], 3.0)?.finish()?;
+    let seen = Traffic::start(lab, &options.traffic, &[1, 2, 3], 3.0)?.finish()?;
     report.bounded("calls that fail afterwards", seen.failed as f64, "calls", "= 0", seen.failed == 0);
     Ok(report)
 }

@@ -2,9 +2,10 @@
 
 use crate::{
     error::Error,
-    lab::{self, Lab},
+    lab::Lab,
     report::Report,
-    sipp, tenant,
+    sipp,
+    stage::Stage,
     traffic::{self, Traffic},
 };
 
@@ -25,12 +26,12 @@ const STEPS_MAX: usize = 12;
 const LATEST_ANSWER_MS: f64 = 5_000.0;
 
 pub fn run(options: &Options) -> Result<Report, Error> {
-    let lab = Lab::start(&lab::Options::new(tenant::with_agents(options.traffic.agents, sipp::PHONE_PORT)))?;
-    let _phones = sipp::phones(sipp::PHONE_PORT)?;
+    let stage = Stage::start(options.traffic.agents, |_| {})?;
+    let lab = &stage.lab;
     let mut report = Report::new(format!("overload: from {}/s on, {} agents", options.traffic.rate, options.traffic.agents));
     let (mut rate, mut peak, mut knee) = (options.traffic.rate, 0.0_f64, None);
     for _ in 0..STEPS_MAX {
-        let (served, seen) = offer(&lab, options, rate)?;
+        let (served, seen) = offer(lab, options, rate)?;
         eprintln!("offered {rate:.0}/s: served {served:.1}/s, refused {}, failed {}", seen.refused, seen.failed);
         peak = peak.max(served);
         if served < KNEE * rate {
@@ -41,7 +42,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     }
     let knee = knee.ok_or_else(|| Error::Missed("no knee was found".to_owned()))?;
     // The knee lies between the last two steps; the peak is what was served there.
-    let (served, mut seen) = offer(&lab, options, 2.0 * peak)?;
+    let (served, mut seen) = offer(lab, options, 2.0 * peak)?;
     report.figure("first rate not served in full", knee, "calls/s");
     report.figure("peak served", peak, "calls/s");
     report.figure("offered at twice the peak", 2.0 * peak, "calls/s");

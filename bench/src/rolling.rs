@@ -7,11 +7,10 @@ use rustix::process::Signal;
 
 use crate::{
     error::Error,
-    history::Recorder,
     judge,
-    lab::{self, Lab},
     report::Report,
-    sipp, tenant,
+    sipp,
+    stage::Stage,
     traffic::{self, Traffic},
 };
 
@@ -29,11 +28,10 @@ const AWAY_MS: u64 = 2_000;
 const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 
 pub fn run(options: &Options) -> Result<Report, Error> {
-    let mut lab = lab::Options::new(tenant::with_agents(options.traffic.agents, sipp::PHONE_PORT));
-    lab.restart_after_ms = Some(AWAY_MS);
-    let lab = Lab::start(&lab)?;
-    let _phones = sipp::phones(sipp::PHONE_PORT)?;
-    let recorder = Recorder::start(&lab);
+    let stage = Stage::start(options.traffic.agents, |lab| {
+        lab.restart_after_ms = Some(AWAY_MS);
+    })?;
+    let lab = &stage.lab;
     let mut seen = sipp::Outcome::default();
     for node in 1..=3 {
         lab.await_whole(&[1, 2, 3], WHOLE_WITHIN)?;
@@ -42,10 +40,10 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         let others: Vec<u16> = (1..=3).filter(|k| *k != node).collect();
         let mut third = options.traffic.clone();
         third.rate = options.traffic.rate / 3.0;
-        let own = Traffic::start(&lab, &third, &[node], BEFORE.as_secs_f64() + DRAINING_S)?;
+        let own = Traffic::start(lab, &third, &[node], BEFORE.as_secs_f64() + DRAINING_S)?;
         let mut rest = options.traffic.clone();
         rest.rate = options.traffic.rate * 2.0 / 3.0;
-        let callers = Traffic::start(&lab, &rest, &others, ROUND_S)?;
+        let callers = Traffic::start(lab, &rest, &others, ROUND_S)?;
         thread::sleep(BEFORE);
         lab.signal(node, Signal::TERM)?;
         let (own, callers) = (own.finish()?, callers.finish()?);
@@ -59,7 +57,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     }
     lab.await_whole(&[1, 2, 3], WHOLE_WITHIN)?;
     let mut report = Report::new(format!("rolling: SIGTERM of each of 3 nodes in turn at {}/s", options.traffic.rate));
-    judge::traffic(&mut report, &lab, &mut seen, Some(&recorder))?;
+    judge::traffic(&mut report, &stage, &mut seen)?;
     Ok(report)
 }
 

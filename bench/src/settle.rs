@@ -8,6 +8,8 @@ use crate::{error::Error, lab::Lab, tenant};
 
 /// How long records, archives and streams may take to agree after the last call.
 pub const WITHIN: Duration = Duration::from_secs(30);
+/// A comparison takes at least so many.
+const MEMBERS_MIN: usize = 3;
 const ROUND: Duration = Duration::from_millis(250);
 
 /// All records once no call is left and at least `at_least` are there; what is there when the time is over.
@@ -32,14 +34,14 @@ pub fn cdrs(lab: &Lab) -> Result<Vec<Value>, Error> {
     lab.all(&format!("/api/v1/cdrs?tenant={}", tenant::TENANT))
 }
 
-/// True once every node's own archive of every partition has the same length and hash.
+/// True once the archive of every partition has the same length and hash on every member's own disk, a witness's included.
 pub fn archives_agree(lab: &Lab) -> Result<bool, Error> {
-    let members: Vec<u16> = lab
-        .all("/api/v1/nodes")?
-        .iter()
-        .filter(|row| row["state"] == "up" && row["witness"] != true)
-        .filter_map(|row| u16::try_from(row["id"].as_u64()?).ok())
-        .collect();
+    let nodes = lab.all("/api/v1/nodes")?;
+    let members: Vec<u16> =
+        nodes.iter().filter(|row| row["state"] != "left").filter_map(|row| u16::try_from(row["id"].as_u64()?).ok()).collect();
+    if members.len() < MEMBERS_MIN {
+        return Err(Error::Missed(format!("only nodes {members:?} are members: nothing to compare")));
+    }
     let heads = |k: u16| -> Result<Vec<String>, Error> {
         let partitions = lab.all_from(k, "/api/v1/partitions?stale=true")?;
         Ok(partitions.iter().map(|partition| format!("{} {}", partition["group"], partition["archive"])).collect())

@@ -4,10 +4,15 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::error::Error;
 
+/// Longest load, and the longest a caller waits, held and retransmitted.
+const FINISH_WITHIN: Duration = Duration::from_secs(240);
+const POLL: Duration = Duration::from_millis(20);
 /// UDP port of the phones.
 pub const PHONE_PORT: u16 = 26_001;
 
@@ -164,7 +169,9 @@ fn spawn(xml: &str, arguments: &[String]) -> Result<Sipp, Error> {
 
 /// Phones for any number of agents on one UDP port; runs until dropped.
 pub fn phones(port: u16) -> Result<Sipp, Error> {
-    spawn(&phone(), &["-p".to_owned(), port.to_string(), "-l".to_owned(), "60000".to_owned()])
+    let port = port.to_string();
+    let arguments = ["-p", &port, "-l", "60000", "-trace_stat", "-stf", "stat.csv", "-fd", "1"];
+    spawn(&phone(), &arguments.map(str::to_owned))
 }
 
 /// Callers at a constant rate, whatever the answers do (open loop).
@@ -199,9 +206,20 @@ pub fn callers(load: &Load) -> Result<Sipp, Error> {
 }
 
 impl Sipp {
+    /// Calls that a running process is in, as it wrote down within the last second; none before it wrote anything.
+    pub fn busy(&self) -> Option<u64> {
+        column(&fs::read_to_string(self.dir.path().join("stat.csv")).ok()?, "CurrentCall")
+    }
+
     /// Waits until every call has ended and reads the counts.
     pub fn finish(mut self) -> Result<Outcome, Error> {
-        self.child.wait()?;
+        let start = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if start.elapsed() > FINISH_WITHIN {
+                return Err(Error::Missed(format!("callers are still at it after {} s: {:?} calls", FINISH_WITHIN.as_secs(), self.busy())));
+            }
+            thread::sleep(POLL);
+        }
         let stat = fs::read_to_string(self.dir.path().join("stat.csv"))?;
         let mut result = read_stat(&stat).ok_or_else(|| Error::Setup("SIPp left no statistics".to_owned()))?;
         result.first_response_ms = read_times(self.dir.path())?;
@@ -217,11 +235,15 @@ impl Drop for Sipp {
     }
 }
 
-fn read_stat(csv: &str) -> Option<Outcome> {
+/// The newest value of a column of SIPp's statistics.
+fn column(csv: &str, name: &str) -> Option<u64> {
     let mut lines = csv.lines();
-    let names: Vec<_> = lines.next()?.split(';').collect();
-    let values: Vec<_> = lines.next_back()?.split(';').collect();
-    let value = |name: &str| names.iter().position(|n| *n == name).and_then(|at| values.get(at)).and_then(|v| v.parse::<u64>().ok());
+    let at = lines.next()?.split(';').position(|column| column == name)?;
+    lines.next_back()?.split(';').nth(at)?.parse().ok()
+}
+
+fn read_stat(csv: &str) -> Option<Outcome> {
+    let value = |name: &str| column(csv, name);
     let refused = value("refused(C)").unwrap_or(0);
     Some(Outcome {
         succeeded: value("SuccessfulCall(C)")?.saturating_sub(refused),

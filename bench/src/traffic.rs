@@ -27,13 +27,18 @@ pub struct Traffic {
 impl Traffic {
     /// Calls at `nodes` for `seconds`, the rate shared among them.
     pub fn start(lab: &Lab, options: &Options, nodes: &[u16], seconds: f64) -> Result<Self, Error> {
+        Self::start_to(lab, options, tenant::QUEUE, nodes, seconds)
+    }
+
+    /// As [`Self::start`], to another route.
+    pub fn start_to(lab: &Lab, options: &Options, route: &str, nodes: &[u16], seconds: f64) -> Result<Self, Error> {
         let total = (options.rate * seconds).round() as u32;
         let count = nodes.len() as u32;
         let mut callers = Vec::new();
         for (n, k) in (0..).zip(nodes) {
             callers.push(sipp::callers(&Load {
                 to: lab.sip(*k),
-                service: tenant::QUEUE.to_owned(),
+                service: route.to_owned(),
                 calls_per_s: options.rate / f64::from(count),
                 calls: total / count + u32::from(n < total % count),
                 hold_ms: options.hold_ms,
