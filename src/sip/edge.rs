@@ -33,7 +33,7 @@ pub use backend::{Backend, NodeAddresses};
 use inbox::Inbox;
 
 use super::{
-    limits::{CATCH_UP_PAUSE, TICK_LATE},
+    limits::{CATCH_UP_PAUSE, DRAIN_POLL, TICK_LATE},
     transport::{self, Transport},
     tunnel::Frame,
 };
@@ -161,7 +161,7 @@ impl Handle {
         self.refuse_new(true);
         let until = Instant::now() + deadline;
         while self.calls() > 0 && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(DRAIN_POLL).await;
         }
         self.calls()
     }

@@ -128,6 +128,8 @@ pub const TUNNEL_IN_FLIGHT_MAX: usize = 4_096;
 pub const TUNNEL_FRAME_BYTES_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX + 256;
 /// Targets tried for one leg: contacts of a trunk and of 3xx answers together.
 pub const TARGETS_MAX: usize = 8;
+/// A draining edge looks this often whether its calls have ended.
+pub const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// A node that starts asks this often whether it has read its tenants, each time for so long at most.
 pub const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
 pub const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(2);

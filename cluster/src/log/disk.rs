@@ -69,6 +69,8 @@ impl Faults {
     }
 }
 
+/// How often a log's lock is tried again while another process holds it.
+const LOCK_POLL: Duration = Duration::from_millis(10);
 /// Names of spares by origin, so that the number of a recycled segment cannot meet that of a zeroed file.
 const ZEROED: &str = "spare-zeroed-";
 const RECYCLED: &str = "spare-recycled-";
@@ -102,7 +104,7 @@ impl Disk {
             match lock.try_lock() {
                 Ok(()) => break,
                 Err(fs::TryLockError::WouldBlock) if Instant::now() >= give_up => return Err(Error::InUse(dir)),
-                Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+                Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_POLL),
                 Err(fs::TryLockError::Error(e)) => return Err(Error::io(what("lock"))(e)),
             }
         }

@@ -49,6 +49,17 @@ pub(crate) struct Fake {
     directory: watch::Sender<Arc<Directory>>,
     peers: Mutex<BTreeMap<NodeId, Handle>>,
     nodes: Mutex<NodeAddresses>,
+    /// How often the edge has looked at its surroundings.
+    looks: AtomicU64,
+}
+
+impl Fake {
+    /// Waits until the edge has seen what was set before this call: it looks every half second.
+    pub(crate) async fn seen(&self) {
+        let before = self.looks.load(Ordering::Relaxed);
+        // One look may have been under way.
+        until("the edge to look", || (self.looks.load(Ordering::Relaxed) > before + 1).then_some(())).await;
+    }
 }
 
 impl Backend for Fake {
@@ -61,6 +72,7 @@ impl Backend for Fake {
     }
 
     fn nodes(&self) -> NodeAddresses {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         self.nodes.lock().clone()
     }
 
@@ -214,6 +226,7 @@ impl Node {
             directory: watch::Sender::new(Arc::new(directory)),
             peers: Mutex::default(),
             nodes: Mutex::default(),
+            looks: AtomicU64::new(0),
         });
         edge.serve(fake.clone());
         Self { edge, fake, orders: AtomicU64::new(0) }

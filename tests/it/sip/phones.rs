@@ -1,6 +1,6 @@
 //! Phones and trunks: registrations, flows of other nodes, outbound contacts, digest both ways.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use rustls::ClientConfig;
 use tandem::{
@@ -134,8 +134,8 @@ async fn a_phone_on_tcp_at_one_node_rings_for_a_call_at_another() {
         remote: binding.received,
         flow: binding.flow,
     };
-    // The addresses of the others are learnt every half second.
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    // The addresses of the others.
+    three.fake.seen().await;
     let leg = three.ring(LegId { call: CallId::compose(1, NodeId(3), 1), n: 1 }, target);
     let invite = phone.next().await;
     assert_eq!(invite.method(), Method::Invite);
@@ -252,8 +252,7 @@ async fn a_challenge_of_one_node_is_answered_at_another_and_a_foreign_one_once_m
     phone.send(three.addr(Transport::Udp), with("n2", &value)).await;
     assert!(phone.status(401).await.text(Name::WwwAuthenticate).contains("stale=true"));
     *three.fake.nonce_key.lock() = Some(key);
-    // Keys are looked at every half second.
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    three.fake.seen().await;
     phone.send(three.addr(Transport::Udp), with("n3", &value)).await;
     phone.status(200).await;
 }
