@@ -13,6 +13,7 @@ pub mod effect;
 pub mod explain;
 pub mod hours;
 pub mod id;
+pub mod image;
 pub mod invariant;
 pub mod limits;
 pub mod outcome;

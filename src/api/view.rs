@@ -197,6 +197,8 @@ pub struct CdrView {
     pub to: String,
     pub priority: u8,
     pub policy_version: u64,
+    /// How often another node took its legs over.
+    pub adoptions: u16,
     pub attempts: Vec<AttemptView>,
     /// Place in the archive of its partition.
     pub seq: u64,
@@ -250,6 +252,7 @@ pub fn cdr(seq: u64, row: &ClosedCall, keys: Option<&Keys>, open: bool) -> CdrVi
         to: row.to_user.clone(),
         priority: row.priority,
         policy_version: row.policy_version,
+        adoptions: row.adoptions,
         attempts: row.attempts.rows.iter().map(attempt).collect(),
         seq,
     }

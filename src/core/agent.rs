@@ -29,6 +29,8 @@ pub struct Agent {
     pub(super) wraps: Option<(QueueId, LogTime)>,
     /// No offer before this, after a missed one.
     pub rest_until: Option<LogTime>,
+    /// Until then its phone may be busy with the offer of an edge that died.
+    pub(super) spared_until: Option<LogTime>,
     /// Offers in a row without an answer.
     pub misses: u8,
     /// Since when it is not offline; calls and talking are counted from there.
@@ -97,6 +99,7 @@ impl Agent {
             wrap_up_until: None,
             wraps: None,
             rest_until: None,
+            spared_until: None,
             misses: 0,
             on_since: now,
             calls: 0,

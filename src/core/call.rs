@@ -22,6 +22,7 @@ pub struct Call {
     pub to_user: String,
     pub from: Party,
     pub headers: Headers,
+    /// How the caller last described itself.
     pub sdp: Option<Sdp>,
     pub state: CallState,
     pub queue: QueueId,
@@ -55,6 +56,8 @@ pub struct Call {
     /// Live legs to agents, by number.
     pub legs: BTreeMap<u16, Box<Leg>>,
     pub next_leg: u16,
+    /// How often it changed its edge.
+    pub adoptions: u16,
     /// The one timer of the call itself.
     pub timer: Option<(LogTime, TimerKind)>,
     pub attempts: Kept<Attempt>,
@@ -92,6 +95,10 @@ pub struct CallerLeg {
     pub order: Option<Order>,
     /// The caller was told that a phone rings.
     pub ringing: bool,
+    /// It is known to have had our 200.
+    pub confirmed: bool,
+    /// Its edge took it over and has not said yet that it has it: every order brings the leg's image along.
+    pub adopting: bool,
 }
 
 /// A leg to an agent, from the offer on.
@@ -105,10 +112,14 @@ pub struct Leg {
     pub deadline: Option<LogTime>,
     pub dialog: Option<Dialog>,
     pub seq: u32,
-    /// The INVITE, an outbox row until the leg's next report.
+    /// The INVITE, or what a new edge is to do: an outbox row until the leg's next report.
     pub order: Option<Order>,
     /// How often the phone sent us elsewhere (3xx) for this offer.
     pub redirects: u8,
+    /// How the phone last described itself.
+    pub sdp: Option<Sdp>,
+    /// As for the caller's leg.
+    pub adopting: bool,
 }
 
 impl Call {

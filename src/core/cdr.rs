@@ -46,6 +46,8 @@ pub struct ClosedCall {
     pub offered: Option<Stamp>,
     pub answered: Option<Stamp>,
     pub ended: Stamp,
+    /// How often another node took its legs over.
+    pub adoptions: u16,
     pub attempts: Kept<Attempt>,
     pub decisions: Kept<Decision>,
 }
@@ -266,6 +268,7 @@ mod tests {
             offered: Some(stamp(5_003)),
             answered: Some(stamp(9_003)),
             ended: stamp(69_003),
+            adoptions: 0,
             attempts: Kept::default(),
             decisions: Kept::default(),
         }

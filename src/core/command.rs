@@ -37,9 +37,9 @@ pub enum Command {
     FireTimers { timers: Vec<Timer> },
     /// A new leader's first command: ring and wrap-up timers get the time nobody led (≤ 2 s).
     Lead { grace_ms: u64 },
-    /// A majority withdrew its support of this life of a node, or its death is proven.
-    /// `heir` is a live edge that speaks for the dead one's legs.
-    EdgeLost { edge: Edge, heir: Option<Edge> },
+    /// A majority withdrew its support of this life of a node, or its death is proven. Its calls go to `heirs`, the edges
+    /// that live and take calls; without one they end.
+    EdgeLost { edge: Edge, heirs: Vec<Edge> },
     /// Outbox rows that nobody need perform again.
     EffectsDone { domain: DomainId, effects: Vec<EffectId> },
     /// An operator ends a call.
@@ -120,6 +120,8 @@ pub enum LegEvent {
     HungUp { cause: HangUpCause },
     /// A leg passed from talking to held or back by re-INVITE or UPDATE; dialog and media as they now stand.
     Media { dialog: Dialog, sdp: Sdp, held: bool },
+    /// A leg of another edge is this one's now: its party was told, or need not be.
+    Adopted { dialog: Dialog },
     /// A leg we ended is gone: BYE or CANCEL was answered or timed out.
     Ended,
 }
@@ -134,6 +136,8 @@ pub enum HangUpCause {
     NoAck,
     /// No lease: the edge fell silent and lost the leg.
     EdgeFault,
+    /// Its party did not follow to this edge when the one before had died.
+    NotAdopted,
 }
 
 /// What somebody wants an agent to be. Applied at once when idle, else when the current contact ends.

@@ -2,6 +2,7 @@
 //!
 //! The families of commands are in the files below it; this one publishes policies and hands timers to their owners.
 
+mod adopt;
 mod agents;
 mod arrive;
 mod bindings;

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     command::Timer,
     id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, QueueId, TrunkId},
-    party::{Dialog, Headers, Party, Sdp, Target},
+    image::Image,
+    party::{Headers, Party, Sdp, Target},
     time::WallTime,
 };
 
@@ -33,6 +34,8 @@ pub struct Order {
     /// Who must do it. An order for another life of the node is void.
     pub edge: Edge,
     pub action: Action,
+    /// The leg as another edge had it, until this one has said that it has it now.
+    pub image: Option<Box<Image>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,9 +50,10 @@ pub enum Action {
     Answer { peer: LegId, sdp: Sdp },
     /// Caller leg, unanswered: a final refusal.
     Reject { status: u16, reason: String, retry_after_s: Option<u32> },
-    /// Any leg: BYE, CANCEL or a final refusal, as its state wants. With `dialog`, the leg's own edge is dead and this
-    /// edge speaks in its place from replicated state: CSeq + 1000, or CANCEL with the stored Via.
-    HangUp { cause: String, dialog: Option<Box<Dialog>> },
+    /// A leg that talks, with the order's image: send its media on and tell its party where we are (re-INVITE).
+    Resume,
+    /// Any leg: BYE, CANCEL or a final refusal, as its state wants.
+    HangUp { cause: String },
 }
 
 impl Action {
@@ -99,6 +103,7 @@ pub enum EventKind {
     ContactOfferTimeout,
     ContactRescinded,
     ContactConnected,
+    ContactAdopted,
     ContactHeld,
     ContactResumed,
     ContactTransferred,
@@ -126,6 +131,7 @@ impl EventKind {
             Self::ContactOfferTimeout => "contact.offer_timeout",
             Self::ContactRescinded => "contact.rescinded",
             Self::ContactConnected => "contact.connected",
+            Self::ContactAdopted => "contact.adopted",
             Self::ContactHeld => "contact.held",
             Self::ContactResumed => "contact.resumed",
             Self::ContactTransferred => "contact.transferred",

@@ -52,3 +52,11 @@ pub const DECISION_LISTED_MAX: usize = 8;
 pub const HOURS_CHECK_MS: u64 = 3_600_000;
 /// Shortest ringing, whatever a queue says.
 pub const OFFER_TIMEOUT_MS_MIN: u64 = 1_000;
+/// Edges that share the calls of one that is lost.
+pub const HEIRS_MAX: usize = 64;
+/// How long our 200 may be on its way to a caller: the edge repeats it for 64·T1 (RFC 3261 §13.3.1.4).
+pub const CONFIRMED_AFTER_MS: u64 = 32_000;
+/// How long a phone may still be busy with the offer that a dead edge made it. A busy answer in that time is nobody's
+/// fault: the offer is made again after `SPARED_REST_MS`.
+pub const SPARED_MS: u64 = 3_000;
+pub const SPARED_REST_MS: u64 = 250;

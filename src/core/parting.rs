@@ -11,14 +11,22 @@ use super::{
     Outcome,
     effect::Order,
     id::{CallId, Edge, EffectId, LegId},
+    image::Image,
     limits::{CLOSED_CALL_MS, CLOSED_CALLS_MAX, PARTING_MS},
     time::LogTime,
 };
 
+/// What is still to be said to a leg, and the leg as it was left, should another edge have to say it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Farewell {
+    pub(super) order: Order,
+    pub(super) image: Box<Image>,
+}
+
 /// Farewells to legs that left their calls: outbox rows until the leg's edge says that it is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Parting {
-    rows: BTreeMap<LegId, Order>,
+    rows: BTreeMap<LegId, Farewell>,
     legs: BTreeMap<EffectId, LegId>,
     /// In order of age. A row that is done earlier is skipped when its time comes.
     ages: VecDeque<(LogTime, EffectId)>,
@@ -26,17 +34,17 @@ pub(super) struct Parting {
 
 impl Parting {
     /// Keeps the last order of a leg in place of any earlier one.
-    pub(super) fn insert(&mut self, order: Order, now: LogTime) {
+    pub(super) fn insert(&mut self, order: Order, image: Box<Image>, now: LogTime) {
         self.clear(order.leg);
         self.ages.push_back((now, order.id));
         self.legs.insert(order.id, order.leg);
-        self.rows.insert(order.leg, order);
+        self.rows.insert(order.leg, Farewell { order, image });
         assert_eq!(self.rows.len(), self.legs.len(), "every farewell is known by leg and by id");
     }
 
     fn clear(&mut self, leg: LegId) -> bool {
         let row = self.rows.remove(&leg);
-        if let Some(order) = &row {
+        if let Some(Farewell { order, .. }) = &row {
             let known = self.legs.remove(&order.id);
             assert_eq!(known, Some(leg), "a farewell's id names its leg");
         }
@@ -45,7 +53,7 @@ impl Parting {
 
     /// The leg is gone, says `edge`. Returns whether that completed a farewell.
     pub(super) fn gone(&mut self, leg: LegId, edge: Edge) -> bool {
-        self.rows.get(&leg).is_some_and(|order| order.edge == edge) && self.clear(leg)
+        self.rows.get(&leg).is_some_and(|row| row.order.edge == edge) && self.clear(leg)
     }
 
     /// Forgets a farewell by the id of its order. Returns whether it was open.
@@ -53,12 +61,13 @@ impl Parting {
         self.legs.get(&id).copied().is_some_and(|leg| self.clear(leg))
     }
 
-    /// Drops every farewell a dead edge was to say: nobody will.
-    pub(super) fn drop_edge(&mut self, edge: Edge) {
-        let void: Vec<_> = self.rows.values().filter(|order| order.edge == edge).map(|order| order.leg).collect();
-        for leg in void {
-            self.clear(leg);
+    /// Takes out every farewell that a dead edge was to say.
+    pub(super) fn take_edge(&mut self, edge: Edge) -> Vec<Farewell> {
+        let void: Vec<_> = self.rows.values().filter(|row| row.order.edge == edge).cloned().collect();
+        for row in &void {
+            self.clear(row.order.leg);
         }
+        void
     }
 
     pub(super) fn forget_old(&mut self, now: LogTime) {
@@ -70,7 +79,7 @@ impl Parting {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Order> {
-        self.rows.values()
+        self.rows.values().map(|row| &row.order)
     }
 }
 

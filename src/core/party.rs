@@ -69,6 +69,10 @@ pub struct Dialog {
     /// Session timer (RFC 4028): interval in seconds, 0 if none, and whether we refresh.
     pub session_expires_s: u32,
     pub we_refresh: bool,
+    /// Only the way it came is open to it: requests go to `remote_addr` and not to the contact.
+    pub symmetric: bool,
+    /// It requires provisional answers to be reliable (RFC 3262).
+    pub reliable: bool,
 }
 
 /// A session description as it came, opaque to the core.

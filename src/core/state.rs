@@ -15,7 +15,8 @@ use super::{
     effect::{Action, Event, EventKind, Order},
     explain::Trigger,
     id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, NodeId, QueueId, RequestId},
-    limits::{GRACE_MS_MAX, REQUEST_IDS_MAX, TIMERS_PER_COMMAND_MAX},
+    image::Image,
+    limits::{GRACE_MS_MAX, HEIRS_MAX, REQUEST_IDS_MAX, TIMERS_PER_COMMAND_MAX},
     queue::Place,
     time::{At, LogTime},
 };
@@ -73,8 +74,8 @@ impl Ctx<'_> {
         id
     }
 
-    pub(super) fn order(&mut self, leg: LegId, edge: Edge, action: Action) -> Order {
-        let order = Order { id: self.effect_id(), domain: self.domain.clone(), leg, edge, action };
+    pub(super) fn order(&mut self, leg: LegId, edge: Edge, action: Action, image: Option<Box<Image>>) -> Order {
+        let order = Order { id: self.effect_id(), domain: self.domain.clone(), leg, edge, action, image };
         self.out.orders.push(order.clone());
         order
     }
@@ -155,11 +156,11 @@ impl State {
                 Outcome::Accepted
             }
             Command::EdgeLost { edge, .. } if self.is_lost(*edge) => Outcome::Rejected(Reason::Stale),
-            Command::EdgeLost { edge, heir } => {
+            Command::EdgeLost { edge, heirs } => {
                 self.lost.insert(edge.node, edge.incarnation);
-                // The heir may have died since it was named; then nobody speaks for the legs.
-                let heir = heir.filter(|heir| !self.is_lost(*heir));
-                self.everywhere(at, out, |domain, ctx| domain.edge_lost(ctx, *edge, heir));
+                // An heir may have died since it was named.
+                let heirs: Vec<_> = heirs.iter().copied().take(HEIRS_MAX).filter(|heir| !self.is_lost(*heir)).collect();
+                self.everywhere(at, out, |domain, ctx| domain.edge_lost(ctx, *edge, &heirs));
                 Outcome::Accepted
             }
             Command::EffectsDone { domain, effects } => self.within(at, domain, out, |domain, _| domain.effects_done(effects)),

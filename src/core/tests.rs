@@ -1,5 +1,6 @@
 //! Behaviours of the routing core, each a scenario over `World`.
 
+mod adoption;
 mod agents;
 mod property;
 mod queues;

@@ -203,12 +203,17 @@ impl Admission {
         if self.calls_per_s_max > 0 && !self.bucket.take(now, self.calls_per_s_max) {
             return Err(Refusal::NodeLimit);
         }
-        used.calls += 1;
-        *domain += 1;
-        self.calls += 1;
         self.in_flight += 1;
         self.window_full |= self.in_flight >= self.bound;
+        self.take(account);
         Ok(())
+    }
+
+    /// Counts a call. One that another edge had is never refused: it was admitted there.
+    pub fn take(&mut self, account: &Account) {
+        *self.domains.entry(account.0.clone()).or_default() += 1;
+        self.uses.entry(account.clone()).or_default().calls += 1;
+        self.calls += 1;
     }
 
     /// The commit of an admitted call came to an end, in whatever way, after `latency`.

@@ -163,6 +163,13 @@ pub const RING_MAX: Duration = Duration::from_secs(300);
 /// A waiting caller hears its last provisional answer again this often, so that proxies do not give the call up
 /// (RFC 3261 §13.3.1.1, §16.6 timer C).
 pub const PROGRESS_EVERY: Duration = Duration::from_secs(60);
+/// Re-INVITEs of legs that were taken over awaiting their answer at once, so that a node that inherits thousands of legs
+/// does not drown their parties; and how long one that is not answered keeps its place.
+pub const RESUMING_MAX: usize = 128;
+pub const RESUME_SLOT: Duration = Duration::from_secs(1);
+/// How often, and how many times, a message waits for a leg that is on its way here from a dead edge.
+pub const ADOPTION_LOOK: Duration = Duration::from_millis(50);
+pub const ADOPTION_LOOKS_MAX: u8 = 40;
 /// Requests of our own repeated after 491.
 pub const GLARE_RETRIES_MAX: u8 = 3;
 /// Shortest session interval we accept (RFC 4028 §5), and the one we ask for.

@@ -4,6 +4,7 @@
 //! until `None` and sleeps until `next_timeout`. Every identifier it makes follows from the leg's id, so that a repeat is
 //! a retransmission and any node can say whose leg a message belongs to.
 
+mod adopt;
 mod client;
 mod ended;
 mod inside;
@@ -37,6 +38,7 @@ use crate::{
     sip::{limits::LEGS_MAX, message::read_own},
 };
 
+use adopt::Resuming;
 use client::{Client, ClientKey};
 use ended::Ended;
 use leg::Leg;
@@ -152,6 +154,11 @@ enum Due {
     Progress(LegId),
     Reliable(LegId),
     Session(LegId),
+    /// A party is told again where we are.
+    Resume(LegId),
+    ResumeSlot(LegId),
+    /// A phone that another edge had ringing was sent its CANCEL.
+    CancelOver(LegId),
     /// A refused leg is forgotten unless it was tried again.
     Refused(LegId),
 }
@@ -169,6 +176,7 @@ pub struct Stack {
     legs: BTreeMap<LegId, Leg>,
     /// Legs that are over: a repeated order must not raise them again, and hears their last report once more.
     ended: Ended,
+    resuming: Resuming,
     due: BTreeMap<(Instant, u64), Due>,
     counter: u64,
     out: VecDeque<Output>,
@@ -185,6 +193,7 @@ impl Stack {
             clients: HashMap::new(),
             legs: BTreeMap::new(),
             ended: Ended::default(),
+            resuming: Resuming::default(),
             due: BTreeMap::new(),
             counter: 0,
             out: VecDeque::new(),
@@ -199,6 +208,11 @@ impl Stack {
     /// Live legs, for reconciliation.
     pub fn legs(&self) -> impl Iterator<Item = LegId> {
         self.legs.keys().copied()
+    }
+
+    /// True if the leg is here, or was.
+    pub fn knows(&self, leg: LegId) -> bool {
+        self.legs.contains_key(&leg) || self.ended.knows(leg)
     }
 
     pub fn transactions(&self) -> usize {
@@ -260,6 +274,9 @@ impl Stack {
                 Due::Progress(leg) => self.progress_again(now, leg),
                 Due::Reliable(leg) => self.reliable_resend(now, leg),
                 Due::Session(leg) => self.session_due(now, leg),
+                Due::Resume(leg) => self.resume_again(now, leg),
+                Due::ResumeSlot(leg) => self.resume_slot(now, leg),
+                Due::CancelOver(leg) => self.cancel_over(now, leg),
                 Due::Refused(leg) => self.refused_over(leg),
             }
         }

@@ -9,6 +9,7 @@ use super::{Message, Partition};
 use crate::core::{
     Command,
     id::{Edge, NodeId},
+    limits::HEIRS_MAX,
 };
 
 /// Lives of nodes that are over, oldest of each node first: those the state depends on, and the last one of each node.
@@ -28,15 +29,15 @@ pub(super) fn lost(depends_on: &BTreeSet<Edge>, table: &NodeTable) -> BTreeSet<E
     depends_on.iter().filter(is_over).copied().chain(last).collect()
 }
 
-/// A live edge that can speak for a dead one: `me` unless this node is a witness, which has no SIP edge.
-pub(super) fn heir(me: Edge, table: &NodeTable) -> Option<Edge> {
-    let able = |edge: &Edge| {
-        table.get(&edge.node.0).is_some_and(|row| {
-            row.incarnation == edge.incarnation && !row.witness && matches!(row.state, NodeState::Up | NodeState::Draining)
-        })
+/// The edges that can go on with a dead one's calls: those that take calls, else those that are on their way out. A
+/// witness has no SIP edge.
+pub(super) fn heirs(table: &NodeTable) -> Vec<Edge> {
+    let in_state = |state: NodeState| {
+        let rows = table.values().filter(move |row| !row.witness && row.state == state);
+        rows.map(|row| Edge { node: NodeId(row.id), incarnation: row.incarnation }).take(HEIRS_MAX)
     };
-    let others = table.values().map(|row| Edge { node: NodeId(row.id), incarnation: row.incarnation });
-    std::iter::once(me).chain(others).find(able)
+    let up: Vec<_> = in_state(NodeState::Up).collect();
+    if up.is_empty() { in_state(NodeState::Draining).collect() } else { up }
 }
 
 impl Partition {
@@ -55,12 +56,12 @@ impl Partition {
             return;
         }
         leading.declared.extend(lost.iter().copied());
-        let heir = heir(me, &table);
+        let heirs = heirs(&table);
         let (shared, group, back, token) = (Arc::clone(&self.shared), self.replica.group, myself.clone(), leading.token);
         tokio::spawn(async move {
             // In order: once a later life is known to be over, an earlier one is not declared any more.
             for (n, edge) in lost.iter().enumerate() {
-                if !shared.propose(group, Command::EdgeLost { edge: *edge, heir }).await {
+                if !shared.propose(group, Command::EdgeLost { edge: *edge, heirs: heirs.clone() }).await {
                     back.cast(Message::Declared(token, lost[n..].to_vec(), false)).ok();
                     return;
                 }

@@ -10,7 +10,7 @@ use std::{
 use tandem_cluster::{NodeState, NodeStatus, NodeTable};
 
 use super::{
-    edges::{heir, lost},
+    edges::{heirs, lost},
     wheel::Wheel,
 };
 use crate::{
@@ -111,9 +111,10 @@ fn the_legs_of_a_node_that_left_the_table_are_lost_and_a_suspect_keeps_its_own()
 }
 
 #[test]
-fn an_heir_is_a_live_edge_and_no_witness() {
-    let rows = [(1, 1, NodeState::Up, true), (2, 4, NodeState::Lost, false), (3, 2, NodeState::Draining, false)];
-    assert_eq!(heir(edge(1, 1), &table(&rows)), Some(edge(3, 2)), "a witness has no SIP edge");
-    assert_eq!(heir(edge(3, 2), &table(&rows)), Some(edge(3, 2)));
-    assert_eq!(heir(edge(1, 1), &table(&rows[..2])), None);
+fn heirs_are_the_edges_that_take_calls_else_those_on_their_way_out_and_never_a_witness() {
+    let rows =
+        [(1, 1, NodeState::Up, true), (2, 4, NodeState::Up, false), (3, 2, NodeState::Draining, false), (4, 1, NodeState::Lost, false)];
+    assert_eq!(heirs(&table(&rows)), [edge(2, 4)]);
+    assert_eq!(heirs(&table(&[rows[0], rows[2], rows[3]])), [edge(3, 2)]);
+    assert_eq!(heirs(&table(&[rows[0], rows[3]])), []);
 }

@@ -108,7 +108,8 @@ impl Domain {
             held_since: None,
             held_ms: 0,
             hops,
-            caller: CallerLeg { dialog: arrive.dialog.clone(), seq: 0, order: None, ringing: false },
+            caller: CallerLeg { dialog: arrive.dialog.clone(), seq: 0, order: None, ringing: false, confirmed: false, adopting: false },
+            adoptions: 0,
             legs: Default::default(),
             next_leg: 1,
             timer: None,
@@ -194,14 +195,21 @@ impl Domain {
 
     /// 182 for a caller who was not offered at once; nothing for one who was, or who was told already.
     pub(super) fn tell_queued(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
-        let Some(call) = self.calls.get_mut(&id).filter(|call| call.state == CallState::Queued && !is_told(call)) else {
+        let Some(call) = self.calls.get(&id).filter(|call| call.state == CallState::Queued && !is_told(call)) else {
             return;
         };
-        let position = self.queues[&call.queue].rows.position(call.priority);
-        call.caller.order = Some(ctx.order(call.leg_id(0), call.edge, Action::Queue { position }));
-        let queue = call.queue.clone();
-        let data = [("position", position.to_string()), ("priority", call.priority.to_string())];
+        let (queue, priority) = (call.queue.clone(), call.priority);
+        let position = self.say_queued(ctx, id);
+        let data = [("position", position.to_string()), ("priority", priority.to_string())];
         ctx.event(EventKind::ContactQueued, Some(id), None, Some(&queue), &data);
+    }
+
+    /// Lets the caller's edge say that it waits. Returns its place.
+    pub(super) fn say_queued(&mut self, ctx: &mut Ctx<'_>, id: CallId) -> u32 {
+        let call = &self.calls[&id];
+        let position = self.queues[&call.queue].rows.position(call.priority);
+        self.order_caller(ctx, id, Action::Queue { position });
+        position
     }
 }
 

@@ -6,8 +6,7 @@ use crate::core::{
     cdr::{AttemptResult, CallOutcome, ClosedCall},
     command::Actor,
     effect::{Action, EventKind},
-    id::{AgentId, CallId, Edge, LegId},
-    party::Dialog,
+    id::{AgentId, CallId, LegId},
     state::Ctx,
 };
 
@@ -30,12 +29,14 @@ impl Domain {
         if by != Some(0) {
             let call = &self.calls[&id];
             let action = if call.answered.is_some() {
-                Action::HangUp { cause: reason.to_owned(), dialog: None }
+                Action::HangUp { cause: reason.to_owned() }
             } else {
                 Action::Reject { status, reason: reason.to_owned(), retry_after_s: None }
             };
-            let order = ctx.order(LegId::caller(id), call.edge, action);
-            self.parting.insert(order, ctx.at.time);
+            let image = Box::new(call.caller_image(ctx.at.time));
+            let brought = call.caller.adopting.then(|| image.clone());
+            let order = ctx.order(LegId::caller(id), call.edge, action, brought);
+            self.parting.insert(order, image, ctx.at.time);
         }
         self.close(ctx, id, outcome, reason, owner.as_ref());
     }
@@ -97,6 +98,7 @@ impl Domain {
             offered: call.offered,
             answered: call.answered,
             ended: ctx.at.stamp(),
+            adoptions: call.adoptions,
             attempts: call.attempts,
             decisions: call.decisions,
         };
@@ -120,38 +122,5 @@ impl Domain {
             call.timer = None;
             self.end_call(ctx, id, CallOutcome::Answered, "too_long", 480, None);
         }
-    }
-
-    /// A node died with the legs it carried: its calls end, its agents are free, and the heir tells the phones. Whoever
-    /// became free is matched when all is done, so that nobody is offered a call that is about to end.
-    pub(in crate::core) fn edge_lost(&mut self, ctx: &mut Ctx<'_>, edge: Edge, heir: Option<Edge>) {
-        let calls: Vec<_> = self.calls_on(edge).collect();
-        for id in &calls {
-            let dialogs = self.dialogs(*id);
-            let answered = self.calls[id].answered.is_some();
-            self.end_call(ctx, *id, CallOutcome::NodeLost, "node_lost", 503, None);
-            let Some(heir) = heir else { continue };
-            // A caller without an answer has no dialog to end; its INVITE runs out by itself.
-            for (n, dialog) in dialogs.into_iter().filter(|(n, _)| *n > 0 || answered) {
-                let action = Action::HangUp { cause: "node_lost".to_owned(), dialog: Some(Box::new(dialog)) };
-                let order = ctx.order(LegId { call: *id, n }, heir, action);
-                self.parting.insert(order, ctx.at.time);
-            }
-        }
-        // What the dead edge was to say is void; in its place the heir speaks where a dialog is known.
-        self.parting.drop_edge(edge);
-        ctx.out.orders.retain(|order| order.edge != edge);
-        self.unbind_flows(ctx, edge);
-        if !calls.is_empty() {
-            let data = [("node", edge.node.to_string()), ("calls", calls.len().to_string())];
-            ctx.event(EventKind::NodeFenced, None, None, None, &data);
-        }
-        assert!(self.calls_on(edge).next().is_none(), "no call outlives its edge");
-    }
-
-    fn dialogs(&self, id: CallId) -> Vec<(u16, Dialog)> {
-        let call = &self.calls[&id];
-        let agents = call.legs.iter().filter_map(|(n, leg)| leg.dialog.clone().map(|dialog| (*n, dialog)));
-        std::iter::once((0, call.caller.dialog.clone())).chain(agents).collect()
     }
 }

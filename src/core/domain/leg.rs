@@ -34,7 +34,11 @@ impl Domain {
         if let Some(leg) = call.legs.get_mut(&n) {
             leg.order = None;
         }
-        if n == 0 { self.caller_report(ctx, id, &report.event) } else { self.agent_report(ctx, id, n, &report.event) }
+        match &report.event {
+            LegEvent::Adopted { dialog } => self.adopted(id, n, dialog),
+            event if n == 0 => self.caller_report(ctx, id, event),
+            event => self.agent_report(ctx, id, n, event),
+        }
     }
 
     /// A report on a leg that is no longer part of a call. When the leg is gone, so is what was to be said to it.
@@ -62,6 +66,7 @@ impl Domain {
                     LegEvent::HungUp { cause: HangUpCause::Bye | HangUpCause::Cancel } => (CallOutcome::Abandoned, "caller_left"),
                     LegEvent::HungUp { cause: HangUpCause::SessionExpired } if answered => (CallOutcome::Answered, "session_expired"),
                     LegEvent::HungUp { cause: HangUpCause::NoAck } => (CallOutcome::Failed, "no_ack"),
+                    LegEvent::HungUp { cause: HangUpCause::NotAdopted } => (CallOutcome::NodeLost, "node_lost"),
                     _ if answered => (CallOutcome::Answered, "caller_leg_lost"),
                     _ => (CallOutcome::Failed, "caller_leg_lost"),
                 };
@@ -69,14 +74,15 @@ impl Domain {
                 Outcome::Accepted
             }
             LegEvent::Confirmed { dialog } => {
-                call.caller.dialog = dialog.clone();
+                (call.caller.dialog, call.caller.confirmed) = (dialog.clone(), true);
                 Outcome::Accepted
             }
-            LegEvent::Media { dialog, held, .. } => {
-                call.caller.dialog = dialog.clone();
+            LegEvent::Media { dialog, sdp, held } => {
+                (call.caller.dialog, call.caller.confirmed) = (dialog.clone(), true);
+                call.sdp = Some(sdp.clone());
                 self.hold(ctx, id, *held)
             }
-            LegEvent::Ringing { .. } | LegEvent::Answered { .. } => {
+            LegEvent::Ringing { .. } | LegEvent::Answered { .. } | LegEvent::Adopted { .. } => {
                 Outcome::Rejected(Reason::Invalid("not an event of a caller's leg".to_owned()))
             }
         }
@@ -110,20 +116,23 @@ impl Domain {
                 Outcome::Accepted
             }
             LegEvent::HungUp { .. } | LegEvent::Ended | LegEvent::Unreachable { .. } | LegEvent::Refused { .. } => {
-                let reason = match event {
-                    LegEvent::HungUp { cause: HangUpCause::Bye } => "agent_hung_up",
-                    LegEvent::HungUp { cause: HangUpCause::SessionExpired } => "session_expired",
-                    _ => "agent_leg_lost",
+                let (outcome, reason) = match event {
+                    LegEvent::HungUp { cause: HangUpCause::Bye } => (CallOutcome::Answered, "agent_hung_up"),
+                    LegEvent::HungUp { cause: HangUpCause::SessionExpired } => (CallOutcome::Answered, "session_expired"),
+                    LegEvent::HungUp { cause: HangUpCause::NotAdopted } => (CallOutcome::NodeLost, "node_lost"),
+                    _ => (CallOutcome::Answered, "agent_leg_lost"),
                 };
-                self.end_call(ctx, id, CallOutcome::Answered, reason, 480, Some(n));
+                self.end_call(ctx, id, outcome, reason, 480, Some(n));
                 Outcome::Accepted
             }
-            LegEvent::Media { dialog, held, .. } => {
-                self.calls.get_mut(&id).and_then(|call| call.legs.get_mut(&n)).expect("looked up by leg_report").dialog =
-                    Some(dialog.clone());
+            LegEvent::Media { dialog, sdp, held } => {
+                let leg = self.calls.get_mut(&id).and_then(|call| call.legs.get_mut(&n)).expect("looked up by leg_report");
+                (leg.dialog, leg.sdp) = (Some(dialog.clone()), Some(sdp.clone()));
                 self.hold(ctx, id, *held)
             }
-            LegEvent::Ringing { .. } | LegEvent::Answered { .. } | LegEvent::Confirmed { .. } => Outcome::Rejected(Reason::Stale),
+            LegEvent::Ringing { .. } | LegEvent::Answered { .. } | LegEvent::Confirmed { .. } | LegEvent::Adopted { .. } => {
+                Outcome::Rejected(Reason::Stale)
+            }
         }
     }
 
@@ -134,7 +143,7 @@ impl Domain {
         leg.dialog = Some(dialog.clone());
         if !call.caller.ringing {
             call.caller.ringing = true;
-            call.caller.order = Some(ctx.order(call.leg_id(0), call.edge, Action::Ringing));
+            self.order_caller(ctx, id, Action::Ringing);
         }
         Outcome::Accepted
     }
@@ -146,15 +155,15 @@ impl Domain {
         call.state = CallState::Connected { leg: n, held: false };
         call.answered = Some(ctx.at.stamp());
         let leg = call.legs.get_mut(&n).expect("looked up by leg_report");
-        leg.dialog = Some(dialog.clone());
+        (leg.dialog, leg.sdp) = (Some(dialog.clone()), Some(sdp.clone()));
         leg.answered = Some(ctx.at.stamp());
         leg.order = None;
         let deadline = leg.deadline.take().expect("an unanswered leg has its deadline");
         let agent = leg.agent.clone();
         let rang_ms = ctx.at.time.ms_since(leg.offered.time);
         let others: Vec<_> = call.legs.keys().copied().filter(|other| *other != n).collect();
-        call.caller.order = Some(ctx.order(LegId::caller(id), call.edge, Action::Answer { peer: call.leg_id(n), sdp: sdp.clone() }));
-        let (queue, waited_ms) = (call.queue.clone(), ctx.at.time.ms_since(call.entered));
+        let (peer, queue, waited_ms) = (call.leg_id(n), call.queue.clone(), ctx.at.time.ms_since(call.entered));
+        self.order_caller(ctx, id, Action::Answer { peer, sdp: sdp.clone() });
         ctx.cancel_timer(deadline, TimerKind::Offer { call: id, leg: n });
         for other in others {
             self.drop_leg(ctx, id, other, AttemptResult::Rescinded, true);

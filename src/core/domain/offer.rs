@@ -10,7 +10,7 @@ use crate::core::{
     effect::{Action, EventKind, Ring},
     explain::Trigger,
     id::{AgentId, CallId, LegId},
-    limits::{LEGS_PER_CALL_MAX, OFFER_TIMEOUT_MS_MIN, REDIRECTS_MAX},
+    limits::{LEGS_PER_CALL_MAX, OFFER_TIMEOUT_MS_MIN, REDIRECTS_MAX, SPARED_MS, SPARED_REST_MS},
     party::Target,
     state::Ctx,
 };
@@ -58,7 +58,7 @@ impl Domain {
             headers: call.headers.clone(),
             max_forwards: MAX_FORWARDS,
         };
-        let order = ctx.order(call.leg_id(n), call.edge, Action::ring(ring));
+        let order = ctx.order(call.leg_id(n), call.edge, Action::ring(ring), None);
         let leg = Leg {
             agent: agent.clone(),
             offered: ctx.at.stamp(),
@@ -69,6 +69,8 @@ impl Domain {
             seq: 0,
             order: Some(order),
             redirects,
+            sdp: None,
+            adopting: false,
         };
         call.legs.insert(n, Box::new(leg));
         ctx.set_timer(deadline, TimerKind::Offer { call: id, leg: n });
@@ -103,6 +105,15 @@ impl Domain {
     /// An offer ended without an answer: the agent rests, the call goes back to its old place.
     pub(super) fn miss(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, result: AttemptResult) {
         let ours = matches!(result, AttemptResult::Timeout | AttemptResult::Rescinded);
+        let agent = &self.agents[&self.calls[&id].legs[&n].agent];
+        let spared = result == AttemptResult::Busy && agent.spared_until.is_some_and(|until| ctx.at.time < until);
+        if spared {
+            // Busy with what a dead edge rang it for: not the agent's fault, and over in a moment.
+            let agent = self.drop_leg(ctx, id, n, AttemptResult::Rescinded, false);
+            self.set_agent_timers(ctx, &agent, self.agents[&agent].wrap_up_until, Some(ctx.at.time.plus_ms(SPARED_REST_MS)));
+            self.index_agent(ctx, &agent);
+            return self.back_to_queue(ctx, id);
+        }
         let agent = self.drop_leg(ctx, id, n, result, ours);
         self.punish(ctx, &agent, id, result);
         self.back_to_queue(ctx, id);
@@ -145,8 +156,10 @@ impl Domain {
         let (edge, queue) = (call.edge, call.queue.clone());
         if hang_up {
             let cause = if leg.answered.is_some() { "ended" } else { result.name() };
-            let order = ctx.order(LegId { call: id, n }, edge, Action::HangUp { cause: cause.to_owned(), dialog: None });
-            self.parting.insert(order, ctx.at.time);
+            let image = Box::new(call.image_of(&leg));
+            let brought = leg.adopting.then(|| image.clone());
+            let order = ctx.order(LegId { call: id, n }, edge, Action::HangUp { cause: cause.to_owned() }, brought);
+            self.parting.insert(order, image, ctx.at.time);
         }
         let kind = match result {
             AttemptResult::Timeout => Some(EventKind::ContactOfferTimeout),
@@ -158,7 +171,11 @@ impl Domain {
             ctx.event(kind, Some(id), Some(&agent), Some(&queue), &[("result", result.name().to_owned())]);
         }
         let talked_ms = leg.answered.map(|answered| ctx.at.time.ms_since(answered.time));
-        self.agents.get_mut(&agent).expect("agents with contacts are never forgotten").offers.ended(result);
+        let row = self.agents.get_mut(&agent).expect("agents with contacts are never forgotten");
+        row.offers.ended(result);
+        if result == AttemptResult::NodeLost {
+            row.spared_until = Some(ctx.at.time.plus_ms(SPARED_MS));
+        }
         self.release(ctx, &agent, (id, n), talked_ms, &queue);
         agent
     }

@@ -70,6 +70,7 @@ const fn kind(command: &Command) -> &'static str {
             LegEvent::Unreachable { .. } => "  Unreachable",
             LegEvent::HungUp { .. } => "  HungUp",
             LegEvent::Media { .. } => "  Media",
+            LegEvent::Adopted { .. } => "  Adopted",
             LegEvent::Ended => "  Ended",
         },
         Command::AgentIntent { intent, .. } => match intent {

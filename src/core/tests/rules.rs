@@ -242,7 +242,7 @@ fn a_phone_behind_a_dead_node_is_not_rung_until_it_registers_again() {
         },
     };
     world.apply(bind(EDGE.incarnation));
-    world.apply(Command::EdgeLost { edge: EDGE, heir: None });
+    world.apply(Command::EdgeLost { edge: EDGE, heirs: Vec::new() });
     let next = crate::core::id::Edge { incarnation: EDGE.incarnation + 1, ..EDGE };
     world.arrive_as(1, |arrive| arrive.edge = next);
     assert!(world.rung(1).is_empty());

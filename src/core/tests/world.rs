@@ -174,7 +174,12 @@ impl World {
     pub(crate) fn report(&mut self, leg: LegId, event: LegEvent) -> Outcome {
         let seq = self.seqs.entry(leg).or_insert(0);
         *seq += 1;
-        let report = LegReport { domain: Self::domain(), leg, edge: EDGE, seq: *seq, event };
+        let seq = *seq;
+        // A leg that left its call is still the edge's that was to end it.
+        let rows = &self.state.domains()[&Self::domain()];
+        let edge = rows.calls().get(&leg.call).map(|call| call.edge);
+        let edge = edge.or_else(|| rows.parting().find(|order| order.leg == leg).map(|order| order.edge)).unwrap_or(EDGE);
+        let report = LegReport { domain: Self::domain(), leg, edge, seq, event };
         self.apply(Command::Leg(Box::new(report)))
     }
 

@@ -11,7 +11,7 @@ use crate::{
         Outcome, Reason,
         command::{Arrive, LegEvent, LegReport},
         effect::{Action, Order},
-        id::{CallId, EffectId, LegId},
+        id::{CallId, EffectId, LegId, TrunkId},
         limits::{HEADER_BYTES_MAX, HEADERS_MAX},
         party::{Headers, Party},
     },
@@ -187,9 +187,20 @@ impl Worker {
         // It comes before every order of the log; should one follow, it finds the leg gone and is answered so.
         let id = EffectId { group: 0, index: 0, n: 0 };
         let action = Action::Reject { status: 503, reason: "no commit in time".to_owned(), retry_after_s };
-        let order = Order { id, domain: live.account.0.clone(), leg: LegId::caller(call), edge: self.me, action };
+        let order = Order { id, domain: live.account.0.clone(), leg: LegId::caller(call), edge: self.me, action, image: None };
         self.stack.order(now, &order);
         self.drain(now);
+    }
+
+    /// A call whose caller leg comes here from another edge.
+    pub(super) fn adopt_call(&mut self, now: Instant, order: &Order, trunk: Option<TrunkId>) {
+        let account = (order.domain.clone(), trunk);
+        if order.leg.n > 0 || self.calls.contains_key(&order.leg.call) {
+            return;
+        }
+        metrics::counter!(names::ADOPTED_TOTAL).increment(1);
+        self.admission.take(&account);
+        self.calls.insert(order.leg.call, Live { account, stage: Stage::Live, admitted_at: now, phone: None });
     }
 
     /// Keeps the books on a report's call and passes it on, or holds it until the arrival is committed.

@@ -13,7 +13,7 @@ use crate::{
     core::{
         Outcome,
         effect::Order,
-        id::{CallId, NodeId},
+        id::{CallId, LegId, NodeId},
     },
     sip::{
         limits::{ESTABLISHED_QUEUE_MAX, FINDINGS_MAX, FRESH_QUEUE_MAX, ORDERS_MAX},
@@ -71,6 +71,14 @@ pub(super) enum Finding {
     },
     Closed {
         flow: Flow,
+    },
+    /// A message for a leg that is on its way here from another edge.
+    Coming {
+        tx: Option<TxId>,
+        leg: LegId,
+        flow: Flow,
+        bytes: Bytes,
+        tries: u8,
     },
     /// The key of nonces was proposed, whatever came of it.
     Shared,

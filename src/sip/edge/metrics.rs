@@ -18,6 +18,7 @@ pub const REGISTRATIONS: &str = "tandem_sip_registrations";
 pub const REGISTERS_TOTAL: &str = "tandem_sip_registers_total";
 pub const TUNNELLED_TOTAL: &str = "tandem_sip_tunnelled_total";
 pub const WITHHELD_TOTAL: &str = "tandem_sip_withheld_total";
+pub const ADOPTED_TOTAL: &str = "tandem_sip_adopted_total";
 /// From reading the BYE that frees an agent to having written the INVITE of a call that was already waiting.
 pub const AGENT_FREE_TO_OFFER_SECONDS: &str = "tandem_agent_free_to_offer_seconds";
 
@@ -39,5 +40,6 @@ pub fn describe() {
     describe_counter!(REGISTERS_TOTAL, "REGISTER requests by result");
     describe_counter!(TUNNELLED_TOTAL, "SIP messages to and from flows of other nodes, by direction");
     describe_counter!(WITHHELD_TOTAL, "Messages withheld because the node had no lease");
+    describe_counter!(ADOPTED_TOTAL, "Calls whose caller leg this node took over from another");
     describe_histogram!(AGENT_FREE_TO_OFFER_SECONDS, Unit::Seconds, "BYE of an agent's call read to the next INVITE to it written");
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     core::id::{LegId, NodeId},
     sip::{
-        limits::{TUNNEL_IN_FLIGHT_MAX, WITHHELD_MAX},
+        limits::{ADOPTION_LOOK, ADOPTION_LOOKS_MAX, TUNNEL_IN_FLIGHT_MAX, WITHHELD_MAX},
         message::{Message, parse},
         stack::{Destination, Flow, TxId},
         tunnel::{Frame, holder},
@@ -28,6 +28,8 @@ fn acts(bytes: &[u8]) -> bool {
 impl Worker {
     /// Sends what the stack wants sent, if this node may.
     pub(super) fn transmit(&mut self, to: Destination, bytes: Bytes) {
+        // Asked for each message: a process that was stopped in the middle of a turn finds out before its next word.
+        self.lease = self.lease && self.backend.lease_valid();
         if self.lease || self.plain_answer || !acts(&bytes) {
             return self.write(to, bytes);
         }
@@ -96,18 +98,35 @@ impl Worker {
     pub(super) fn homeless(&mut self, flow: Flow, bytes: Bytes) {
         let Ok(message) = parse(&bytes) else { return };
         match leg_of(&message) {
-            Some(leg) if message.is_request() && flow.via.is_none() => self.look_up(None, leg, flow, bytes),
+            Some(leg) if message.is_request() && flow.via.is_none() => self.look_up(None, leg, flow, bytes, 0),
             _ => self.owner_found(Instant::now(), None, None, flow, bytes),
         }
     }
 
-    /// Asks for the owner of a leg that is not here.
-    pub(super) fn look_up(&mut self, tx: Option<TxId>, leg: LegId, flow: Flow, bytes: Bytes) {
+    /// Asks for the owner of a leg that is not here. If it is this node, the leg is on its way here from a dead edge.
+    pub(super) fn look_up(&mut self, tx: Option<TxId>, leg: LegId, flow: Flow, bytes: Bytes, tries: u8) {
         let (backend, shared, me) = (self.backend.clone(), self.shared.clone(), self.me);
         tokio::spawn(async move {
-            let owner = backend.owner_of(leg).await.map(|edge| edge.node).filter(|node| *node != me.node);
+            let owner = backend.owner_of(leg).await;
+            if owner == Some(me) && tries < ADOPTION_LOOKS_MAX {
+                tokio::time::sleep(ADOPTION_LOOK).await;
+                return shared.inbox.found(Finding::Coming { tx, leg, flow, bytes, tries: tries + 1 });
+            }
+            let owner = owner.map(|edge| edge.node).filter(|node| *node != me.node);
             shared.inbox.found(Finding::Owner { tx, owner, flow, bytes });
         });
+    }
+
+    /// Looks whether a leg that was on its way here has come, for a message that was sooner.
+    pub(super) fn coming(&mut self, now: Instant, tx: Option<TxId>, leg: LegId, flow: Flow, bytes: Bytes, tries: u8) {
+        if !self.stack.knows(leg) {
+            return self.look_up(tx, leg, flow, bytes, tries);
+        }
+        if let Some(tx) = tx {
+            self.stack.dismiss(tx);
+        }
+        self.stack.receive(now, flow, bytes);
+        self.drain(now);
     }
 
     pub(super) fn owner_found(&mut self, now: Instant, tx: Option<TxId>, owner: Option<NodeId>, flow: Flow, bytes: Bytes) {

@@ -248,6 +248,7 @@ impl Worker {
             Finding::Registered { tx, plan, done } => self.registered(now, tx, &plan, done),
             Finding::Owner { tx, owner, flow, bytes } => self.owner_found(now, tx, owner, flow, bytes),
             Finding::Homeless { flow, bytes } => self.homeless(flow, bytes),
+            Finding::Coming { tx, leg, flow, bytes, tries } => self.coming(now, tx, leg, flow, bytes, tries),
             Finding::Undeliverable { to, bytes } => {
                 self.stack.unreachable(now, &to, &bytes);
                 self.drain(now);
@@ -274,6 +275,10 @@ impl Worker {
             // For another life of this node: that leg died with it, and the core was told by the loss of the edge.
             return;
         }
+        let image = order.image.as_ref().filter(|_| !self.stack.knows(order.leg));
+        if let Some(trunk) = image.map(|image| image.trunk.clone()) {
+            self.adopt_call(now, order, trunk);
+        }
         match &order.action {
             Action::Ring(ring) => self.ring(now, order, ring),
             Action::HangUp { .. } => {
@@ -292,7 +297,7 @@ impl Worker {
             match output {
                 Output::Transmit { to, bytes } => self.transmit(to, bytes),
                 Output::Request { tx, flow, request } => self.request(now, tx, flow, &request),
-                Output::Unknown { tx, leg, flow, request } => self.look_up(Some(tx), leg, flow, request),
+                Output::Unknown { tx, leg, flow, request } => self.look_up(Some(tx), leg, flow, request, 0),
                 Output::Report(report) => self.report(report),
                 Output::Refused { report, response } => self.refused(now, report, &response),
                 Output::Foreign { node, flow, bytes } => self.tunnel_from(node, flow, bytes),

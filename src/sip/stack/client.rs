@@ -37,6 +37,10 @@ pub(super) enum Purpose {
     Relay { server: ServerKey, from: LegId },
     /// Our own refresh of the session (RFC 4028).
     Refresh,
+    /// The re-INVITE of a leg that was taken over.
+    Resume,
+    /// The CANCEL of an INVITE that another edge sent.
+    Cancel,
     /// The leg is gone when it is answered.
     Bye,
     /// A CANCEL, or the BYE of a branch that lost: nobody waits for the answer.
@@ -133,6 +137,8 @@ impl Stack {
                 self.dialog_lost(now, client.leg, status);
             }
             Purpose::Refresh => self.dialog_lost(now, client.leg, status),
+            Purpose::Resume => self.resume_failed(now, client.leg),
+            Purpose::Cancel => self.cancel_over(now, client.leg),
             Purpose::Bye => self.parted(client.leg),
             Purpose::Aside => {}
         }
@@ -193,8 +199,10 @@ impl Stack {
             Purpose::Ring => self.ring_answered(now, leg, &key, flow, &message, bytes),
             Purpose::Relay { server, from } => self.relayed(now, leg, from, &key, &server, &message),
             Purpose::Refresh if status >= 200 => self.refreshed(now, leg, &key, &message),
+            Purpose::Resume if status >= 200 => self.resumed(now, leg, &key, flow, &message),
+            Purpose::Cancel if status >= 200 => self.cancel_over(now, leg),
             Purpose::Bye if status >= 200 => self.parted(leg),
-            Purpose::Refresh | Purpose::Bye | Purpose::Aside => {}
+            Purpose::Refresh | Purpose::Resume | Purpose::Cancel | Purpose::Bye | Purpose::Aside => {}
         }
     }
 

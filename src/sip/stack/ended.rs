@@ -30,6 +30,10 @@ impl Ended {
         }
     }
 
+    pub(super) fn knows(&self, leg: LegId) -> bool {
+        self.legs.contains_key(&leg)
+    }
+
     /// The last report of the leg, if the order is one that it already performed.
     pub(super) fn repeated(&self, order: &Order) -> Option<LegReport> {
         let (last, report) = self.legs.get(&order.leg)?;

@@ -187,7 +187,7 @@ impl Stack {
     }
 
     /// The party of this leg described itself anew.
-    fn media_changed(&mut self, id: LegId, description: &Bytes) {
+    pub(super) fn media_changed(&mut self, id: LegId, description: &Bytes) {
         let Some(leg) = self.legs.get_mut(&id).filter(|leg| !description.is_empty() && leg.media.1 != *description) else { return };
         leg.media = (holds(description), description.clone());
         let event = LegEvent::Media { dialog: leg.dialog.clone(), sdp: Sdp::from(description.to_vec()), held: leg.media.0 };

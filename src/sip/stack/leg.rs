@@ -59,6 +59,8 @@ pub(super) struct Leg {
     pub(super) last_report: Option<Box<LegReport>>,
     /// Phone: what it was rung with, until it answers.
     pub(super) rung: Option<Box<Ring>>,
+    /// Phone: another edge had it ringing, and it is here only to be let go.
+    pub(super) ringing_elsewhere: bool,
     /// 200 to repeat until it is acknowledged.
     pub(super) unacked: Option<Repeat>,
     /// Phone: a late offer's 200 still needs its ACK, with the answer.
@@ -117,6 +119,7 @@ impl Leg {
             last_report: None,
             progress: None,
             rung: None,
+            ringing_elsewhere: false,
             unacked: None,
             ack_owed: None,
             busy: false,
@@ -154,10 +157,12 @@ impl Leg {
             vias: invite.all(Name::Via),
             session_expires_s: session.interval_s,
             we_refresh: session.we_refresh,
+            symmetric: via::translated(&invite, &flow),
+            reliable: invite.wants(Name::Require, "100rel"),
         };
         let mut leg = Self::empty(id, domain, dialog, Destination::Flow(flow));
-        leg.to = leg.next_hop(flow, via::translated(&invite, &flow));
-        leg.wants_reliable = invite.wants(Name::Require, "100rel");
+        leg.to = leg.next_hop(flow);
+        leg.wants_reliable = leg.dialog.reliable;
         leg.media.1 = sdp_of(&invite).ok().flatten().unwrap_or_default();
         leg.session = session;
         leg.invite = Some((key, invite));
@@ -175,9 +180,9 @@ impl Leg {
 
     /// Where requests in the dialog go: the connection it came on, else the first route, else the contact (§12.2.1.1).
     /// Behind an address translator only the way it came is open.
-    fn next_hop(&self, flow: Flow, translated: bool) -> Destination {
+    fn next_hop(&self, flow: Flow) -> Destination {
         let routed = self.dialog.route_set.first().map(|route| angle_uri(route));
-        if reliable(flow.transport) || flow.via.is_some() || (translated && routed.is_none()) {
+        if reliable(flow.transport) || flow.via.is_some() || (self.dialog.symmetric && routed.is_none()) {
             return Destination::Flow(flow);
         }
         by_uri(routed.unwrap_or(&self.dialog.remote_target)).unwrap_or(Destination::Flow(flow))
@@ -196,8 +201,8 @@ impl Leg {
         self.dialog.route_set = routes;
         self.dialog.remote_addr = flow.remote.to_string();
         // A registered phone is spoken to the way it registered.
-        let registered = matches!(self.to, Destination::Flow(_));
-        self.to = self.next_hop(flow, registered);
+        self.dialog.symmetric = matches!(self.to, Destination::Flow(_));
+        self.to = self.next_hop(flow);
     }
 
     /// True if the message belongs to this dialog, and not to another that guessed or kept our tag.

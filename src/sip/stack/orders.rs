@@ -5,23 +5,17 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{
-    Destination, Due, Flow, Stack, T1, T2, T64,
+    Destination, Due, Stack, T1, T2, T64,
     client::Purpose,
-    leg::{Leg, Phase, Repeat, by_uri, contact},
+    leg::{Phase, Repeat, contact},
     server::ServerKey,
 };
-use crate::{
-    core::{
-        command::{HangUpCause, LegEvent, LegReport},
-        effect::{Action, Order},
-        id::{DomainId, LegId},
-        party::{Dialog, Sdp},
-    },
-    sip::message::{Builder, Name, angle_uri},
+use crate::core::{
+    command::{HangUpCause, LegEvent, LegReport},
+    effect::{Action, Order},
+    id::{DomainId, LegId},
+    party::Sdp,
 };
-
-/// How far a survivor's CSeq jumps over what the dead node may have used.
-const CSEQ_JUMP: u32 = 1_000;
 
 impl Stack {
     /// Performs an order; an older one than the leg has seen is refused.
@@ -36,20 +30,24 @@ impl Stack {
         } else if let Some(last) = self.ended.repeated(order) {
             return self.out.push_back(super::Output::Report(last));
         }
+        if let Some(image) = order.image.as_deref().filter(|_| !self.knows(order.leg)) {
+            self.take_over(now, order, image);
+            if let Some(leg) = self.legs.get_mut(&order.leg) {
+                leg.last_order = Some(order.id);
+            }
+        }
         match &order.action {
             Action::Ring(ring) => {
                 if !self.legs.contains_key(&order.leg) {
                     self.ring(now, order, ring);
                 }
             }
-            Action::HangUp { dialog: Some(dialog), .. } if !self.legs.contains_key(&order.leg) => {
-                self.speak_for_the_dead(now, order, dialog)
-            }
             _ if !self.legs.contains_key(&order.leg) => self.gone(&order.domain, order.leg),
             Action::Queue { .. } => self.progress(now, order.leg, 182, "Queued"),
             Action::Ringing => self.progress(now, order.leg, 180, "Ringing"),
             Action::Answer { peer, sdp } => self.answer_caller(now, order.leg, *peer, sdp),
             Action::Reject { status, reason, retry_after_s } => self.reject(now, order.leg, *status, reason, *retry_after_s),
+            Action::Resume => self.resume(now, order.leg),
             Action::HangUp { .. } => self.hang_up(now, order.leg),
         }
     }
@@ -129,6 +127,9 @@ impl Stack {
     /// Ends a leg the way its state wants: refusal, CANCEL or BYE.
     pub(super) fn hang_up(&mut self, now: Instant, id: LegId) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
+        if leg.ringing_elsewhere && leg.phase == Phase::Confirmed {
+            return self.cancel_elsewhere(now, id);
+        }
         match (leg.phase, leg.ring.is_some()) {
             (Phase::Waiting, false) => self.reject(now, id, 480, "hang up", None),
             (Phase::Waiting, true) => {
@@ -153,7 +154,7 @@ impl Stack {
         }
     }
 
-    fn bye(&mut self, now: Instant, id: LegId) {
+    pub(super) fn bye(&mut self, now: Instant, id: LegId) {
         let us = self.address(&self.legs[&id].to);
         let leg = self.legs.get_mut(&id).expect("looked up by the caller");
         leg.phase = Phase::Leaving;
@@ -166,53 +167,6 @@ impl Stack {
     /// The leg is over and this edge knows it no more.
     pub(super) fn parted(&mut self, id: LegId) {
         self.finish(id, LegEvent::Ended);
-    }
-
-    /// The way to the peer of a replicated dialog: the connection if a live node holds it, else by URI.
-    fn way_to(&self, dialog: &Dialog) -> Option<Destination> {
-        let hop = dialog.route_set.first().map_or(dialog.remote_target.as_str(), |route| angle_uri(route));
-        let held = dialog.flow.filter(|flow| flow.node == self.options.edge.node || self.nodes.contains_key(&flow.node));
-        let (Some(held), Some(transport), Ok(remote)) = (held, dialog.transport, dialog.remote_addr.parse()) else { return by_uri(hop) };
-        let own = self.options.edge;
-        if held.node == own.node && held.incarnation != own.incarnation {
-            return by_uri(hop);
-        }
-        let local = self.options.addresses.get(&transport).copied().unwrap_or(remote);
-        let via = Some(held.node).filter(|node| *node != own.node);
-        Some(Destination::Flow(Flow { transport, local, remote, conn: Some(held.flow), via }))
-    }
-
-    /// Ends a dead node's leg from its replicated dialog.
-    fn speak_for_the_dead(&mut self, now: Instant, order: &Order, dialog: &Dialog) {
-        let Some(to) = self.way_to(dialog) else { return self.gone(&order.domain, order.leg) };
-        let ringing = order.leg.n > 0 && dialog.remote_tag.is_empty();
-        let mut leg = Leg::heir(order, dialog, to.clone());
-        let us = self.address(&to);
-        let bytes: Bytes = if ringing {
-            Builder::request("CANCEL", &dialog.remote_target)
-                .field(Name::Via, &dialog.invite_via)
-                .field(Name::MaxForwards, "70")
-                .field(Name::From, &dialog.local)
-                .field(Name::To, &dialog.remote)
-                .field(Name::CallId, &dialog.call_id)
-                .field(Name::CSeq, format!("{} CANCEL", dialog.local_cseq))
-                .empty()
-        } else {
-            leg.dialog.local_cseq += CSEQ_JUMP;
-            leg.request("BYE", None, &self.options, us).empty()
-        };
-        self.legs.insert(order.leg, leg);
-        self.send(now, order.leg, Purpose::Bye, to, bytes);
-    }
-}
-
-impl Leg {
-    /// A leg taken over only to be ended.
-    fn heir(order: &Order, dialog: &Dialog, to: Destination) -> Self {
-        let mut leg = Self::empty(order.leg, order.domain.clone(), dialog.clone(), to);
-        leg.phase = Phase::Leaving;
-        leg.last_order = Some(order.id);
-        leg
     }
 }
 

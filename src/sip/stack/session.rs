@@ -38,7 +38,7 @@ pub(super) struct Session {
     /// When the session is over unless refreshed, and when to look next.
     expires: Option<Instant>,
     look: Option<Instant>,
-    retries: u8,
+    pub(super) retries: u8,
 }
 
 /// Seconds of the session timer a message names.
@@ -72,6 +72,17 @@ impl Session {
     /// A timer yet to be agreed; `least_s` as a hop demanded it.
     pub(super) fn asking(least_s: Option<u32>) -> Self {
         Self { interval_s: least_s.unwrap_or(0), we_refresh: true, least_s: least_s.unwrap_or(0), ..Self::default() }
+    }
+
+    /// The timer of a leg that another edge had.
+    pub(super) fn resumed(interval_s: u32, we_refresh: bool) -> Self {
+        Self { interval_s, we_refresh, ..Self::default() }
+    }
+
+    /// Takes the least interval that a hop demands.
+    pub(super) fn demand(&mut self, least_s: u32) {
+        self.least_s = least_s;
+        self.interval_s = self.interval_s.max(least_s);
     }
 
     fn hear(&mut self, message: &Message) {
@@ -189,9 +200,7 @@ impl Stack {
                 self.look_again(now, id);
             }
             422 => {
-                let least = least_of(response);
-                leg.session.least_s = least;
-                leg.session.interval_s = leg.session.interval_s.max(least);
+                leg.session.demand(least_of(response));
                 self.look_again(now + AGAIN, id);
             }
             491 if leg.session.retries < GLARE_RETRIES_MAX => {

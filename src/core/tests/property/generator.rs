@@ -149,8 +149,8 @@ impl Generator {
         if !self.rng.one_in(8) {
             self.lives[edge.node.0 as usize - 1] += 1;
         }
-        let heir = self.edge();
-        Command::EdgeLost { edge, heir: (heir.node != edge.node).then_some(heir) }
+        let heirs = (0..self.rng.below(3)).map(|_| self.edge()).filter(|heir| heir.node != edge.node).collect();
+        Command::EdgeLost { edge, heirs }
     }
 
     fn agent(&mut self) -> AgentId {
@@ -231,6 +231,7 @@ impl Generator {
             }
             17 => LegEvent::Unreachable { status: 408 },
             18..20 => LegEvent::Media { dialog, sdp, held: self.rng.one_in(2) },
+            20 if self.rng.one_in(2) => LegEvent::Adopted { dialog },
             20 => LegEvent::Ended,
             _ => LegEvent::HungUp { cause: self.cause() },
         }
@@ -240,6 +241,7 @@ impl Generator {
         let dialog = call.caller.dialog.clone();
         match self.rng.below(8) {
             0 | 1 => LegEvent::Media { dialog, sdp: Sdp::default(), held: self.rng.one_in(2) },
+            2 if self.rng.one_in(2) => LegEvent::Adopted { dialog },
             2 => LegEvent::Confirmed { dialog },
             3 => LegEvent::Ended,
             _ => LegEvent::HungUp { cause: self.cause() },
@@ -254,8 +256,9 @@ impl Generator {
             HangUpCause::SessionExpired,
             HangUpCause::NoAck,
             HangUpCause::EdgeFault,
+            HangUpCause::NotAdopted,
         ];
-        causes[self.rng.below(6) as usize]
+        causes[self.rng.below(7) as usize]
     }
 
     fn intent(&mut self) -> Intent {

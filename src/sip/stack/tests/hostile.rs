@@ -58,7 +58,7 @@ impl Driven {
     fn order(&mut self, leg: LegId, action: Action) {
         self.orders += 1;
         let id = EffectId { group: 1, index: self.orders, n: 0 };
-        self.stack.order(self.now, &Order { id, domain: DomainId::new("demo"), leg, edge: EDGE, action });
+        self.stack.order(self.now, &Order { id, domain: DomainId::new("demo"), leg, edge: EDGE, action, image: None });
         self.poll();
     }
 
@@ -119,8 +119,8 @@ fn call_through(
     driven.receive(CALLER, message("INVITE", 2, &ours, "", &"x".repeat(body)));
     driven.receive(CALLER, message("INFO", 3, &ours, "", &"x".repeat(body)));
     driven.pass(Duration::from_secs(1));
-    driven.order(phone, Action::HangUp { cause: String::new(), dialog: None });
-    driven.order(caller, Action::HangUp { cause: String::new(), dialog: None });
+    driven.order(phone, Action::HangUp { cause: String::new() });
+    driven.order(caller, Action::HangUp { cause: String::new() });
     driven.pass(Duration::from_secs(40));
     driven.sent
 }

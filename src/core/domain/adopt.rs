@@ -1,0 +1,172 @@
+//! Calls that change hands: the node that carried their legs died, and others go on with them from what is replicated.
+//!
+//! A waiting call keeps its place, a ringing phone is let go and the call offered anew, a talking one keeps its agent. How
+//! the parties are told is the new edge's: it finds each leg's image in its orders.
+
+use crate::core::{
+    Outcome,
+    call::{Call, CallState, Leg},
+    cdr::{AttemptResult, CallOutcome},
+    effect::{Action, EventKind},
+    id::{CallId, Edge},
+    image::{Image, Stage},
+    limits::CONFIRMED_AFTER_MS,
+    parting::Farewell,
+    party::Dialog,
+    state::Ctx,
+    time::LogTime,
+};
+
+use super::Domain;
+
+/// Which of the heirs gets a call: spread by the random part of its id, the same for all of its legs.
+fn heir_of(heirs: &[Edge], call: CallId) -> Edge {
+    heirs[(call.0 % heirs.len() as u128) as usize]
+}
+
+impl Domain {
+    /// A node died with the legs it carried. Whoever became free is matched when all is done.
+    pub(in crate::core) fn edge_lost(&mut self, ctx: &mut Ctx<'_>, edge: Edge, heirs: &[Edge]) {
+        let calls: Vec<_> = self.calls_on(edge).collect();
+        for id in &calls {
+            if heirs.is_empty() {
+                self.end_call(ctx, *id, CallOutcome::NodeLost, "node_lost", 503, None);
+            } else {
+                self.adopt(ctx, *id, heir_of(heirs, *id));
+            }
+        }
+        // What the dead edge was to say is void; in its place the heir speaks.
+        for Farewell { order, image } in self.parting.take_edge(edge) {
+            if !heirs.is_empty() {
+                let image = Box::new(image.passed_on(edge));
+                let order = ctx.order(order.leg, heir_of(heirs, order.leg.call), order.action, Some(image.clone()));
+                self.parting.insert(order, image, ctx.at.time);
+            }
+        }
+        ctx.out.orders.retain(|order| order.edge != edge);
+        self.unbind_flows(ctx, edge);
+        if !calls.is_empty() {
+            let data = [("node", edge.node.to_string()), ("calls", calls.len().to_string())];
+            ctx.event(EventKind::NodeFenced, None, None, None, &data);
+        }
+        assert!(self.calls_on(edge).next().is_none(), "no call outlives its edge");
+    }
+
+    fn adopt(&mut self, ctx: &mut Ctx<'_>, id: CallId, heir: Edge) {
+        let ringing = self.calls[&id].legs.iter().filter(|(_, leg)| leg.answered.is_none()).map(|(n, _)| *n);
+        for n in ringing.collect::<Vec<_>>() {
+            self.drop_leg(ctx, id, n, AttemptResult::NodeLost, true);
+        }
+        let former = self.change_edge(id, heir);
+        let call = &self.calls[&id];
+        let (queue, data) = (call.queue.clone(), [("from", former.node.to_string()), ("to", heir.node.to_string())]);
+        ctx.event(EventKind::ContactAdopted, Some(id), None, Some(&queue), &data);
+        match call.state {
+            CallState::Queued => drop(self.say_queued(ctx, id)),
+            CallState::Offering => {
+                self.back_to_queue(ctx, id);
+                if self.calls.contains_key(&id) {
+                    self.say_queued(ctx, id);
+                }
+            }
+            CallState::Connected { leg: n, .. } => {
+                self.order_caller(ctx, id, Action::Resume);
+                let image = Some(Box::new(self.calls[&id].agent_image(n)));
+                let order = ctx.order(self.calls[&id].leg_id(n), heir, Action::Resume, image);
+                self.calls.get_mut(&id).and_then(|call| call.legs.get_mut(&n)).expect("a connected call has its leg").order = Some(order);
+            }
+        }
+    }
+
+    /// Hands the legs over. Returns who had them.
+    fn change_edge(&mut self, id: CallId, heir: Edge) -> Edge {
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        let former = std::mem::replace(&mut call.edge, heir);
+        call.adoptions = call.adoptions.saturating_add(1);
+        (call.caller.seq, call.caller.adopting, call.caller.ringing) = (0, true, false);
+        call.caller.dialog.change_hands(former, call.answered.is_some());
+        for leg in call.legs.values_mut() {
+            (leg.seq, leg.adopting) = (0, true);
+            if let Some(dialog) = &mut leg.dialog {
+                dialog.change_hands(former, true);
+            }
+        }
+        if let Some(calls) = self.on_edge.get_mut(&former) {
+            calls.remove(&id);
+            if calls.is_empty() {
+                self.on_edge.remove(&former);
+            }
+        }
+        self.on_edge.entry(heir).or_default().insert(id);
+        former
+    }
+
+    /// Orders something on the caller's leg: an outbox row until the next one, or the call's end.
+    pub(super) fn order_caller(&mut self, ctx: &mut Ctx<'_>, id: CallId, action: Action) {
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        let image = call.caller.adopting.then(|| Box::new(call.caller_image(ctx.at.time)));
+        call.caller.order = Some(ctx.order(call.leg_id(0), call.edge, action, image));
+    }
+
+    /// An edge has a leg that was another's. What it was brought for that need not be brought again.
+    pub(super) fn adopted(&mut self, id: CallId, n: u16, dialog: &Dialog) -> Outcome {
+        let call = self.calls.get_mut(&id).expect("looked up by leg_report");
+        match call.legs.get_mut(&n) {
+            Some(leg) => (leg.dialog, leg.adopting) = (Some(dialog.clone()), false),
+            None => {
+                (call.caller.dialog, call.caller.adopting) = (dialog.clone(), false);
+                if let Some(order) = &mut call.caller.order {
+                    order.image = None;
+                }
+            }
+        }
+        Outcome::Accepted
+    }
+}
+
+impl Call {
+    /// The agent's leg the caller talks with.
+    const fn talking(&self) -> Option<u16> {
+        match self.state {
+            CallState::Connected { leg, .. } => Some(leg),
+            CallState::Queued | CallState::Offering => None,
+        }
+    }
+
+    pub(super) fn caller_image(&self, now: LogTime) -> Image {
+        let late = |answered: LogTime| self.caller.confirmed || now.ms_since(answered) >= CONFIRMED_AFTER_MS;
+        let unconfirmed = |answered: LogTime| Stage::Up { unconfirmed: !late(answered) };
+        let talking = self.talking();
+        Image {
+            stage: self.answered.map_or(Stage::Waiting, |answered| unconfirmed(answered.time)),
+            dialog: self.caller.dialog.clone(),
+            adoptions: self.adoptions,
+            trunk: self.trunk.clone(),
+            peer: talking.map(|n| self.leg_id(n)),
+            sdp: self.sdp.clone(),
+            other: talking.and_then(|n| self.legs.get(&n)).and_then(|leg| leg.sdp.clone()),
+        }
+    }
+
+    fn agent_image(&self, n: u16) -> Image {
+        self.image_of(&self.legs[&n])
+    }
+
+    /// The image of an agent's leg, which may have left the call already.
+    pub(super) fn image_of(&self, leg: &Leg) -> Image {
+        let ring = leg.order.as_ref().and_then(|order| match &order.action {
+            Action::Ring(ring) => Some(ring.clone()),
+            _ => None,
+        });
+        let ringing = Stage::Ringing { ring, by: self.edge };
+        Image {
+            stage: leg.answered.map_or(ringing, |_| Stage::Up { unconfirmed: false }),
+            dialog: leg.dialog.clone().unwrap_or_default(),
+            adoptions: self.adoptions,
+            trunk: self.trunk.clone(),
+            peer: leg.answered.map(|_| self.leg_id(0)),
+            sdp: leg.sdp.clone(),
+            other: self.sdp.clone(),
+        }
+    }
+}
