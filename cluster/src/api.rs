@@ -156,6 +156,11 @@ impl Cluster {
         self.node.lease_valid()
     }
 
+    /// How long ago this process last heard that very life of a node. `None` if it never did.
+    pub fn heard_ago(&self, node: NodeId, incarnation: Incarnation) -> Option<Duration> {
+        self.node.heard_ago(node, incarnation)
+    }
+
     /// Sends a request to the product on another node (or on this one, without the network).
     ///
     /// # Errors

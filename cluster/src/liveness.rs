@@ -37,6 +37,8 @@ struct Rows {
     refused_by: BTreeSet<NodeId>,
     /// When a peer's ping was last answered.
     answered: BTreeMap<NodeId, (Incarnation, Duration)>,
+    /// The same for the life before, which a quick restart leaves no time to mourn.
+    answered_before: BTreeMap<NodeId, (Incarnation, Duration)>,
     /// The latest life of a node that this one will never support again; all before it are included.
     withdrawn: BTreeMap<NodeId, Incarnation>,
     /// The latest life known to be over: withdrawn by a majority, or proven.
@@ -98,8 +100,18 @@ impl Liveness {
         if rows.answered.get(&node).is_some_and(|(known, _)| *known > incarnation) {
             return false;
         }
-        rows.answered.insert(node, (incarnation, now()));
+        let before = rows.answered.insert(node, (incarnation, now()));
+        if let Some(before) = before.filter(|(known, _)| *known < incarnation) {
+            rows.answered_before.insert(node, before);
+        }
         true
+    }
+
+    /// How long ago a ping of this very life was last answered by this process. `None` if it never was, or too many lives ago.
+    pub(crate) fn heard_ago(&self, node: NodeId, incarnation: Incarnation) -> Option<Duration> {
+        let rows = self.rows.lock();
+        let of = |rows: &BTreeMap<NodeId, (Incarnation, Duration)>| rows.get(&node).copied().filter(|(known, _)| *known == incarnation);
+        of(&rows.answered).or_else(|| of(&rows.answered_before)).map(|(_, at)| now().saturating_sub(at))
     }
 
     /// True while this node may act for what it owns.
@@ -180,6 +192,16 @@ mod tests {
         assert!(!liveness.support(3, 7), "the newer life has spoken");
         assert!(liveness.lose(3, 8) && !liveness.lose(3, 8) && liveness.is_lost(3, 7));
         assert!(!liveness.support(3, 8));
+    }
+
+    #[test]
+    fn only_a_life_that_spoke_to_this_process_is_remembered_and_the_one_before_it() {
+        let liveness = expired();
+        assert!(liveness.heard_ago(3, 7).is_none());
+        for incarnation in 7..=9 {
+            liveness.support(3, incarnation);
+        }
+        assert!(liveness.heard_ago(3, 9).is_some() && liveness.heard_ago(3, 8).is_some() && liveness.heard_ago(3, 7).is_none());
     }
 
     #[test]

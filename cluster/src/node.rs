@@ -300,6 +300,10 @@ impl Node {
         !self.stopping() && self.liveness.lease_valid(&self.electorate())
     }
 
+    pub(crate) fn heard_ago(&self, node: NodeId, incarnation: Incarnation) -> Option<Duration> {
+        self.liveness.heard_ago(node, incarnation)
+    }
+
     pub(crate) async fn request(&self, node: NodeId, service: u8, body: Bytes, deadline: Duration) -> Result<Bytes, RequestError> {
         if node == self.options.node {
             let answer = tokio::time::timeout(deadline, self.service.handle(node, service, body)).await;

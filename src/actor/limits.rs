@@ -25,6 +25,8 @@ pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 pub(super) const ORDER_RETRY_MIN: Duration = Duration::from_millis(50);
 pub(super) const ORDER_RETRY_MAX: Duration = Duration::from_secs(2);
 
+/// Calls of an edge that was last heard longer ago than this are ended, not taken over: nobody waits that long in silence.
+pub(super) const ADOPT_WITHIN: Duration = Duration::from_secs(30);
 /// Period of a leading partition's housekeeping: dead edges, idle actors, finished effects.
 pub(super) const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// An actor without work for this long is stopped; its next message spawns it again.

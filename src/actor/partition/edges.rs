@@ -6,6 +6,7 @@ use ractor::ActorRef;
 use tandem_cluster::{NodeState, NodeTable, Token};
 
 use super::{Message, Partition};
+use crate::actor::limits::ADOPT_WITHIN;
 use crate::core::{
     Command,
     id::{Edge, NodeId},
@@ -57,11 +58,16 @@ impl Partition {
         }
         leading.declared.extend(lost.iter().copied());
         let heirs = heirs(&table);
+        let heard = |edge: &Edge| self.shared.cluster.heard_ago(edge.node.0, edge.incarnation);
+        // A leader that has not heard the life itself cannot tell how long its callers have heard nothing. They may have
+        // hung up days ago, if all this came from a backup.
+        let recent: BTreeSet<_> = lost.iter().copied().filter(|edge| heard(edge).is_some_and(|ago| ago < ADOPT_WITHIN)).collect();
         let (shared, group, back, token) = (Arc::clone(&self.shared), self.replica.group, myself.clone(), leading.token);
         tokio::spawn(async move {
             // In order: once a later life is known to be over, an earlier one is not declared any more.
             for (n, edge) in lost.iter().enumerate() {
-                if !shared.propose(group, Command::EdgeLost { edge: *edge, heirs: heirs.clone() }).await {
+                let heirs = if recent.contains(edge) { heirs.clone() } else { Vec::new() };
+                if !shared.propose(group, Command::EdgeLost { edge: *edge, heirs }).await {
                     back.cast(Message::Declared(token, lost[n..].to_vec(), false)).ok();
                     return;
                 }

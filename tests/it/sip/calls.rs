@@ -64,7 +64,7 @@ async fn a_call_is_taken_in_queued_offered_and_bridged() {
         caller.send(udp, text.replace(&format!("CSeq: 1 {method}"), &format!("CSeq: {n} {method}"))).await;
     }
     node.report(leg, |event| (*event == LegEvent::HungUp { cause: HangUpCause::Bye }).then_some(())).await;
-    node.order(agent, Action::HangUp { cause: "over".into(), dialog: None });
+    node.order(agent, Action::HangUp { cause: "over".into() });
     let (bye, _) = phone.wait("BYE", |m| m.method() == Method::Bye).await;
     phone.send(edge, response(&bye, 200, "", "", "")).await;
     node.report(agent, |event| (*event == LegEvent::Ended).then_some(())).await;

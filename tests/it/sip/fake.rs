@@ -251,7 +251,7 @@ impl Node {
     pub(crate) fn order(&self, leg: LegId, action: Action) {
         let index = 1 + self.orders.fetch_add(1, Ordering::Relaxed);
         let id = EffectId { group: 1, index, n: 0 };
-        self.edge.perform(vec![Order { id, domain: DomainId::new("demo"), leg, edge: self.fake.me, action }]);
+        self.edge.perform(vec![Order { id, domain: DomainId::new("demo"), leg, edge: self.fake.me, action, image: None }]);
     }
 
     /// Orders an INVITE to `target` and returns its leg.
