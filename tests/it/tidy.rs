@@ -16,7 +16,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 const ARROWS: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("actor", &["core"]),
-    ("sip", &["core", "actor"]),
+    ("media", &["core"]),
+    ("sip", &["core", "actor", "media"]),
     ("api", &["core", "actor", "config", "telemetry"]),
     ("config", &["core"]),
     ("telemetry", &[]),

@@ -1,0 +1,159 @@
+//! The media plane: how the audio of this node's legs is carried.
+//!
+//! A leg faces one party with ports of its own. What a party says of itself (SDP) goes through [`MediaPlane::pass`], which
+//! notes it and answers with what the other party is told instead; who hears whom is said apart from that, by
+//! [`MediaPlane::hear`] and [`MediaPlane::play`]. [`Relay`] carries packets on threads of this process, [`Direct`] lets the
+//! parties send to each other. Signalling, and who is connected to whom, belong to the SIP edge and the core.
+
+mod book;
+mod codec;
+mod counts;
+mod direct;
+mod g711;
+mod inbox;
+mod latch;
+mod leg;
+pub mod limits;
+mod music;
+mod outbox;
+mod player;
+mod ports;
+mod relay;
+mod rtp;
+mod sdp;
+mod shard;
+mod stream;
+mod worker;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::core::id::LegId;
+
+pub use self::{
+    counts::{Count, describe as describe_metrics},
+    direct::Direct,
+    relay::{Options, Relay},
+};
+
+/// How media of this node's legs is carried. Calls are cheap and do not block (a `bind()` at most).
+///
+/// Legs of one call may hear each other; legs of different calls may not.
+pub trait MediaPlane: Send + Sync + 'static {
+    /// The party of `from` describes itself with `sdp`, an offer or an answer as it came (RFC 3264). Returns what the party of
+    /// `to` is told instead: our address and the port facing `to`, under an origin of ours whose version rises with every
+    /// change. Says nothing about who hears whom.
+    ///
+    /// A leg that we answered ourselves, or took over, stays on the codec it has: G.711 of either law is then carried over.
+    ///
+    /// # Errors
+    /// When there is no audio that could be carried, or no port.
+    fn pass(&self, from: LegId, to: LegId, sdp: &[u8]) -> Result<Bytes, Error>;
+
+    /// Our own answer to an offer, for a leg that hears treatment before any agent: G.711 and named events of what is offered.
+    ///
+    /// # Errors
+    /// When neither law of G.711 is offered, or there is no port.
+    fn answer(&self, leg: LegId, offer: &[u8]) -> Result<Bytes, Error>;
+
+    /// Media of a leg that another node had. Opens a port and sends comfort noise at once. What our side tells the party then
+    /// comes of `pass`, with a version above that of `image`.
+    ///
+    /// # Errors
+    /// As `pass`.
+    fn restore(&self, leg: LegId, image: &Image) -> Result<(), Error>;
+
+    /// What another node needs to go on with this leg; `None` for a leg whose party has said nothing.
+    fn image(&self, leg: LegId) -> Option<Image>;
+
+    /// What a leg hears from now on: nothing (comfort noise), one other leg of its call, or several mixed. Each leg counts once.
+    fn hear(&self, leg: LegId, sources: &[LegId]);
+
+    /// Plays to a leg instead of what it hears, until done, stopped or replaced.
+    fn play(&self, leg: LegId, program: Program);
+
+    /// Ends what is played; the leg hears its sources again.
+    fn stop(&self, leg: LegId);
+
+    /// Forgets a leg and frees its ports.
+    fn close(&self, leg: LegId);
+
+    /// What happens to legs. A slow reader misses the oldest ones.
+    fn events(&self) -> tokio::sync::broadcast::Receiver<Event>;
+}
+
+/// A leg as another node may take it over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// What its party last said of itself.
+    pub sdp: Bytes,
+    /// Where its RTP really came from, once that was certain.
+    pub source: Option<SocketAddr>,
+    /// Version of the last description we gave its party.
+    pub version: u64,
+}
+
+/// Something that happened to a leg.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Its party's RTP comes from here, and from nowhere else until it describes itself again.
+    Latched { leg: LegId, source: SocketAddr },
+    /// A key was pressed (RFC 4733): `0`–`9`, `*`, `#`, `A`–`D`, for so many milliseconds. Once per press.
+    Digit { leg: LegId, digit: char, ms: u32 },
+    /// The program ended by itself.
+    PlayDone { leg: LegId },
+    /// Nothing came from the party for so long. Said once per silence.
+    Quiet { leg: LegId, quiet: Duration },
+}
+
+/// What is played to a leg, one item after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    pub items: Vec<Item>,
+    /// From the beginning again, until stopped.
+    pub repeat: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A recorded prompt by name. One that is missing or broken becomes a tone.
+    Prompt(Arc<str>),
+    /// A tone, for so long.
+    Tone(Tone, Duration),
+    Silence(Duration),
+    /// Built-in music on hold, for so long.
+    Music(Duration),
+}
+
+/// Tones of European networks (ETSI TR 101 041): 425 Hz.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// 1 s in 5 s.
+    Ringback,
+    /// 0.5 s in 1 s.
+    Busy,
+    /// A soft beep every 10 s: somebody is there, nothing is said.
+    Comfort,
+}
+
+/// Why a description cannot be carried.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("not a session description: {0}")]
+    Malformed(String),
+    #[error("a session description with too many {0}")]
+    TooMuch(&'static str),
+    #[error("no audio that is not refused")]
+    NoAudio,
+    #[error("no audio codec that this node can speak")]
+    NoCodec,
+    #[error("audio over {0} is not carried")]
+    Profile(String),
+    #[error("this node has no media address of the party's family")]
+    NoAddress,
+    #[error("no free media port")]
+    NoPort,
+    #[error("media threads: {0}")]
+    Start(#[source] io::Error),
+}

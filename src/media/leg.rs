@@ -1,0 +1,154 @@
+//! One leg as its media thread has it: ports, where its party is, what it hears and who hears it.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Instant,
+};
+
+use super::{
+    book::Terms,
+    codec::{Codec, Route},
+    g711::Law,
+    latch::{Bucket, Latch, Verdict},
+    player::Player,
+    ports::Pair,
+    stream::Stream,
+};
+use crate::core::id::LegId;
+
+/// Somebody who hears this leg.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its place in the thread's table.
+    pub place: u32,
+    pub route: Route,
+}
+
+#[derive(Debug)]
+pub struct Leg {
+    pub id: LegId,
+    pub rtp: UdpSocket,
+    pub rtcp: UdpSocket,
+    pub is_ipv6: bool,
+    pub terms: Option<Terms>,
+    pub latch: Latch,
+    /// Where its RTCP was first seen to come from.
+    rtcp_source: Option<SocketAddr>,
+    pub bucket: Bucket,
+    /// When its party was last heard, and whether its silence was told.
+    pub heard_at: Instant,
+    pub quiet_told: bool,
+    /// Whom it hears; `None` until somebody says.
+    pub hears: Option<Arc<[LegId]>>,
+    pub listeners: Vec<Listener>,
+    pub stream: Stream,
+    /// When its party last got a packet of another leg.
+    pub relayed_at: Option<Instant>,
+    pub player: Option<Player>,
+    /// Samples of comfort noise made.
+    pub noise_at: usize,
+    /// The moment of a frame at which it is served, if audio is made for it.
+    pub phase: Option<usize>,
+}
+
+impl Leg {
+    pub fn new(id: LegId, pair: Pair, seed: u64, now: Instant) -> Self {
+        Self {
+            id,
+            is_ipv6: pair.address.is_ipv6(),
+            rtp: pair.rtp,
+            rtcp: pair.rtcp,
+            terms: None,
+            latch: Latch::new(None, now),
+            rtcp_source: None,
+            bucket: Bucket::new(now),
+            heard_at: now,
+            quiet_told: false,
+            hears: None,
+            listeners: Vec::new(),
+            stream: Stream::new(seed, 8_000, now),
+            relayed_at: None,
+            player: None,
+            noise_at: 0,
+            phase: None,
+        }
+    }
+
+    /// New ports for the same leg: what it hears stays.
+    pub fn moved(&mut self, pair: Pair, now: Instant) {
+        self.is_ipv6 = pair.address.is_ipv6();
+        (self.rtp, self.rtcp) = (pair.rtp, pair.rtcp);
+        self.latch = Latch::new(self.terms.as_ref().and_then(|terms| terms.rtp), now);
+        self.rtcp_source = None;
+    }
+
+    /// Its party described itself, or is told something else.
+    pub fn described(&mut self, terms: Terms, now: Instant) {
+        if self.terms.as_ref().is_none_or(|old| old.generation != terms.generation) {
+            self.latch.described(terms.rtp, now);
+            self.rtcp_source = None;
+            self.heard_at = now;
+            self.quiet_told = false;
+        }
+        let rate = terms.sends.iter().find(|(_, codec)| codec.is_audio()).map_or(8_000, |(_, codec)| codec.rate());
+        self.stream.rate = rate;
+        self.terms = Some(terms);
+    }
+
+    /// Where its party's audio goes, if it wants any.
+    pub fn listens_at(&self) -> Option<SocketAddr> {
+        self.terms.as_ref().filter(|terms| terms.listens)?;
+        self.latch.target().filter(|target| target.is_ipv6() == self.is_ipv6)
+    }
+
+    /// Payload type and law of audio made for it.
+    pub fn law(&self) -> Option<(u8, Law)> {
+        let terms = self.terms.as_ref().filter(|terms| !terms.encrypted)?;
+        terms.sends.iter().find_map(|(number, codec)| match codec {
+            Codec::G711(law) => Some((*number, *law)),
+            _ => None,
+        })
+    }
+
+    /// Audio may have to be made for it: something plays, it hears nobody or several, or its stream is ours and must not stop.
+    pub fn needs_voice(&self) -> bool {
+        let restored = self.terms.as_ref().is_some_and(|terms| terms.restored);
+        let alone = self.hears.as_ref().is_some_and(|hears| hears.len() != 1);
+        self.player.is_some() || alone || restored || self.stream.is_ours()
+    }
+
+    /// RTCP came from `source`: its party's if that is where its RTP comes from.
+    pub fn admits_rtcp(&mut self, source: SocketAddr) -> bool {
+        if let Some(known) = self.rtcp_source {
+            return known == source;
+        }
+        let admitted = self.latch.target().is_some_and(|target| target.ip() == source.ip());
+        if admitted && self.latch.is_locked() {
+            self.rtcp_source = Some(source);
+        }
+        admitted
+    }
+
+    /// Where its party's RTCP goes, and whether that is the port of RTP.
+    pub fn reports_to(&self) -> Option<(SocketAddr, bool)> {
+        let terms = self.terms.as_ref()?;
+        let rtp = self.latch.target()?;
+        if terms.mux {
+            return Some((rtp, true));
+        }
+        let described = terms.rtcp.filter(|rtcp| rtcp.ip() == rtp.ip());
+        let target = self.rtcp_source.or(described)?;
+        (target.is_ipv6() == self.is_ipv6).then_some((target, false))
+    }
+
+    /// A valid RTP packet came.
+    pub fn admit(&mut self, source: SocketAddr, now: Instant) -> Verdict {
+        let verdict = self.latch.admit(source, now);
+        if verdict != Verdict::Refused {
+            self.heard_at = now;
+            self.quiet_told = false;
+        }
+        verdict
+    }
+}

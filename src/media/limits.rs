@@ -1,0 +1,64 @@
+//! Bounds of the media plane. Every queue, buffer, loop and wait of `media` has its bound here, unit in its name.
+
+use std::time::Duration;
+
+// Descriptions.
+
+/// Longest session description that is read.
+pub const SDP_BYTES_MAX: usize = 16 * 1024;
+/// Media lines of one description.
+pub const MEDIA_LINES_MAX: usize = 16;
+/// Payload types of the audio line that are read; those behind are left out of what the other side is told.
+pub const CODECS_MAX: usize = 64;
+/// Attributes of a description in all.
+pub const ATTRIBUTES_MAX: usize = 512;
+
+// Packets.
+
+/// Largest datagram taken: an Ethernet frame. Larger ones are dropped.
+pub const PACKET_BYTES_MAX: usize = 1_500;
+/// Packets read from one port per system call.
+pub const RECEIVE_BATCH: usize = 8;
+/// Packets sent after the lease was asked once. A process that was stopped sends no more than this of what is stale.
+pub const SEND_BATCH_MAX: usize = 64;
+/// Packets to one party per system call.
+pub const SEND_RUN_MAX: usize = 16;
+/// Ready ports taken from the kernel per wake-up.
+pub const READY_MAX: usize = 256;
+/// Packets a port may bring per second; 20 ms audio is 50, with events and RTCP below 120.
+pub const PACKETS_PER_SECOND_MAX: u32 = 250;
+/// Packets a port may bring at once, such as after a stall of the network.
+pub const PACKETS_BURST_MAX: u32 = 100;
+
+// Latching.
+
+/// Packets of one source after which a port takes no other.
+pub const LATCH_LOCK_PACKETS: u32 = 5;
+/// So long the described address must have been silent before another source may take its place.
+pub const LATCH_PREFER: Duration = Duration::from_millis(100);
+
+// Ports and threads.
+
+/// Ports tried for one leg before it is refused.
+pub const PORT_TRIES_MAX: usize = 64;
+/// Media threads of a node.
+pub const THREADS_MAX: usize = 64;
+/// Other legs one leg may hear.
+pub const SOURCES_MAX: usize = 8;
+/// Events waiting for a slow reader before it misses some.
+pub const EVENTS_MAX: usize = 4_096;
+
+// Time.
+
+/// Audio of one packet that we make ourselves.
+pub const FRAME: Duration = Duration::from_millis(20);
+/// Samples of such a packet at 8 kHz.
+pub const FRAME_SAMPLES: usize = 160;
+/// Legs that we make audio for are spread over so many moments of a frame.
+pub const PHASES: usize = 4;
+/// A media thread this far behind leaves out what it missed.
+pub const LATE_MAX: Duration = Duration::from_millis(100);
+/// A leg whose stream is ours gets comfort noise when what it hears was silent for so long.
+pub const FILL_AFTER: Duration = Duration::from_millis(100);
+/// How often threads look after counters and quiet legs.
+pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
