@@ -13,7 +13,6 @@ pub enum Law {
 
 impl Law {
     /// One sample to 16-bit linear.
-    #[cfg(test)]
     pub fn decode(self, code: u8) -> i16 {
         match self {
             Self::Mu => MU_TO_LINEAR[usize::from(code)],
@@ -41,14 +40,11 @@ impl Law {
     }
 }
 
-#[cfg(test)]
 static MU_TO_LINEAR: [i16; 256] = linear_table(true);
-#[cfg(test)]
 static A_TO_LINEAR: [i16; 256] = linear_table(false);
 static MU_TO_A: [u8; 256] = law_table(true);
 static A_TO_MU: [u8; 256] = law_table(false);
 
-#[cfg(test)]
 const fn linear_table(mu: bool) -> [i16; 256] {
     let mut table = [0; 256];
     let mut code = 0;

@@ -9,10 +9,12 @@ use std::{
 use super::{
     book::Terms,
     codec::{Codec, Route},
+    dtmf::{Digit, Keys},
     g711::Law,
     latch::{Bucket, Latch, Verdict},
     player::Player,
     ports::Pair,
+    rtp::Header,
     stream::Stream,
 };
 use crate::core::id::LegId;
@@ -46,6 +48,10 @@ pub struct Leg {
     /// When its party last got a packet of another leg.
     pub relayed_at: Option<Instant>,
     pub player: Option<Player>,
+    keys: Keys,
+    /// Payload types of events its party sends, a bit each, and their clock.
+    event_types: u128,
+    event_rate: u32,
     /// Samples of comfort noise made.
     pub noise_at: usize,
     /// The moment of a frame at which it is served, if audio is made for it.
@@ -70,6 +76,9 @@ impl Leg {
             stream: Stream::new(seed, 8_000, now),
             relayed_at: None,
             player: None,
+            keys: Keys::default(),
+            event_types: 0,
+            event_rate: 8_000,
             noise_at: 0,
             phase: None,
         }
@@ -93,6 +102,15 @@ impl Leg {
         }
         let rate = terms.sends.iter().find(|(_, codec)| codec.is_audio()).map_or(8_000, |(_, codec)| codec.rate());
         self.stream.rate = rate;
+        self.event_types = 0;
+        for (number, codec) in terms.expects.iter().rev().filter(|_| !terms.encrypted) {
+            // The newest meaning of a number stands in front.
+            self.event_types &= !(1 << (number & 0x7F));
+            if let Codec::Event(rate) = codec {
+                self.event_types |= 1 << (number & 0x7F);
+                self.event_rate = *rate;
+            }
+        }
         self.terms = Some(terms);
     }
 
@@ -116,6 +134,19 @@ impl Leg {
         let restored = self.terms.as_ref().is_some_and(|terms| terms.restored);
         let alone = self.hears.as_ref().is_some_and(|hears| hears.len() != 1);
         self.player.is_some() || alone || restored || self.stream.is_ours()
+    }
+
+    /// The key that a packet of its party ends, if it is about keys.
+    pub fn key(&mut self, header: &Header, packet: &[u8], now: Instant) -> Option<Digit> {
+        if self.event_types >> header.payload_type & 1 == 0 {
+            return None;
+        }
+        self.keys.packet(header.timestamp, &packet[header.payload.clone()], self.event_rate, now)
+    }
+
+    /// A key whose end was lost.
+    pub fn overdue_key(&mut self, now: Instant) -> Option<Digit> {
+        self.keys.overdue(self.event_rate, now)
     }
 
     /// RTCP came from `source`: its party's if that is where its RTP comes from.

@@ -62,3 +62,23 @@ pub const LATE_MAX: Duration = Duration::from_millis(100);
 pub const FILL_AFTER: Duration = Duration::from_millis(100);
 /// How often threads look after counters and quiet legs.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+// Prompts.
+
+/// Largest prompt file that is read: 16 minutes at 8 kHz.
+pub const PROMPT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Samples of all prompts kept at once; those not played for longest go first.
+pub const PROMPT_SAMPLES_MAX: usize = 32 * 1024 * 1024;
+/// Prompts waiting to be read from disk; those behind become a tone this time.
+pub const PROMPT_QUEUE_MAX: usize = 64;
+/// Names remembered, those of missing prompts included.
+pub const PROMPT_NAMES_MAX: usize = 4_096;
+/// A prompt not read after so many frames becomes a tone.
+pub const PROMPT_WAIT_FRAMES: usize = 25;
+/// A prompt read longer ago is looked at again, so that a replaced file is heard without a restart.
+pub const PROMPT_FRESH: Duration = Duration::from_secs(60);
+
+// Digits.
+
+/// A key whose end was lost counts as released so long after its last packet.
+pub const DIGIT_LOST_AFTER: Duration = Duration::from_millis(200);

@@ -15,6 +15,7 @@ use super::{
     counts::Counts,
     limits,
     ports::Ports,
+    prompts::Prompts,
     shard::Shard,
     worker::Worker,
 };
@@ -74,6 +75,7 @@ pub struct Shared {
     pub counts: Counts,
     pub events: broadcast::Sender<Event>,
     pub quiet_after: Duration,
+    pub prompts: Prompts,
 }
 
 impl Shared {
@@ -112,6 +114,7 @@ impl Relay {
             counts: Counts::default(),
             events: broadcast::channel(limits::EVENTS_MAX).0,
             quiet_after: options.quiet_after,
+            prompts: Prompts::start(options.prompts.clone()).map_err(Error::Start)?,
         });
         let mut relay = Self { shared, shards: Vec::new(), threads: Vec::new() };
         for number in 0..options.threads.clamp(1, limits::THREADS_MAX) {

@@ -28,6 +28,7 @@ use super::{
     limits::{self, FRAME, FRAME_SAMPLES, PHASES},
     music,
     outbox::Outbox,
+    player::{Frame, Player},
     relay::{Gate, Shared},
     rtp::{self, HEADER_BYTES, Header},
     shard::{Change, Shard},
@@ -152,6 +153,10 @@ impl Worker {
             }
         }
         self.shared.counts.add(Count::Received, 1);
+        let leg = self.table.get_mut(place).expect("looked up above");
+        if let Some(key) = leg.key(&header, packet.bytes, now) {
+            self.shared.tell(Event::Digit { leg: leg.id, digit: key.digit, ms: key.ms });
+        }
         let listeners = std::mem::take(&mut self.table.get_mut(place).expect("looked up above").listeners);
         let mut result = Ok(());
         for listener in &listeners {
@@ -278,7 +283,7 @@ impl Worker {
             leg.hears = Some(hears);
         }
         match change.play {
-            Some(Some(program)) => leg.player = Some(super::player::Player::new(program)),
+            Some(Some(program)) => leg.player = Some(Player::new(program)),
             Some(None) => leg.player = None,
             None => {}
         }
@@ -340,12 +345,15 @@ impl Worker {
         }
         let Some(leg) = self.table.get_mut(place) else { return };
         let mut frame = [0; FRAME_SAMPLES];
-        let played = leg.player.as_mut().map(|player| player.frame(&mut frame));
-        if played == Some(false) {
+        let played = leg.player.as_mut().map(|player| player.frame(&self.shared.prompts, now, &mut frame));
+        if played == Some(Frame::Done) {
             leg.player = None;
             self.shared.tell(Event::PlayDone { leg: leg.id });
         }
-        if played != Some(true) {
+        if played == Some(Frame::Instead) {
+            self.shared.counts.add(Count::Prompt, 1);
+        }
+        if leg.player.is_none() {
             if !is_due_noise(leg, now) {
                 return;
             }
@@ -372,6 +380,9 @@ impl Worker {
             if speaks && !leg.quiet_told && quiet >= quiet_after {
                 leg.quiet_told = true;
                 self.shared.tell(Event::Quiet { leg: leg.id, quiet });
+            }
+            if let Some(key) = leg.overdue_key(now) {
+                self.shared.tell(Event::Digit { leg: leg.id, digit: key.digit, ms: key.ms });
             }
         }
         if self.publishes {

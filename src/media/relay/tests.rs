@@ -9,7 +9,10 @@ use std::{
 
 use self::party::{Party, options, until};
 use super::*;
-use crate::{core::id::CallId, media::rtp::Header};
+use crate::{
+    core::id::CallId,
+    media::{Item, rtp::Header},
+};
 
 const CALLER: LegId = LegId { call: CallId(7), n: 0 };
 const AGENT: LegId = LegId { call: CallId(7), n: 1 };
@@ -238,4 +241,109 @@ fn ipv6_parties_get_ipv6_ports() {
     caller.send(0, 3, &[1; 160]);
     assert_eq!(agent.receive().0.sequence, 3);
     assert!(Header::parse(&[0; 12]).is_none());
+}
+
+fn program(items: Vec<Item>) -> Program {
+    Program { items, repeat: false }
+}
+
+/// Waits for an event and passes over others.
+fn event(events: &mut broadcast::Receiver<Event>, wanted: impl Fn(&Event) -> bool) -> Event {
+    loop {
+        let event = events.blocking_recv().expect("the relay is there");
+        if wanted(&event) {
+            return event;
+        }
+    }
+}
+
+#[test]
+fn a_caller_hears_a_prompt_and_then_its_agent_in_one_stream() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spec = hound::WavSpec { channels: 1, sample_rate: 8_000, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let mut file = hound::WavWriter::create(folder.path().join("hello.wav"), spec).expect("a file");
+    (0..800).for_each(|_| file.write_sample(10_000_i16).expect("written"));
+    file.finalize().expect("written");
+    let relay = Relay::start(Options { prompts: Some(folder.path().into()), ..options() }).expect("starts");
+    let mut events = relay.events();
+    let (mut caller, mut agent) = (Party::new("8 101"), Party::new("8 101"));
+    caller.told(&relay.answer(CALLER, &caller.sdp()).expect("answered"));
+    relay.play(CALLER, program(vec![Item::Prompt("hello".into())]));
+    event(&mut events, |event| *event == Event::PlayDone { leg: CALLER });
+    let loud = crate::media::g711::Law::A.encode(10_000);
+    let heard: Vec<_> = std::iter::from_fn(|| caller.try_receive()).collect();
+    assert!(heard.iter().filter(|(_, payload)| payload.iter().all(|code| *code == loud)).count() == 5, "100 ms of it");
+    assert!(heard[0].0.marker && heard[1..].iter().all(|(header, _)| !header.marker));
+    assert!(heard.windows(2).all(|two| two[1].0.sequence == two[0].0.sequence.wrapping_add(1)));
+    agent.told(&relay.pass(CALLER, AGENT, &caller.sdp()).expect("offer"));
+    relay.pass(AGENT, CALLER, &agent.sdp()).expect("answer");
+    relay.hear(CALLER, &[AGENT]);
+    agent.send(8, 40_000, &[0xD5; 160]);
+    let (first, _) = (0..50).map(|_| caller.receive()).find(|(_, payload)| payload == &[0xD5; 160]).expect("the agent");
+    assert!(first.marker && first.ssrc == heard[0].0.ssrc);
+}
+
+#[test]
+fn a_missing_prompt_becomes_a_tone_and_is_counted() {
+    let relay = relay();
+    let mut caller = Party::new("0");
+    caller.told(&relay.answer(CALLER, &caller.sdp()).expect("answered"));
+    relay.play(CALLER, program(vec![Item::Prompt("nowhere".into())]));
+    let silence = crate::media::g711::Law::Mu.encode(0);
+    assert!(caller.receive().1.iter().any(|code| *code != silence));
+    until("it is counted", || relay.count(Count::Prompt) == 1);
+}
+
+#[test]
+fn what_plays_stops_and_gives_way_to_what_is_heard() {
+    let relay = relay();
+    let (mut caller, mut agent) = (Party::new("0"), Party::new("0"));
+    connected(&relay, &mut caller, &mut agent);
+    relay.play(CALLER, Program { items: vec![Item::Music(Duration::from_secs(9))], repeat: true });
+    caller.receive();
+    agent.send(0, 1, &[0x22; 160]);
+    relay.stop(CALLER);
+    until("the agent is heard again", || {
+        agent.send(0, 2, &[0x33; 160]);
+        caller.try_receive().is_some_and(|(_, payload)| payload == [0x33; 160])
+    });
+}
+
+#[test]
+fn keys_are_told_once_and_reach_the_other_party() {
+    let relay = relay();
+    let (mut caller, mut agent) = (Party::new("0 101"), Party::new("0 96"));
+    connected(&relay, &mut caller, &mut agent);
+    let mut events = relay.events();
+    // All packets of a press carry the time of its beginning, and its last packet comes three times.
+    for (payload, sequence) in
+        [([5, 10, 0, 160], 1), ([5, 10, 3, 32], 2), ([5, 0x8A, 3, 32], 3), ([5, 0x8A, 3, 32], 4), ([5, 0x8A, 3, 32], 5)]
+    {
+        caller.send_at(101, sequence, 4_000, &payload);
+        assert_eq!(agent.receive().0.payload_type, 96);
+    }
+    caller.send_at(101, 6, 9_000, &[11, 0x8A, 1, 64]);
+    let digits: Vec<_> = (0..2).map(|_| event(&mut events, |event| matches!(event, Event::Digit { .. }))).collect();
+    assert_eq!(digits, [Event::Digit { leg: CALLER, digit: '5', ms: 100 }, Event::Digit { leg: CALLER, digit: '#', ms: 40 }]);
+}
+
+#[test]
+fn a_party_that_says_nothing_is_told_once() {
+    let relay = Relay::start(Options { quiet_after: Duration::from_millis(50), ..options() }).expect("starts");
+    let mut events = relay.events();
+    relay.answer(CALLER, &Party::new("0").sdp()).expect("answered");
+    let quiet = event(&mut events, |event| matches!(event, Event::Quiet { .. }));
+    assert!(matches!(quiet, Event::Quiet { leg: CALLER, quiet } if quiet >= Duration::from_millis(50)));
+}
+
+#[test]
+fn a_party_on_hold_gets_nothing() {
+    let relay = relay();
+    let (mut caller, mut agent) = (Party::new("0"), Party::new("0"));
+    connected(&relay, &mut caller, &mut agent);
+    let hold = String::from_utf8(caller.sdp()).expect("text") + "a=inactive\r\n";
+    relay.pass(CALLER, AGENT, hold.as_bytes()).expect("offer");
+    agent.send(0, 1, &[1; 160]);
+    until("it is received", || relay.count(Count::Received) == 1);
+    assert_eq!(relay.count(Count::Relayed), 0);
 }

@@ -89,8 +89,12 @@ impl Party {
     }
 
     pub fn send(&self, payload_type: u8, sequence: u16, payload: &[u8]) {
+        self.send_at(payload_type, sequence, u32::from(sequence) * 160, payload);
+    }
+
+    pub fn send_at(&self, payload_type: u8, sequence: u16, timestamp: u32, payload: &[u8]) {
         let mut packet = vec![0; HEADER_BYTES];
-        let stamp = Stamp { marker: false, sequence, timestamp: u32::from(sequence) * 160, ssrc: self.ssrc };
+        let stamp = Stamp { marker: false, sequence, timestamp, ssrc: self.ssrc };
         rtp::begin(&mut packet, payload_type, stamp);
         packet.extend_from_slice(payload);
         self.send_bytes(&packet);
