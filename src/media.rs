@@ -54,6 +54,15 @@ pub trait MediaPlane: Send + Sync + 'static {
     /// When there is no audio that could be carried, or no port.
     fn pass(&self, from: LegId, to: LegId, sdp: &[u8]) -> Result<Bytes, Error>;
 
+    /// True if audio goes through this node.
+    fn anchors(&self) -> bool;
+
+    /// Whether a description could be carried at all.
+    ///
+    /// # Errors
+    /// As `pass`, but for ports.
+    fn check(&self, sdp: &[u8]) -> Result<(), Error>;
+
     /// Our own answer to an offer, for a leg that hears treatment before any agent: G.711 and named events of what is offered.
     ///
     /// # Errors

@@ -2,7 +2,13 @@
 
 mod standing;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tandem_cluster::{BoxFuture, Cluster, MachineFactory, NodeId, Options, PeerSpec, Service, Timing};
@@ -17,6 +23,7 @@ use crate::{
     actor,
     api::{self, App, feed::Feed, forward, tokens::Book},
     config::node::Node,
+    media::{self, MediaPlane},
     sip::{edge, transport},
     telemetry,
 };
@@ -25,6 +32,8 @@ use crate::{
 const NOTICE_WITHIN: Duration = Duration::from_secs(2);
 /// Longest time the mark that this node drains may take to commit.
 const DRAIN_MARK_WITHIN: Duration = Duration::from_secs(2);
+/// A party whose audio has not come for this long is told of.
+const QUIET_AFTER: Duration = Duration::from_secs(10);
 /// Longest time HTTP requests in flight may take at the end.
 const HTTP_STOP_WITHIN: Duration = Duration::from_secs(2);
 /// Longest time giving leaderships away and closing may take.
@@ -43,6 +52,8 @@ pub enum Error {
     Metrics(String),
     #[error("SIP: {0}")]
     Sip(String),
+    #[error("media: {0}")]
+    Media(String),
     #[error("{0}")]
     Stopped(String),
 }
@@ -106,7 +117,7 @@ pub async fn run(config: Node) -> Result<(), Error> {
     let cluster = Cluster::start(options(&config), machines, Arc::clone(&prepared) as Arc<dyn Service>).await?;
     let live = actor::Handle::start(cluster.clone(), &prepared, Arc::new(edge.clone())).await;
     if !config.witness {
-        edge.serve(Arc::new(live.clone()));
+        edge.serve(Arc::new(live.clone()), media(&config, &cluster)?);
     }
     let feed = Arc::new(Feed::default());
     tokio::spawn(Arc::clone(&feed).run(live.events()));
@@ -145,6 +156,25 @@ pub async fn run(config: Node) -> Result<(), Error> {
     }
     tracing::info!(node = config.node, "node drained");
     Ok(())
+}
+
+/// How audio is carried: by a relay that falls silent without the node's lease, or not at all.
+fn media(config: &Node, cluster: &Cluster) -> Result<Arc<dyn MediaPlane>, Error> {
+    let Some(section) = &config.media else { return Ok(Arc::new(media::Direct::default())) };
+    let of = |addresses: &[IpAddr], ipv4: bool| addresses.iter().copied().find(|ip| ip.is_ipv4() == ipv4);
+    let cluster = cluster.clone();
+    let options = media::Options {
+        ipv4: of(&section.listen, true),
+        ipv6: of(&section.listen, false),
+        advertise_ipv4: of(&section.advertise, true),
+        advertise_ipv6: of(&section.advertise, false),
+        ports: section.ports.0..=section.ports.1,
+        threads: usize::from(section.threads),
+        gate: Arc::new(move || cluster.lease_valid()),
+        prompts: section.prompts.clone(),
+        quiet_after: QUIET_AFTER,
+    };
+    Ok(Arc::new(media::Relay::start(options).map_err(|error| Error::Media(error.to_string()))?))
 }
 
 /// What the edge has to say against new calls. A witness has no edge and says nothing.

@@ -84,6 +84,7 @@ impl World {
             priority: None,
             skills: Vec::new(),
             prefer: None,
+            anchored: false,
         };
         self.apply(Command::Arrive(Box::new(arrive)))
     }

@@ -8,7 +8,7 @@ use super::machine::Replicas;
 use crate::core::{
     State,
     id::{AgentId, DomainId, TrunkId},
-    policy::{Ha1, Trunk},
+    policy::{Ha1, Media, Trunk},
 };
 
 /// All domains, as the edge sees them.
@@ -26,6 +26,7 @@ pub struct DomainView {
     pub agents: BTreeMap<AgentId, Option<Ha1>>,
     pub pass_headers: Vec<String>,
     pub calls_max: u32,
+    pub media: Media,
 }
 
 /// Reads the policies again whenever one of them changed.
@@ -55,6 +56,7 @@ fn views(state: &State) -> Vec<(DomainId, DomainView)> {
             agents: policy.agents.iter().map(|(id, agent)| (id.clone(), agent.ha1.clone())).collect(),
             pass_headers: policy.pass_headers.clone(),
             calls_max: policy.calls_max,
+            media: policy.media,
         }
     };
     state.domains().iter().map(|(id, domain)| (id.clone(), view(domain))).collect()

@@ -50,6 +50,12 @@ pub(super) struct Args {
     /// Node K has node-to-node QUIC on this + (K-1)
     #[arg(long, default_value_t = 7070)]
     cluster_base: u16,
+    /// Node K carries audio on ports from this + (K-1) times `--media-ports`
+    #[arg(long, default_value_t = 40_000)]
+    media_base: u16,
+    /// Ports each node has for audio, two a leg
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u16).range(2..))]
+    media_ports: u16,
     /// Publish a demo tenant and let synthetic callers and agents talk
     #[arg(long)]
     demo: bool,
@@ -86,6 +92,12 @@ impl Args {
         self.cluster_base + (node - 1)
     }
 
+    /// First and last port for audio.
+    const fn media(&self, node: u16) -> (u16, u16) {
+        let first = self.media_base + self.media_ports * (node - 1);
+        (first, first + self.media_ports - 1)
+    }
+
     /// Every node with a process, those that wait to be joined included.
     const fn processes(&self) -> RangeInclusive<u16> {
         1..=self.nodes + self.spare
@@ -106,7 +118,8 @@ impl Args {
         }
         let top = |base: u16, width: u16| base.checked_add(width).is_some() && base > 0;
         let all = *self.processes().end();
-        if top(self.sip_base, 2 * all) && top(self.http_base, all) && top(self.cluster_base, all) {
+        let media = self.media_ports.checked_mul(all).is_some_and(|width| top(self.media_base, width));
+        if media && top(self.sip_base, 2 * all) && top(self.http_base, all) && top(self.cluster_base, all) {
             return Ok(());
         }
         Err(Failure::new("the ports of all nodes must fit below 65536"))

@@ -35,6 +35,9 @@ pub struct Node {
     pub cluster: ClusterSection,
     #[serde(default)]
     pub sip: Sip,
+    /// How the node carries audio; without it the parties send to each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<Media>,
     #[serde(default)]
     pub http: Http,
     #[serde(default)]
@@ -89,6 +92,25 @@ pub struct Sip {
     /// The address put into Via and Contact, when it is not the one listened on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advertise: Option<IpAddr>,
+}
+
+/// The embedded relay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Media {
+    /// Addresses to carry audio on, one a family.
+    pub listen: Vec<IpAddr>,
+    /// What parties are told instead, behind a translator with fixed ports: one a family.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advertise: Vec<IpAddr>,
+    /// First and last local port; a leg takes two.
+    #[serde(default = "default_media_ports")]
+    pub ports: (u16, u16),
+    #[serde(default = "default_media_threads")]
+    pub threads: u8,
+    /// Folder of recorded prompts, `name.wav`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,6 +199,12 @@ fn default_http() -> SocketAddr {
 fn default_level() -> String {
     "info".into()
 }
+const fn default_media_ports() -> (u16, u16) {
+    (20_000, 39_999)
+}
+const fn default_media_threads() -> u8 {
+    1
+}
 const fn default_calls() -> u32 {
     100_000
 }
@@ -236,7 +264,30 @@ impl Node {
         if self.sip.tls_cert.is_some() != self.sip.tls_key.is_some() {
             return Err(("tls_cert", "`tls_cert` and `tls_key` go together".into()));
         }
+        self.check_media()?;
         self.check_sip_addresses()
+    }
+
+    fn check_media(&self) -> Result<(), (&'static str, String)> {
+        let Some(media) = &self.media else { return Ok(()) };
+        let twice = |addresses: &[IpAddr]| {
+            addresses.iter().filter(|ip| ip.is_ipv4()).count() > 1 || addresses.iter().filter(|ip| ip.is_ipv6()).count() > 1
+        };
+        if media.listen.is_empty() || twice(&media.listen) || twice(&media.advertise) {
+            return Err(("listen", "audio needs an address, and at most one a family".into()));
+        }
+        if let Some(ip) =
+            media.listen.iter().find(|ip| ip.is_unspecified() && !media.advertise.iter().any(|told| told.is_ipv4() == ip.is_ipv4()))
+        {
+            return Err(("listen", format!("{ip} needs `advertise`, which goes into descriptions")));
+        }
+        if media.ports.0 == 0 || media.ports.0.saturating_add(1) >= media.ports.1 {
+            return Err(("ports", "the first port, and a last one above it".into()));
+        }
+        if media.threads == 0 {
+            return Err(("threads", "must be at least 1".into()));
+        }
+        Ok(())
     }
 
     fn check_sip_addresses(&self) -> Result<(), (&'static str, String)> {
@@ -255,7 +306,8 @@ impl Node {
     fn resolve(&mut self, folder: &Path) {
         let paths = [&mut self.data_dir, &mut self.cluster.ca, &mut self.cluster.cert, &mut self.cluster.key];
         let optional = [&mut self.sip.tls_cert, &mut self.sip.tls_key, &mut self.sip.tls_authorities, &mut self.http.admin_token_file];
-        for path in paths.into_iter().chain(optional.into_iter().flatten()) {
+        let prompts = self.media.iter_mut().filter_map(|media| media.prompts.as_mut());
+        for path in paths.into_iter().chain(optional.into_iter().flatten()).chain(prompts) {
             if path.is_relative() {
                 *path = folder.join(&*path);
             }

@@ -128,7 +128,9 @@ impl Source<'_> {
 fn build(source: &Source<'_>, rows: File) -> Result<Tenant, Error> {
     let id = source.name("tenant.id", &rows.tenant.id)?.to_owned();
     let realm = rows.tenant.realm.unwrap_or_else(|| id.clone());
-    let mut policy = Policy { calls_max: rows.tenant.calls_max, ..Policy::default() };
+    let media = rows.tenant.media.map_or_else(Default::default, Into::into);
+    let adopt_unanswered = rows.tenant.adopt_unanswered.map_or_else(Default::default, Into::into);
+    let mut policy = Policy { calls_max: rows.tenant.calls_max, media, adopt_unanswered, ..Policy::default() };
     for header in rows.tenant.pass_headers {
         source.name("tenant.pass_headers", &header)?;
         policy.pass_headers.push(header.into_inner());

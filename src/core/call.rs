@@ -56,6 +56,10 @@ pub struct Call {
     /// Live legs to agents, by number.
     pub legs: BTreeMap<u16, Box<Leg>>,
     pub next_leg: u16,
+    /// Its edge carries its media.
+    pub anchored: bool,
+    /// When its place in the queue is said next.
+    pub(super) announce_at: Option<LogTime>,
     /// How often it changed its edge.
     pub adoptions: u16,
     /// The one timer of the call itself.
@@ -95,6 +99,10 @@ pub struct CallerLeg {
     pub order: Option<Order>,
     /// The caller was told that a phone rings.
     pub ringing: bool,
+    /// When it was answered, by an agent or for treatment.
+    pub up: Option<LogTime>,
+    /// It heard the greeting.
+    pub greeted: bool,
     /// It is known to have had our 200.
     pub confirmed: bool,
     /// Its edge took it over and has not said yet that it has it: every order brings the leg's image along.

@@ -92,6 +92,8 @@ pub struct Arrive {
     pub skills: Vec<(SkillId, u8)>,
     /// The agent the caller should get if possible (affinity).
     pub prefer: Option<AgentId>,
+    /// The edge carries its media.
+    pub anchored: bool,
 }
 
 /// What an edge saw on one of its legs. Reports of a leg are numbered from 1; an old number is a duplicate.
@@ -136,6 +138,8 @@ pub enum HangUpCause {
     NoAck,
     /// No lease: the edge fell silent and lost the leg.
     EdgeFault,
+    /// What it says of its media cannot be carried.
+    NoMedia,
     /// Its party did not follow to this edge when the one before had died.
     NotAdopted,
 }

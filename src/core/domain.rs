@@ -12,6 +12,7 @@ mod index;
 mod leg;
 mod matching;
 mod offer;
+mod treat;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};

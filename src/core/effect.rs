@@ -42,6 +42,8 @@ pub struct Order {
 pub enum Action {
     /// Caller leg: 182 Queued now and every 60 s until something else is ordered.
     Queue { position: u32 },
+    /// Caller leg: answer it, unless it has been, and play this until something else is ordered.
+    Treat(Arc<Treat>),
     /// New leg: send an INVITE. All of its identifiers follow from the leg id, so a repeat is a retransmission.
     Ring(Arc<Ring>),
     /// Caller leg: 180 Ringing, once.
@@ -62,6 +64,16 @@ impl Action {
     }
 }
 
+/// What a waiting caller is to hear: the prompts that are given, in this order, then music without end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Treat {
+    pub greeting: Option<String>,
+    /// Its place in the queue, from 1.
+    pub position: Option<u32>,
+    /// A prompt; none is the built-in music.
+    pub music: Option<String>,
+}
+
 /// What an INVITE to an agent carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ring {
@@ -75,6 +87,8 @@ pub struct Ring {
     pub headers: Headers,
     /// Max-Forwards left after this hop.
     pub max_forwards: u8,
+    /// Media goes through the edge.
+    pub anchored: bool,
 }
 
 /// Something that happened, for subscribers; becomes a CloudEvent whose id is (group, index, n).

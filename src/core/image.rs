@@ -37,6 +37,8 @@ pub struct Image {
     pub adoptions: u16,
     /// The trunk it came by, for the new edge's books.
     pub trunk: Option<TrunkId>,
+    /// Media goes through the edge.
+    pub anchored: bool,
     /// The leg it talks with.
     pub peer: Option<LegId>,
     /// How its party last described itself, and how the other party did.

@@ -52,6 +52,8 @@ pub const DECISION_LISTED_MAX: usize = 8;
 pub const HOURS_CHECK_MS: u64 = 3_600_000;
 /// Shortest ringing, whatever a queue says.
 pub const OFFER_TIMEOUT_MS_MIN: u64 = 1_000;
+/// Callers before one that is told its place; behind more, nothing is said.
+pub const ANNOUNCED_MAX: u32 = 99;
 /// Edges that share the calls of one that is lost.
 pub const HEIRS_MAX: usize = 64;
 /// How long our 200 may be on its way to a caller: the edge repeats it for 64·T1 (RFC 3261 §13.3.1.4).

@@ -71,6 +71,8 @@ pub struct Dialog {
     pub we_refresh: bool,
     /// Only the way it came is open to it: requests go to `remote_addr` and not to the contact.
     pub symmetric: bool,
+    /// Where its audio comes from, `ip:port`, if that is not what it says of itself.
+    pub media_source: String,
     /// It requires provisional answers to be reliable (RFC 3262).
     pub reliable: bool,
 }

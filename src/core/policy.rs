@@ -23,6 +23,42 @@ pub struct Policy {
     pub calls_max: u32,
     /// Names of header fields passed on besides the standard ones (`X-…`).
     pub pass_headers: Vec<String>,
+    pub media: Media,
+    pub adopt_unanswered: AdoptUnanswered,
+}
+
+/// Who carries the audio of a domain's calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Media {
+    /// The node that carries the legs: needed for treatment, recording, AI and takeover.
+    #[default]
+    Anchored,
+    /// The parties send to each other: a node's death costs no audio, and nothing can be played.
+    Direct,
+}
+
+/// What becomes of a caller without an answer when its edge dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum AdoptUnanswered {
+    /// It is answered at once and hears treatment: if it gave up meanwhile, whose CANCEL went to the dead address, it says
+    /// so with a BYE, and no agent is rung for nobody.
+    #[default]
+    Answer,
+    /// It goes on waiting without an answer.
+    Keep,
+}
+
+/// What waiting callers hear.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Treatment {
+    /// Answer a caller as soon as it waits, and not only with an agent.
+    pub answer_waiting: bool,
+    /// Prompt played once, before anything else.
+    pub greeting: Option<String>,
+    /// Prompt played over and over; none is the built-in music.
+    pub music: Option<String>,
+    /// Say the place in the queue this often; 0 never.
+    pub announce_every_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +93,7 @@ pub struct Queue {
     pub misses: Misses,
     /// Unanswered at most this long before answering or overflowing, since proxies give up at about 180 s.
     pub max_unanswered_ms: u64,
+    pub treatment: Treatment,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -92,6 +92,18 @@ impl Waiting {
         self.by_priority.range(..=priority).map(|(_, count)| count).sum()
     }
 
+    /// How many calls stand before a waiting one; `None` if they are more than `max`.
+    pub(super) fn ahead(&self, place: Place, max: u32) -> Option<u32> {
+        let mut ahead = 0;
+        for set in self.sets() {
+            ahead += set.range(..place).take(max as usize + 1).count() as u32;
+            if ahead > max {
+                return None;
+            }
+        }
+        Some(ahead)
+    }
+
     fn sets(&self) -> impl Iterator<Item = &BTreeSet<Place>> {
         self.classes.values().chain(self.preferring.values())
     }
@@ -159,5 +171,7 @@ mod tests {
             waiting.enter((priority, LogTime(n), CallId(n.into())), &Requirement::new(), None);
         }
         assert_eq!((waiting.position(5), waiting.position(0), waiting.position(9)), (3, 0, 4));
+        let place = (5, LogTime(3), CallId(3));
+        assert_eq!((waiting.ahead(place, 9), waiting.ahead(place, 1)), (Some(2), None));
     }
 }

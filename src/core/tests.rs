@@ -7,6 +7,7 @@ mod queues;
 mod recovery;
 mod rules;
 mod strategies;
-mod world;
+mod treatment;
+pub(crate) mod world;
 
 pub(crate) use world::{World, queue};

@@ -19,6 +19,14 @@ impl Default for Direct {
 }
 
 impl MediaPlane for Direct {
+    fn anchors(&self) -> bool {
+        false
+    }
+
+    fn check(&self, _sdp: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn pass(&self, _from: LegId, _to: LegId, sdp: &[u8]) -> Result<Bytes, Error> {
         Ok(Bytes::copy_from_slice(sdp))
     }

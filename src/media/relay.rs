@@ -179,6 +179,14 @@ impl Drop for Relay {
 }
 
 impl MediaPlane for Relay {
+    fn anchors(&self) -> bool {
+        true
+    }
+
+    fn check(&self, sdp: &[u8]) -> Result<(), Error> {
+        super::sdp::parse(sdp).map(drop)
+    }
+
     fn pass(&self, from: LegId, to: LegId, sdp: &[u8]) -> Result<Bytes, Error> {
         self.with_book(to, |book, changed| book.pass(from, to, sdp, changed))
     }

@@ -28,6 +28,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::broadcast;
 
 pub use backend::{Backend, NodeAddresses};
 use inbox::Inbox;
@@ -37,7 +38,10 @@ use super::{
     transport::{self, Transport},
     tunnel::Frame,
 };
-use crate::core::{effect::Order, id::NodeId, party};
+use crate::{
+    core::{effect::Order, id::NodeId, party},
+    media::{self, MediaPlane},
+};
 
 /// How a node speaks SIP.
 #[derive(Debug, Clone)]
@@ -107,12 +111,13 @@ impl Handle {
     }
 
     /// Starts to serve. A second call does nothing.
-    pub fn serve(&self, backend: Arc<dyn Backend>) {
+    pub fn serve(&self, backend: Arc<dyn Backend>, media: Arc<dyn MediaPlane>) {
         if self.shared.started.swap(true, Ordering::Relaxed) {
             return;
         }
         tokio::spawn(catch_up(self.shared.clone(), backend.clone()));
-        tokio::spawn(worker::Worker::new(self, backend).run());
+        tokio::spawn(listen(self.shared.clone(), media.events()));
+        tokio::spawn(worker::Worker::new(self, backend, media).run());
         self.transport.start(Arc::new(worker::InboxSink(self.shared.clone())));
     }
 
@@ -171,6 +176,17 @@ impl Handle {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared.inbox.ring();
         self.transport.shutdown();
+    }
+}
+
+/// Brings what happens to audio into the inbox, until the media plane ends.
+async fn listen(shared: Arc<Shared>, mut events: broadcast::Receiver<media::Event>) {
+    loop {
+        match events.recv().await {
+            Ok(event) => shared.inbox.found(inbox::Finding::Media(event)),
+            Err(broadcast::error::RecvError::Lagged(missed)) => tracing::warn!(missed, "events of media were missed"),
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! a retransmission and any node can say whose leg a message belongs to.
 
 mod adopt;
+mod carry;
 mod client;
 mod ended;
 mod inside;
@@ -24,6 +25,7 @@ mod via;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -35,7 +37,11 @@ use crate::{
         id::{CallId, DomainId, Edge, LegId, NodeId},
         party::{Dialog, Sdp, Transport},
     },
-    sip::{limits::LEGS_MAX, message::read_own},
+    media::MediaPlane,
+    sip::{
+        limits::LEGS_MAX,
+        message::{read_own, sdp_of},
+    },
 };
 
 use adopt::Resuming;
@@ -133,12 +139,13 @@ pub struct TakenCall {
 }
 
 /// Who this stack speaks as.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     pub edge: Edge,
     /// What Via and Contact say, per transport.
     pub addresses: BTreeMap<Transport, SocketAddr>,
     pub user_agent: String,
+    pub media: Arc<dyn MediaPlane>,
 }
 
 /// What is due; the row it names decides whether it still stands.
@@ -236,7 +243,8 @@ impl Stack {
     }
 
     /// Makes a pending INVITE the caller leg of a call. `None` if it was cancelled or timed out meanwhile.
-    pub fn take_call(&mut self, now: Instant, tx: TxId, domain: &DomainId, call: CallId) -> Option<TakenCall> {
+    /// With `anchored` its media is to come through this node, and an offer that cannot is refused.
+    pub fn take_call(&mut self, now: Instant, tx: TxId, domain: &DomainId, call: CallId, anchored: bool) -> Option<TakenCall> {
         let key = self.pending.remove(&tx)?;
         let server = self.servers.get_mut(&key)?;
         let invite = server.request.clone()?;
@@ -247,8 +255,14 @@ impl Stack {
             return None;
         }
         let flow = server.flow;
+        let offer = sdp_of(&invite).ok().flatten().unwrap_or_default();
+        if anchored && !self.can_carry(&offer) {
+            self.answer(now, &key, 488, "Not Acceptable Here", &[], b"");
+            return None;
+        }
         self.owned(&key, id);
-        let leg = Leg::caller(id, domain.clone(), key, invite, flow, &self.options);
+        let mut leg = Leg::caller(id, domain.clone(), key, invite, flow, &self.options);
+        leg.anchored = anchored;
         let taken = TakenCall { dialog: leg.dialog.clone(), sdp: leg.offer() };
         self.legs.insert(id, leg);
         Some(taken)
@@ -321,7 +335,7 @@ impl Stack {
     }
 
     fn forget(&mut self, id: LegId, last: LegReport) {
-        if let Some(leg) = self.legs.remove(&id) {
+        if let Some(leg) = self.remove(id) {
             self.ended.remember(id, leg.last_order, last);
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     cli::{Failure, pki},
     config::{
         files::write_private,
-        node::{ClusterSection, Http, Limits, Log, LogFormat, Node, Peer, Sip},
+        node::{ClusterSection, Http, Limits, Log, LogFormat, Media, Node, Peer, Sip},
     },
 };
 
@@ -156,6 +156,13 @@ impl Folder {
                 peers,
             },
             sip: if args.is_witness(node) { Sip::default() } else { sip },
+            media: (!args.is_witness(node)).then(|| Media {
+                listen: vec![local(0).ip()],
+                advertise: Vec::new(),
+                ports: args.media(node),
+                threads: 1,
+                prompts: None,
+            }),
             http: Http { listen: local(args.http(node)), admin_token_file: Some(self.token_file()) },
             log: Log { format: LogFormat::Pretty, ..Log::default() },
             limits: Limits { wal_segment_bytes: WAL_SEGMENT_BYTES, ..Limits::default() },

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::core::policy::{AgentKind, Channel, OnClose, Strategy};
+use crate::core::policy::{AdoptUnanswered, AgentKind, Channel, Media, OnClose, Strategy};
 
 /// A duration in seconds.
 pub(super) type Seconds = Spanned<u64>;
@@ -39,6 +39,48 @@ pub(super) struct TenantRow {
     /// Header fields passed on besides the standard ones.
     #[serde(default)]
     pub(super) pass_headers: Vec<Text>,
+    pub(super) media: Option<MediaName>,
+    pub(super) adopt_unanswered: Option<AdoptName>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum MediaName {
+    Anchored,
+    Direct,
+}
+
+impl From<MediaName> for Media {
+    fn from(name: MediaName) -> Self {
+        match name {
+            MediaName::Anchored => Self::Anchored,
+            MediaName::Direct => Self::Direct,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AdoptName {
+    Answer,
+    Keep,
+}
+
+impl From<AdoptName> for AdoptUnanswered {
+    fn from(name: AdoptName) -> Self {
+        match name {
+            AdoptName::Answer => Self::Answer,
+            AdoptName::Keep => Self::Keep,
+        }
+    }
+}
+
+/// When a queue answers its callers.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AnswerName {
+    OnOffer,
+    OnQueue,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +112,12 @@ pub(super) struct QueueRow {
     #[serde(default)]
     pub(super) misses: MissesRow,
     pub(super) max_unanswered_s: Option<Seconds>,
+    /// `on-queue` answers a caller as soon as it waits; `on-offer` only with an agent.
+    pub(super) answer: Option<AnswerName>,
+    /// Prompts by name.
+    pub(super) greeting: Option<Text>,
+    pub(super) music: Option<Text>,
+    pub(super) announce_every_s: Option<Seconds>,
 }
 
 /// The strategies of `core::policy` as a file writes them.

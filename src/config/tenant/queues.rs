@@ -6,12 +6,12 @@ use toml::Spanned;
 
 use super::{
     Error, Source,
-    file::{FallbackRow, MissesRow, QueueRow, StepRow, StrategyName, Text},
+    file::{AnswerName, FallbackRow, MissesRow, QueueRow, StepRow, StrategyName, Text},
 };
 use crate::core::{
     id::QueueId,
     limits::ROUTING_STEPS_MAX,
-    policy::{Fallback, Misses, OnClose, Policy, Queue, Requirement, ServiceLevel, Step, Strategy},
+    policy::{Fallback, Misses, OnClose, Policy, Queue, Requirement, ServiceLevel, Step, Strategy, Treatment},
 };
 
 const OFFER_TIMEOUT_S: u64 = 15;
@@ -69,6 +69,17 @@ fn queue(source: &Source<'_>, row: &QueueRow, names: &BTreeSet<&str>, policy: &P
         affinity_ms: source.millis_or("queue.affinity_s", row.affinity_s.as_ref(), 0)?,
         misses: misses(source, &row.misses)?,
         max_unanswered_ms: source.millis_or("queue.max_unanswered_s", row.max_unanswered_s.as_ref(), MAX_UNANSWERED_S)?,
+        treatment: treatment(source, row)?,
+    })
+}
+
+fn treatment(source: &Source<'_>, row: &QueueRow) -> Result<Treatment, Error> {
+    let prompt = |key: &str, name: &Option<Text>| name.as_ref().map(|name| source.name(key, name).map(str::to_owned)).transpose();
+    Ok(Treatment {
+        answer_waiting: row.answer == Some(AnswerName::OnQueue),
+        greeting: prompt("queue.greeting", &row.greeting)?,
+        music: prompt("queue.music", &row.music)?,
+        announce_every_ms: source.millis_or("queue.announce_every_s", row.announce_every_s.as_ref(), 0)?,
     })
 }
 

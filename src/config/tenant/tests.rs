@@ -1,7 +1,7 @@
 //! Tenant files, good and bad: what they become, and the one line that says what is wrong with them.
 
 use super::*;
-use crate::core::policy::{AgentKind, Channel, Fallback, InitialState, OnClose, Strategy};
+use crate::core::policy::{AdoptUnanswered, AgentKind, Channel, Fallback, InitialState, Media, OnClose, Strategy};
 
 /// The tenant of the README, and all that `tandem apply` needs.
 const DEMO: &str = r#"[tenant]
@@ -219,4 +219,15 @@ fn a_rule_that_cannot_work_is_told_where_it_is_written() {
         let told = told_of(FULL, from, to);
         assert!(told.starts_with(expected), "{told}");
     }
+}
+
+#[test]
+fn what_waiting_callers_hear_and_who_carries_it_is_read() {
+    let tenant = DEMO.replace("id = \"demo\"", "id = \"demo\"\nmedia = \"direct\"\nadopt_unanswered = \"keep\"");
+    let queue = "wrap_up_s = 0\nanswer = \"on-queue\"\ngreeting = \"welcome\"\nmusic = \"waltz\"\nannounce_every_s = 30";
+    let policy = parse_toml("t.toml", &tenant.replace("wrap_up_s = 0", queue)).expect("good").policy;
+    assert_eq!((policy.media, policy.adopt_unanswered), (Media::Direct, AdoptUnanswered::Keep));
+    let treatment = &policy.queues["support"].treatment;
+    assert_eq!((treatment.answer_waiting, treatment.announce_every_ms), (true, 30_000));
+    assert_eq!((treatment.greeting.as_deref(), treatment.music.as_deref()), (Some("welcome"), Some("waltz")));
 }

@@ -62,11 +62,11 @@ impl Domain {
         let (queue, data) = (call.queue.clone(), [("from", former.node.to_string()), ("to", heir.node.to_string())]);
         ctx.event(EventKind::ContactAdopted, Some(id), None, Some(&queue), &data);
         match call.state {
-            CallState::Queued => drop(self.say_queued(ctx, id)),
+            CallState::Queued => self.treat_anew(ctx, id),
             CallState::Offering => {
                 self.back_to_queue(ctx, id);
                 if self.calls.contains_key(&id) {
-                    self.say_queued(ctx, id);
+                    self.treat_anew(ctx, id);
                 }
             }
             CallState::Connected { leg: n, .. } => {
@@ -84,7 +84,7 @@ impl Domain {
         let former = std::mem::replace(&mut call.edge, heir);
         call.adoptions = call.adoptions.saturating_add(1);
         (call.caller.seq, call.caller.adopting, call.caller.ringing) = (0, true, false);
-        call.caller.dialog.change_hands(former, call.answered.is_some());
+        call.caller.dialog.change_hands(former, call.caller.up.is_some());
         for leg in call.legs.values_mut() {
             (leg.seq, leg.adopting) = (0, true);
             if let Some(dialog) = &mut leg.dialog {
@@ -138,10 +138,11 @@ impl Call {
         let unconfirmed = |answered: LogTime| Stage::Up { unconfirmed: !late(answered) };
         let talking = self.talking();
         Image {
-            stage: self.answered.map_or(Stage::Waiting, |answered| unconfirmed(answered.time)),
+            stage: self.caller.up.map_or(Stage::Waiting, unconfirmed),
             dialog: self.caller.dialog.clone(),
             adoptions: self.adoptions,
             trunk: self.trunk.clone(),
+            anchored: self.anchored,
             peer: talking.map(|n| self.leg_id(n)),
             sdp: self.sdp.clone(),
             other: talking.and_then(|n| self.legs.get(&n)).and_then(|leg| leg.sdp.clone()),
@@ -164,6 +165,7 @@ impl Call {
             dialog: leg.dialog.clone().unwrap_or_default(),
             adoptions: self.adoptions,
             trunk: self.trunk.clone(),
+            anchored: self.anchored,
             peer: leg.answered.map(|_| self.leg_id(0)),
             sdp: leg.sdp.clone(),
             other: self.sdp.clone(),

@@ -108,7 +108,18 @@ impl Domain {
             held_since: None,
             held_ms: 0,
             hops,
-            caller: CallerLeg { dialog: arrive.dialog.clone(), seq: 0, order: None, ringing: false, confirmed: false, adopting: false },
+            caller: CallerLeg {
+                dialog: arrive.dialog.clone(),
+                seq: 0,
+                order: None,
+                ringing: false,
+                up: None,
+                greeted: false,
+                confirmed: false,
+                adopting: false,
+            },
+            anchored: arrive.anchored,
+            announce_at: None,
             adoptions: 0,
             legs: Default::default(),
             next_leg: 1,
@@ -199,21 +210,14 @@ impl Domain {
             return;
         };
         let (queue, priority) = (call.queue.clone(), call.priority);
-        let position = self.say_queued(ctx, id);
+        let position = self.queues[&queue].rows.position(priority);
+        self.treat(ctx, id, false);
         let data = [("position", position.to_string()), ("priority", priority.to_string())];
         ctx.event(EventKind::ContactQueued, Some(id), None, Some(&queue), &data);
-    }
-
-    /// Lets the caller's edge say that it waits. Returns its place.
-    pub(super) fn say_queued(&mut self, ctx: &mut Ctx<'_>, id: CallId) -> u32 {
-        let call = &self.calls[&id];
-        let position = self.queues[&call.queue].rows.position(call.priority);
-        self.order_caller(ctx, id, Action::Queue { position });
-        position
     }
 }
 
 /// True if the caller's edge was last told that the call waits.
 fn is_told(call: &Call) -> bool {
-    call.caller.order.as_ref().is_some_and(|order| matches!(order.action, Action::Queue { .. }))
+    call.caller.order.as_ref().is_some_and(|order| matches!(order.action, Action::Queue { .. } | Action::Treat(_)))
 }

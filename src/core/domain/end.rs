@@ -28,7 +28,7 @@ impl Domain {
         }
         if by != Some(0) {
             let call = &self.calls[&id];
-            let action = if call.answered.is_some() {
+            let action = if call.caller.up.is_some() {
                 Action::HangUp { cause: reason.to_owned() }
             } else {
                 Action::Reject { status, reason: reason.to_owned(), retry_after_s: None }

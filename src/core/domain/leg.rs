@@ -141,7 +141,8 @@ impl Domain {
         let leg = call.legs.get_mut(&n).expect("looked up by leg_report");
         leg.rang.get_or_insert(ctx.at.stamp());
         leg.dialog = Some(dialog.clone());
-        if !call.caller.ringing {
+        // One that was answered already hears treatment, and no ringing.
+        if !call.caller.ringing && call.caller.up.is_none() {
             call.caller.ringing = true;
             self.order_caller(ctx, id, Action::Ringing);
         }
@@ -154,6 +155,7 @@ impl Domain {
         assert!(call.state == CallState::Offering, "a live unanswered leg belongs to an offered call");
         call.state = CallState::Connected { leg: n, held: false };
         call.answered = Some(ctx.at.stamp());
+        call.announce_at = None;
         let leg = call.legs.get_mut(&n).expect("looked up by leg_report");
         (leg.dialog, leg.sdp) = (Some(dialog.clone()), Some(sdp.clone()));
         leg.answered = Some(ctx.at.stamp());
@@ -164,6 +166,7 @@ impl Domain {
         let others: Vec<_> = call.legs.keys().copied().filter(|other| *other != n).collect();
         let (peer, queue, waited_ms) = (call.leg_id(n), call.queue.clone(), ctx.at.time.ms_since(call.entered));
         self.order_caller(ctx, id, Action::Answer { peer, sdp: sdp.clone() });
+        self.calls.get_mut(&id).expect("looked up above").caller.up.get_or_insert(ctx.at.time);
         ctx.cancel_timer(deadline, TimerKind::Offer { call: id, leg: n });
         for other in others {
             self.drop_leg(ctx, id, other, AttemptResult::Rescinded, true);

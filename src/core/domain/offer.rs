@@ -57,6 +57,7 @@ impl Domain {
             sdp: call.sdp.clone(),
             headers: call.headers.clone(),
             max_forwards: MAX_FORWARDS,
+            anchored: call.anchored,
         };
         let order = ctx.order(call.leg_id(n), call.edge, Action::ring(ring), None);
         let leg = Leg {

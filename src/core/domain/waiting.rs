@@ -28,11 +28,13 @@ impl Domain {
         self.set_wait_timer(ctx, id);
     }
 
-    /// The soonest of: the step ends, the preferred agent's time is over, the wait is at its longest.
-    fn set_wait_timer(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
+    /// The soonest of: the step ends, the preferred agent's time is over, the wait is at its longest, the place is said.
+    pub(super) fn set_wait_timer(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
         let call = &self.calls[&id];
         let waits_until = call.waits_until.filter(|_| call.waits_for.is_some());
-        let next = self.step_ends(call).into_iter().chain(waits_until).fold(self.gives_up_at(call), LogTime::min);
+        let ends = [Some(self.gives_up_at(call)), self.unanswered_until(call), call.announce_at];
+        let next = self.step_ends(call).into_iter().chain(waits_until).chain(ends.into_iter().flatten());
+        let next = next.fold(LogTime(u64::MAX), LogTime::min);
         self.set_call_timer(ctx, id, next, TimerKind::Wait { call: id });
     }
 
@@ -44,11 +46,16 @@ impl Domain {
         (!last && step.for_ms > 0).then(|| call.step_from.plus_ms(step.for_ms))
     }
 
-    /// When the queue gives the caller up: the longest wait here, or the longest time without an answer since it called.
+    /// When the queue gives the caller up.
     fn gives_up_at(&self, call: &Call) -> LogTime {
-        let rules = &self.policy.queues[&call.queue];
-        let bound = |from: LogTime, ms: u64| from.plus_ms(if ms == 0 { WAIT_MS_MAX } else { ms });
-        bound(call.joined, rules.max_wait_ms).min(bound(call.arrived.time, rules.max_unanswered_ms))
+        let ms = self.policy.queues[&call.queue].max_wait_ms;
+        call.joined.plus_ms(if ms == 0 { WAIT_MS_MAX } else { ms })
+    }
+
+    /// When a caller has been without an answer for too long: proxies on its way would give up.
+    fn unanswered_until(&self, call: &Call) -> Option<LogTime> {
+        let ms = self.policy.queues[&call.queue].max_unanswered_ms;
+        (call.caller.up.is_none() && ms > 0).then(|| call.arrived.time.plus_ms(ms))
     }
 
     pub(super) fn set_call_timer(&mut self, ctx: &mut Ctx<'_>, id: CallId, deadline: LogTime, what: TimerKind) {
@@ -70,13 +77,21 @@ impl Domain {
             return;
         }
         let now = ctx.at.time;
-        if now >= self.gives_up_at(call) {
+        let overdue = self.unanswered_until(call).is_some_and(|until| now >= until);
+        let silent = overdue && !self.answer_for_long_wait(ctx, id);
+        let call = &self.calls[&id];
+        if silent || now >= self.gives_up_at(call) {
             let fallback = self.policy.queues[&call.queue].on_max_wait.clone();
             self.fall_back(ctx, id, &fallback, "max_wait");
             return;
         }
+        self.announce(ctx, id, now);
+        let call = &self.calls[&id];
         let relax = self.step_ends(call).is_some_and(|end| now >= end);
         let alone = call.waits_for.is_some() && call.waits_until.is_some_and(|until| now >= until);
+        if !relax && !alone {
+            return self.set_wait_timer(ctx, id);
+        }
         self.leave_index(id);
         let call = self.calls.get_mut(&id).expect("looked up above");
         if relax {

@@ -56,6 +56,7 @@ pub(crate) fn queue(strategy: Strategy) -> Queue {
             unreachable_delay_ms: 10_000,
         },
         max_unanswered_ms: 0,
+        treatment: Treatment::default(),
     }
 }
 
@@ -158,6 +159,7 @@ impl World {
             priority: None,
             skills: Vec::new(),
             prefer: None,
+            anchored: false,
         };
         change(&mut arrive);
         self.apply(Command::Arrive(Box::new(arrive)))

@@ -14,6 +14,7 @@ use crate::{
         id::{CallId, EffectId, LegId, TrunkId},
         limits::{HEADER_BYTES_MAX, HEADERS_MAX},
         party::{Headers, Party},
+        policy::Media,
     },
     sip::{
         admission::Account,
@@ -84,11 +85,13 @@ impl Worker {
     fn arrive(&mut self, now: Instant, tx: TxId, message: &Message, caller: Caller) {
         let unix_ms = u64::try_from(self.wall_ms()).unwrap_or_default();
         let call = CallId::compose(unix_ms, self.me.node, self.random());
-        let Some(taken) = self.stack.take_call(now, tx, &caller.account.0, call) else {
+        let view = self.directory.domains.get(&caller.account.0);
+        let anchored = self.media.anchors() && view.is_some_and(|view| view.media == Media::Anchored);
+        let Some(taken) = self.stack.take_call(now, tx, &caller.account.0, call, anchored) else {
             self.admission.committed(now, Duration::ZERO);
             return self.admission.gone(&caller.account);
         };
-        let arrive = self.arrival(call, message, &caller, taken);
+        let arrive = self.arrival(call, message, &caller, taken, anchored);
         let live = Live { account: caller.account, stage: Stage::Arriving(Vec::new()), admitted_at: caller.received, phone: None };
         self.calls.insert(call, live);
         let (backend, shared) = (self.backend.clone(), self.shared.clone());
@@ -100,7 +103,7 @@ impl Worker {
         });
     }
 
-    fn arrival(&self, call: CallId, message: &Message, caller: &Caller, taken: TakenCall) -> Arrive {
+    fn arrival(&self, call: CallId, message: &Message, caller: &Caller, taken: TakenCall, anchored: bool) -> Arrive {
         let (domain, trunk) = caller.account.clone();
         let from = message.text(Name::From);
         let uri = angle_uri(&from).to_owned();
@@ -118,6 +121,7 @@ impl Worker {
             priority: asked.priority,
             skills: asked.skills,
             prefer: asked.prefer,
+            anchored,
             domain,
             trunk,
         }

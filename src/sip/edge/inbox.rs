@@ -15,6 +15,7 @@ use crate::{
         effect::Order,
         id::{CallId, LegId, NodeId},
     },
+    media,
     sip::{
         limits::{ESTABLISHED_QUEUE_MAX, FINDINGS_MAX, FRESH_QUEUE_MAX, ORDERS_MAX},
         message::{self, Message, Method, ParseError},
@@ -80,6 +81,8 @@ pub(super) enum Finding {
         bytes: Bytes,
         tries: u8,
     },
+    /// Something happened to the audio of a leg.
+    Media(media::Event),
     /// The key of nonces was proposed, whatever came of it.
     Shared,
     /// A message that could not be read; to be refused with this status if it is a request.

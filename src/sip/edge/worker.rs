@@ -32,6 +32,7 @@ use crate::{
         id::{CallId, Edge, LegId, NodeId},
         party::Transport as Wire,
     },
+    media::{self, MediaPlane},
     sip::{
         admission::{Admission, Bucket},
         auth,
@@ -58,6 +59,7 @@ pub(super) struct Worker {
     pub(super) options: Arc<Options>,
     pub(super) shared: Arc<Shared>,
     pub(super) backend: Arc<dyn Backend>,
+    pub(super) media: Arc<dyn MediaPlane>,
     pub(super) transport: Transport,
     pub(super) me: Edge,
     pub(super) stack: Stack,
@@ -91,14 +93,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(handle: &Handle, backend: Arc<dyn Backend>) -> Self {
+    pub(super) fn new(handle: &Handle, backend: Arc<dyn Backend>, media: Arc<dyn MediaPlane>) -> Self {
         let now = Instant::now();
         let options = handle.options.clone();
         let directory_changes = backend.directory();
         let directory = directory_changes.borrow().clone();
         let me = backend.edge();
         Self {
-            stack: new_stack(&handle.transport, &options, me),
+            stack: new_stack(&handle.transport, &options, me, media.clone()),
             admission: Admission::new(now, options.calls_max, options.calls_per_s_max),
             // Until all nodes share one, this node's nonces are good at this node.
             auth: auth::Server::new(rand::rng().random()),
@@ -126,6 +128,7 @@ impl Worker {
             shared: handle.shared.clone(),
             options,
             backend,
+            media,
             me,
         }
     }
@@ -220,7 +223,10 @@ impl Worker {
     fn lose(&mut self, life: Edge) {
         tracing::warn!(calls = self.calls.len(), incarnation = life.incarnation, "this node was given up by the others and begins anew");
         self.me = life;
-        self.stack = new_stack(&self.transport, &self.options, life);
+        for leg in self.stack.legs() {
+            self.media.close(leg);
+        }
+        self.stack = new_stack(&self.transport, &self.options, life, self.media.clone());
         self.stack.set_nodes(self.backend.nodes());
         self.withheld.clear();
         self.phones.clear();
@@ -254,6 +260,13 @@ impl Worker {
                 self.drain(now);
             }
             Finding::Closed { flow } => self.closed(&flow),
+            Finding::Media(media::Event::PlayDone { leg }) => self.stack.played(leg),
+            Finding::Media(media::Event::Latched { leg, source }) => {
+                self.stack.latched(leg, source);
+                self.drain(now);
+            }
+            // Keys and silences are for those who ask for them.
+            Finding::Media(media::Event::Digit { .. } | media::Event::Quiet { .. }) => {}
             Finding::Shared => self.sharing = false,
             Finding::Bad { flow, error } => self.bad(now, flow, error),
         }
@@ -331,10 +344,10 @@ impl Worker {
     }
 }
 
-fn new_stack(transport: &Transport, options: &Options, edge: Edge) -> Stack {
+fn new_stack(transport: &Transport, options: &Options, edge: Edge, media: Arc<dyn MediaPlane>) -> Stack {
     let first = |wire| transport.advertised(wire).first().map(|addr| (wire, *addr));
     let addresses = [Wire::Udp, Wire::Tcp, Wire::Tls].into_iter().filter_map(first).collect();
-    Stack::new(stack::Options { edge, addresses, user_agent: options.user_agent.clone() })
+    Stack::new(stack::Options { edge, addresses, user_agent: options.user_agent.clone(), media })
 }
 
 /// Method of a request for the metric; one of a fixed set.

@@ -10,15 +10,17 @@ use bytes::Bytes;
 
 use super::{
     Destination, Due, Flow, Options, Stack, T1,
+    carry::held_by,
     client::{ClientKey, Purpose},
     leg::{Leg, Phase, by_uri, contact, holds},
+    phone::Attempt,
     server::ServerKey,
     session::{Session, least_of},
 };
 use crate::{
     core::{
         command::{HangUpCause, LegEvent},
-        effect::{Order, Ring},
+        effect::{Action, Order, Ring},
         id::{DomainId, Edge, LegId},
         image::{CSEQ_JUMP, Image, Stage},
         party::{Dialog, Sdp, Transport},
@@ -63,6 +65,9 @@ impl Stack {
             return;
         }
         self.legs.insert(id, leg);
+        if matches!(image.stage, Stage::Up { .. }) && !matches!(order.action, Action::HangUp { .. }) {
+            self.restore_media(id, image);
+        }
         if image.stage == Stage::Waiting {
             let dialog = self.legs[&id].dialog.clone();
             self.report(id, LegEvent::Adopted { dialog });
@@ -76,7 +81,7 @@ impl Stack {
         let bytes = |sdp: &Option<Sdp>| sdp.as_ref().map_or_else(Bytes::new, |sdp| Bytes::copy_from_slice(sdp));
         let own = bytes(&image.sdp);
         (leg.peer, leg.described, leg.media) = (image.peer, bytes(&image.other), (holds(&own), own));
-        leg.wants_reliable = image.dialog.reliable;
+        (leg.anchored, leg.wants_reliable) = (image.anchored, image.dialog.reliable);
         leg.session = Session::resumed(image.dialog.session_expires_s, image.dialog.we_refresh);
         Some(leg)
     }
@@ -84,10 +89,12 @@ impl Stack {
     /// The leg of a phone that another edge called and had not heard of: the same identifiers follow from the same order.
     fn rung_by(&self, by: Edge, id: LegId, domain: &DomainId, ring: &Ring) -> Option<Leg> {
         let addresses = self.nodes.get(&by.node).cloned().unwrap_or_default();
-        let options = Options { edge: by, addresses, user_agent: self.options.user_agent.clone() };
+        let options = Options { edge: by, addresses, ..self.options.clone() };
+        let attempt = Attempt { cseq: 1, least_s: None, offer: Bytes::new() };
         let address = |to: &Destination| options.addresses.get(&to.transport()).copied();
         let unknown = SocketAddr::from(([127, 0, 0, 1], 5060));
-        let (mut leg, _) = Leg::phone(id, domain.clone(), ring, 1, None, &options, |to| address(to).unwrap_or(unknown))?;
+        let (mut leg, _) = Leg::phone(id, domain.clone(), ring, attempt, &options, |to| address(to).unwrap_or(unknown))?;
+        leg.anchored = false;
         leg.dialog.flow = leg.dialog.flow.filter(|flow| flow.node != by.node);
         if let Destination::Flow(flow) = leg.to {
             leg.dialog.remote_addr = flow.remote.to_string();
@@ -168,7 +175,7 @@ impl Stack {
         for (name, value) in leg.session.ask() {
             request = request.named(name, value);
         }
-        let bytes = request.body("application/sdp", &leg.described);
+        let bytes = request.body("application/sdp", &held_by(&leg.media.1, &leg.described));
         let to = leg.to.clone();
         self.send(now, id, Purpose::Resume, to, bytes);
         self.resuming.told.insert(id);
@@ -237,6 +244,10 @@ impl Stack {
         let dialog = self.legs[&id].dialog.clone();
         self.report(id, LegEvent::Adopted { dialog });
         if let Some(sdp) = described {
+            if let Some(peer) = self.legs.get(&id).and_then(|leg| leg.peer) {
+                // The other party's side is not touched by this: its ports are its own.
+                self.carry(id, peer, &sdp).ok();
+            }
             self.media_changed(id, &sdp);
         }
     }

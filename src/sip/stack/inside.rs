@@ -17,7 +17,7 @@ use crate::{
         id::LegId,
         party::Sdp,
     },
-    sip::message::{Message, Method, Name, Start},
+    sip::message::{Message, Method, Name, Start, sdp_of},
 };
 
 /// Header fields that go with the body of a request passed on.
@@ -93,14 +93,17 @@ impl Stack {
         if method == Method::Invite {
             self.answer(now, key, 100, "Trying", &[], b"");
         }
+        let described = if offers { sdp_of(message).ok().flatten().unwrap_or_default() } else { Bytes::new() };
+        let Ok(told) = self.carry(id, peer, &described) else { return self.answer(now, key, 488, "Not Acceptable Here", &[], b"") };
+        let body = if described.is_empty() { message.body.clone() } else { told };
         self.owned(key, id);
-        let passed = self.send_on(now, id, peer, key, message);
+        let passed = self.send_on(now, (id, peer), key, message, &body);
         if let Some(server) = self.servers.get_mut(key) {
             server.passed_as = Some(passed);
         }
     }
 
-    fn send_on(&mut self, now: Instant, from: LegId, peer: LegId, key: &ServerKey, message: &Message) -> ClientKey {
+    fn send_on(&mut self, now: Instant, (from, peer): (LegId, LegId), key: &ServerKey, message: &Message, body: &Bytes) -> ClientKey {
         let method = message.method();
         let offers = matches!(method, Method::Invite | Method::Update);
         let us = self.address(&self.legs[&peer].to);
@@ -115,7 +118,7 @@ impl Stack {
                 request = request.field(name, value);
             }
         }
-        let (bytes, to) = (request.body("", &message.body), other.to.clone());
+        let (bytes, to) = (request.body("", body), other.to.clone());
         self.send(now, peer, Purpose::Relay { server: key.clone(), from }, to, bytes)
     }
 
@@ -132,11 +135,17 @@ impl Stack {
             return;
         }
         self.relay_over(leg);
-        let offer = self.clients.get(key).map(|client| client.request.body.clone()).unwrap_or_default();
+        let offer = self.servers.get(server).and_then(|server| server.request.as_ref()).map(|request| request.body.clone());
+        let offer = offer.unwrap_or_default();
         let offers = matches!(message.method(), Method::Invite | Method::Update);
         if offers && status < 300 {
             self.changed(now, leg, key, message, &offer);
         }
+        let described = if offers { sdp_of(message).ok().flatten().unwrap_or_default() } else { Bytes::new() };
+        let Ok(told) = self.carry(leg, from, &described) else {
+            return self.answer(now, server, 488, "Not Acceptable Here", &[], b"");
+        };
+        let body = if described.is_empty() { message.body.clone() } else { told };
         if let Some(asker) = self.legs.get(&from) {
             let mut headers = vec![("Contact", contact(self.address(&asker.to), asker.to.transport()))];
             if let Some(kind) = message.get(Name::ContentType) {
@@ -146,13 +155,13 @@ impl Stack {
             let asker = self.legs.get_mut(&from).expect("looked up above");
             if let Some(request) = request.as_ref().filter(|_| offers && status < 300) {
                 headers.extend(asker.session.agree(request));
-                asker.described = message.body.clone();
+                asker.described = body.clone();
             }
             let reason = match &message.start {
                 Start::Response { reason, .. } => reason.as_str(),
                 Start::Request { .. } => "",
             };
-            self.answer(now, server, status, reason, &headers, &message.body);
+            self.answer(now, server, status, reason, &headers, &body);
             if offers && status < 300 {
                 self.session_renewed(now, from);
                 if let Some(cseq) = request.filter(|_| message.method() == Method::Invite).and_then(|request| request.cseq()) {
@@ -177,7 +186,7 @@ impl Stack {
             leg.dialog.remote_target = contact;
         }
         if !offer.is_empty() {
-            leg.described = offer.clone();
+            leg.described = self.clients.get(key).map(|client| client.request.body.clone()).unwrap_or_default();
         }
         if !message.body.is_empty() {
             leg.media.1 = message.body.clone();
@@ -211,7 +220,8 @@ impl Stack {
         // A late offer's answer travels on in the ACK to the other leg.
         let Some(peer) = leg.peer else { return };
         if let Some(key) = self.legs.get_mut(&peer).and_then(|peer| peer.ack_owed.take()) {
-            self.ack_phone(peer, &key, &message.body);
+            let told = self.carry(id, peer, &message.body).unwrap_or_default();
+            self.ack_phone(peer, &key, &told);
             self.media_changed(id, &message.body);
         }
     }

@@ -15,6 +15,7 @@ use crate::{
         id::{DomainId, EffectId, LegId},
         party::{Dialog, FlowRef, Sdp, Transport},
     },
+    media::Program,
     sip::{
         limits::ROUTES_MAX,
         message::{Builder, Message, Name, angle_uri, host_port, param, sdp_of},
@@ -74,6 +75,10 @@ pub(super) struct Leg {
     pub(super) session: Session,
     /// The description the peer has of the other side.
     pub(super) described: Bytes,
+    /// Its audio goes through this node.
+    pub(super) anchored: bool,
+    /// What is played to it when what is said has been said.
+    pub(super) music: Option<Program>,
     /// Whether the peer put the call on hold, and the description it last made.
     pub(super) media: (bool, Bytes),
 }
@@ -128,6 +133,8 @@ impl Leg {
             wants_reliable: false,
             session: Session::default(),
             described: Bytes::new(),
+            anchored: false,
+            music: None,
             media: (false, Bytes::new()),
         }
     }
@@ -158,6 +165,7 @@ impl Leg {
             session_expires_s: session.interval_s,
             we_refresh: session.we_refresh,
             symmetric: via::translated(&invite, &flow),
+            media_source: String::new(),
             reliable: invite.wants(Name::Require, "100rel"),
         };
         let mut leg = Self::empty(id, domain, dialog, Destination::Flow(flow));

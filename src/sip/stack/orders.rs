@@ -10,11 +10,15 @@ use super::{
     leg::{Phase, Repeat, contact},
     server::ServerKey,
 };
-use crate::core::{
-    command::{HangUpCause, LegEvent, LegReport},
-    effect::{Action, Order},
-    id::{DomainId, LegId},
-    party::Sdp,
+use crate::{
+    core::{
+        command::{HangUpCause, LegEvent, LegReport},
+        effect::{Action, Order},
+        id::{DomainId, LegId},
+        image::Stage,
+        party::Sdp,
+    },
+    sip::message::Message,
 };
 
 impl Stack {
@@ -35,6 +39,10 @@ impl Stack {
             if let Some(leg) = self.legs.get_mut(&order.leg) {
                 leg.last_order = Some(order.id);
             }
+            // Whatever else is ordered, a party that talks must be told where we are.
+            if matches!(image.stage, Stage::Up { .. }) && !matches!(order.action, Action::HangUp { .. }) {
+                self.resume(now, order.leg);
+            }
         }
         match &order.action {
             Action::Ring(ring) => {
@@ -44,10 +52,12 @@ impl Stack {
             }
             _ if !self.legs.contains_key(&order.leg) => self.gone(&order.domain, order.leg),
             Action::Queue { .. } => self.progress(now, order.leg, 182, "Queued"),
+            Action::Treat(treat) => self.treat(now, order.leg, treat),
             Action::Ringing => self.progress(now, order.leg, 180, "Ringing"),
             Action::Answer { peer, sdp } => self.answer_caller(now, order.leg, *peer, sdp),
             Action::Reject { status, reason, retry_after_s } => self.reject(now, order.leg, *status, reason, *retry_after_s),
-            Action::Resume => self.resume(now, order.leg),
+            // Done when it was taken over.
+            Action::Resume => {}
             Action::HangUp { .. } => self.hang_up(now, order.leg),
         }
     }
@@ -59,18 +69,32 @@ impl Stack {
     }
 
     fn answer_caller(&mut self, now: Instant, id: LegId, peer: LegId, sdp: &Sdp) {
-        let Some(leg) = self.legs.get(&id).filter(|leg| leg.is_waiting()) else { return };
-        let Some((key, invite)) = leg.invite.clone() else { return };
-        let mut headers = vec![("Contact", contact(self.address(&leg.to), leg.to.transport())), ("Allow", super::ALLOW.to_owned())];
-        let leg = self.legs.get_mut(&id).expect("looked up above");
-        (leg.phase, leg.peer, leg.progress) = (Phase::Answered, Some(peer), None);
-        leg.described = Bytes::copy_from_slice(sdp);
-        headers.extend(leg.session.agree(&invite));
+        let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.phase != Phase::Leaving) else { return };
+        (leg.peer, leg.music) = (Some(peer), None);
+        let (waiting, invite) = (leg.is_waiting(), leg.invite.clone());
         if let Some(other) = self.legs.get_mut(&peer) {
             other.peer = Some(id);
         }
-        self.answer(now, &key, 200, "OK", &headers, sdp);
-        self.await_ack(now, id, &key, invite.cseq().map_or(0, |(number, _)| number));
+        let Ok(told) = self.carry(peer, id, &Bytes::copy_from_slice(sdp)) else {
+            // The phone agreed to what it was not offered.
+            self.report(peer, LegEvent::HungUp { cause: HangUpCause::NoMedia });
+            return self.hang_up(now, peer);
+        };
+        self.bridge(id, peer);
+        if let Some((key, invite)) = invite.filter(|_| waiting) {
+            self.answer_with(now, id, &key, &invite, &told);
+        }
+    }
+
+    /// Sends the 200 of a caller's leg.
+    pub(super) fn answer_with(&mut self, now: Instant, id: LegId, key: &ServerKey, invite: &Message, sdp: &Bytes) {
+        let us = contact(self.address(&self.legs[&id].to), self.legs[&id].to.transport());
+        let leg = self.legs.get_mut(&id).expect("the caller looked it up");
+        let mut headers = vec![("Contact", us), ("Allow", super::ALLOW.to_owned())];
+        (leg.phase, leg.progress, leg.described) = (Phase::Answered, None, sdp.clone());
+        headers.extend(leg.session.agree(invite));
+        self.answer(now, key, 200, "OK", &headers, sdp);
+        self.await_ack(now, id, key, invite.cseq().map_or(0, |(number, _)| number));
         self.session_renewed(now, id);
     }
 
@@ -109,7 +133,7 @@ impl Stack {
         let mut headers = vec![("Reason", format!("SIP;cause={status};text=\"{}\"", reason.replace(['"', '\\'], "'")))];
         headers.extend(retry_after_s.map(|seconds| ("Retry-After", seconds.to_string())));
         self.answer(now, &key, status, phrase(status), &headers, b"");
-        self.legs.remove(&id);
+        self.remove(id);
     }
 
     fn reject(&mut self, now: Instant, id: LegId, status: u16, reason: &str, retry_after_s: Option<u32>) {

@@ -20,14 +20,22 @@ use crate::{
     sip::message::{Name, angle_uri, is_uri, request_uri},
 };
 
+/// One INVITE of a leg.
+pub(super) struct Attempt {
+    pub(super) cseq: u32,
+    /// The least session interval that a hop demanded.
+    pub(super) least_s: Option<u32>,
+    /// The caller's offer as this phone is told it.
+    pub(super) offer: Bytes,
+}
+
 impl Leg {
     /// A leg to an agent's phone, and its INVITE. `None` if the target cannot be addressed.
     pub(super) fn phone(
         id: LegId,
         domain: DomainId,
         ring: &Ring,
-        cseq: u32,
-        session_s: Option<u32>,
+        attempt: Attempt,
         options: &Options,
         address: impl Fn(&Destination) -> SocketAddr,
     ) -> Option<(Self, Bytes)> {
@@ -45,6 +53,7 @@ impl Leg {
         if !is_uri(uri) || route.iter().any(|route| !is_uri(angle_uri(route))) {
             return None;
         }
+        let Attempt { cseq, least_s, offer } = attempt;
         let us = address(&to);
         let (tag, transport) = (names::tag(id, options.edge.node), transport_name(to.transport()));
         let caller = &ring.caller;
@@ -69,8 +78,9 @@ impl Leg {
             ..Dialog::default()
         };
         let mut leg = Self::empty(id, domain, dialog, to);
-        leg.session = Session::asking(session_s);
-        leg.described = ring.sdp.as_ref().map_or_else(Bytes::new, |sdp| Bytes::copy_from_slice(sdp));
+        leg.session = Session::asking(least_s);
+        leg.anchored = ring.anchored;
+        leg.described = offer.clone();
         leg.rung = Some(Box::new(ring.clone()));
         let mut invite = leg
             .builder("INVITE", cseq, ring.max_forwards, &leg.dialog.invite_via, us)
@@ -85,7 +95,7 @@ impl Leg {
         for (name, value) in leg.session.ask() {
             invite = invite.named(name, value);
         }
-        let bytes = invite.body("application/sdp", ring.sdp.as_deref().map_or(&[], |sdp| sdp));
+        let bytes = invite.body("application/sdp", &offer);
         Some((leg, bytes))
     }
 }

@@ -6,8 +6,10 @@ use bytes::Bytes;
 
 use super::{
     Due, Flow, Output, Stack, T64,
+    carry::NotCarried,
     client::{ClientKey, Purpose},
     leg::{Leg, Phase},
+    phone::Attempt,
     session::least_of,
 };
 use crate::{
@@ -25,15 +27,23 @@ use crate::{
 
 impl Stack {
     pub(super) fn ring(&mut self, now: Instant, order: &Order, ring: &Ring) {
-        let made = Leg::phone(order.leg, order.domain.clone(), ring, 1, None, &self.options, |to| self.address(to));
-        let Some((mut leg, invite)) = made else {
-            let event = LegEvent::Unreachable { status: 503 };
+        let attempt = self.offer_to(order.leg, ring).map(|offer| Attempt { cseq: 1, least_s: None, offer });
+        let made = attempt.map(|attempt| Leg::phone(order.leg, order.domain.clone(), ring, attempt, &self.options, |to| self.address(to)));
+        let status = if made.is_ok() { 503 } else { 488 };
+        let Ok(Some((mut leg, invite))) = made else {
+            let event = LegEvent::Unreachable { status };
             let report = LegReport { domain: order.domain.clone(), leg: order.leg, edge: self.options.edge, seq: 1, event };
             self.ended.remember(order.leg, Some(order.id), report.clone());
             return self.out.push_back(Output::Report(report));
         };
         leg.last_order = Some(order.id);
         self.invite(now, leg, invite);
+    }
+
+    /// The caller's offer as the phone is told it; nothing for a late offer.
+    fn offer_to(&self, id: LegId, ring: &Ring) -> Result<Bytes, NotCarried> {
+        let offer = ring.sdp.as_ref().map_or_else(Bytes::new, |sdp| Bytes::copy_from_slice(sdp));
+        if ring.anchored { self.carry(LegId::caller(id.call), id, &offer) } else { Ok(offer) }
     }
 
     fn invite(&mut self, now: Instant, mut leg: Leg, invite: Bytes) {
@@ -51,7 +61,8 @@ impl Stack {
     fn ring_again(&mut self, now: Instant, id: LegId, ring: &Ring, least_s: Option<u32>) -> bool {
         let Some(old) = self.legs.get(&id).filter(|leg| leg.attempts < RING_ATTEMPTS_MAX) else { return false };
         let (cseq, domain) = (old.dialog.local_cseq + 1, old.domain.clone());
-        let made = Leg::phone(id, domain, ring, cseq, least_s, &self.options, |to| self.address(to));
+        let Ok(offer) = self.offer_to(id, ring) else { return false };
+        let made = Leg::phone(id, domain, ring, Attempt { cseq, least_s, offer }, &self.options, |to| self.address(to));
         let Some((mut leg, invite)) = made else { return false };
         (leg.seq, leg.last_order, leg.attempts) = (old.seq, old.last_order, old.attempts + 1);
         self.invite(now, leg, invite);

@@ -44,7 +44,8 @@ fn call() -> CallId {
 impl Bench {
     fn new() -> Self {
         let addresses = BTreeMap::from([(Transport::Udp, "127.0.0.1:5060".parse().unwrap())]);
-        let stack = Stack::new(Options { edge: EDGE, addresses, user_agent: "Tandem".into() });
+        let stack =
+            Stack::new(Options { edge: EDGE, addresses, user_agent: "Tandem".into(), media: Arc::new(crate::media::Direct::default()) });
         Self { stack, now: Instant::now(), orders: 0, sent: vec![], reports: vec![], requests: vec![], foreign: vec![], unknown: vec![] }
     }
 
@@ -119,7 +120,7 @@ impl Bench {
         );
         self.receive(CALLER, &text);
         let tx = *self.requests.last().expect("the edge is asked");
-        let taken = self.stack.take_call(self.now, tx, &"demo".into(), call()).expect("not cancelled");
+        let taken = self.stack.take_call(self.now, tx, &"demo".into(), call(), false).expect("not cancelled");
         assert_eq!(taken.sdp.is_some(), !sdp.is_empty());
     }
 
@@ -133,6 +134,7 @@ impl Bench {
             sdp: sdp.map(|sdp| Sdp::from(sdp.as_bytes().to_vec())),
             headers: vec![("X-Own".into(), "1".into())],
             max_forwards: 69,
+            anchored: false,
         };
         self.order(leg, Action::ring(ring));
         leg
@@ -359,6 +361,7 @@ fn a_refused_leg_is_tried_again_with_a_new_cseq_and_a_repeated_order_hears_the_l
         sdp: Some(Sdp::from(b"v=0".to_vec())),
         headers: vec![("Proxy-Authorization".into(), "Digest x".into())],
         max_forwards: 9,
+        anchored: false,
     };
     assert!(bench.stack.retry(bench.now, leg, &ring));
     bench.drain();

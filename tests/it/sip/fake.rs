@@ -190,6 +190,7 @@ pub(crate) fn demo(lab: Trunk) -> Directory {
         agents: BTreeMap::from([(AgentId::new("alice"), Some(alice))]),
         pass_headers: vec!["X-Customer".into()],
         calls_max: 0,
+        media: Default::default(),
     };
     Directory { domains: BTreeMap::from([(DomainId::new("demo"), view)]) }
 }
@@ -228,7 +229,7 @@ impl Node {
             nodes: Mutex::default(),
             looks: AtomicU64::new(0),
         });
-        edge.serve(fake.clone());
+        edge.serve(fake.clone(), Arc::new(tandem::media::Direct::default()));
         Self { edge, fake, orders: AtomicU64::new(0) }
     }
 
@@ -264,6 +265,7 @@ impl Node {
             sdp: Some(b"v=0\r\n".to_vec().into()),
             headers: Vec::new(),
             max_forwards: 69,
+            anchored: false,
         };
         self.order(leg, Action::ring(ring));
         leg

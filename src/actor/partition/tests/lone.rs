@@ -155,6 +155,7 @@ impl Lone {
             priority: None,
             skills: Vec::new(),
             prefer: None,
+            anchored: false,
         };
         assert!(self.live.arrive(arrive, SOON).await.unwrap().is_accepted());
     }

@@ -9,7 +9,7 @@ use crate::core::{
     domain::Domain,
     id::{AgentId, CallId, DomainId, Edge, LegId, NodeId, RequestId},
     party::{Dialog, FlowRef, Party, Sdp, Transport},
-    policy::{Channel, Fallback, Hours, OnClose, Policy, Route, Step, Strategy},
+    policy::{Channel, Fallback, Hours, OnClose, Policy, Route, Step, Strategy, Treatment},
     tests::world::{agent, queue},
     time::LogTime,
 };
@@ -191,6 +191,7 @@ impl Generator {
             priority: self.rng.one_in(2).then(|| self.rng.below(4) as u8),
             skills: if self.rng.one_in(6) { vec![("support".into(), 1 + self.rng.below(9) as u8)] } else { Vec::new() },
             prefer: self.rng.one_in(4).then(|| self.agent()),
+            anchored: self.rng.one_in(2),
         }))
     }
 
@@ -333,6 +334,7 @@ fn policy(strategy: Strategy) -> Policy {
     (second.max_wait_ms, second.waiting_max, second.hours) = (20_000, 6, Some("half".into()));
     (second.on_full, second.on_closed) = (Fallback::Queue("ring".into()), Fallback::Queue("ring".into()));
     second.waiting_on_close = OnClose::Fallback;
+    second.treatment = Treatment { answer_waiting: true, announce_every_ms: 4_000, ..Treatment::default() };
     let mut ring = queue(Strategy::RingAll);
     (ring.max_wait_ms, ring.require_agents, ring.promote_after_ms) = (15_000, true, 5_000);
     policy.queues = [("support".into(), support), ("second".into(), second), ("ring".into(), ring)].into();

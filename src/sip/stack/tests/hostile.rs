@@ -87,7 +87,7 @@ fn call_through(
     };
     driven.receive(CALLER, message("INVITE", 1, to, "Require: 100rel\r\n", "v=0\r\n"));
     let Some(tx) = driven.pending else { return driven.sent };
-    let Some(taken) = driven.stack.take_call(driven.now, tx, &DomainId::new("demo"), call()) else { return driven.sent };
+    let Some(taken) = driven.stack.take_call(driven.now, tx, &DomainId::new("demo"), call(), false) else { return driven.sent };
     let (caller, phone) = (LegId::caller(call()), LegId { call: call(), n: 1 });
     driven.order(caller, Action::Queue { position: 1 });
     let from_uri = crate::sip::message::angle_uri(from).to_owned();
@@ -99,6 +99,7 @@ fn call_through(
         sdp: taken.sdp,
         headers: vec![("X-Own".into(), route.clone())],
         max_forwards: 9,
+        anchored: false,
     };
     driven.order(phone, Action::ring(ring));
     let Some(invite) = driven.sent.iter().find(|m| m.is_request() && m.method() == Method::Invite).cloned() else { return driven.sent };
