@@ -8,6 +8,7 @@ mod dialogs;
 mod guards;
 mod lab;
 mod offers;
+mod process;
 mod registrar;
 mod relay;
 mod script;

@@ -58,7 +58,7 @@ fn an_extension_nobody_has_is_refused(lab: &Lab) {
 }
 
 /// A second caller beside one that waits.
-fn second_is_refused(lab: &Lab, start: impl Fn(&Script) -> super::lab::Sipp) {
+fn second_is_refused(lab: &Lab, start: impl Fn(&Script) -> super::process::Sipp) {
     let first = Script::caller("first").invite().may(100).expect(182).pause_ms(1_500).cancel().expect(200).expect(487).ack_refusal();
     let first = start(&first);
     lab.cluster.eventually("the first call waits", |_| first.has_seen("182 Queued").then_some(()));

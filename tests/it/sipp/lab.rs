@@ -1,10 +1,11 @@
 //! What a behaviour is tried in: a tenant and loopback addresses of its own in a cluster that all of them share.
 //!
-//! It starts SIPp, and says what went over the wire when a scenario failed. Messages are `script`'s.
+//! It places SIPp and the tenant; a SIPp's own life is `process`'s, the messages are `script`'s.
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    io::Write as _,
+    net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     panic::{self, AssertUnwindSafe},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -12,8 +13,6 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU8, Ordering},
     },
-    thread,
-    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -21,15 +20,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{
+    process::Sipp,
     relay::{self, Relay},
     script::{Face, Script},
     timers,
 };
 use crate::harness::{Cluster, Options, Ports, TANDEM};
 
-/// How long one scenario may take.
-const SCENARIO_WITHIN: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(10);
 const TOML: (&str, &str) = ("content-type", "application/toml");
 
 /// A trunk that needs no password.
@@ -53,6 +50,14 @@ impl Transport {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
+        }
+    }
+
+    /// As SIPp speaks it, for which a relay speaks TLS.
+    const fn plain(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp | Self::Tls => "TCP",
         }
     }
 
@@ -95,58 +100,6 @@ fn shared() -> Arc<Cluster> {
         *shared = Arc::downgrade(&cluster);
         cluster
     })
-}
-
-/// A SIPp process in a directory of its own; killed when it is dropped.
-pub(super) struct Sipp {
-    child: Child,
-    dir: tempfile::TempDir,
-}
-
-impl Sipp {
-    fn start(xml: &str, at: SocketAddr, arguments: &[&str]) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let file = dir.path().join("scenario.xml");
-        fs::write(&file, xml).expect("written");
-        let (ip, port) = (at.ip().to_string(), at.port().to_string());
-        let mut command = Command::new("sipp");
-        command.current_dir(dir.path()).arg("-sf").arg(&file).args(["-i", &ip, "-p", &port, "-nostdin", "-m", "1"]);
-        command.args(["-trace_err", "-trace_msg"]).args(arguments);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sipp starts");
-        Self { child, dir }
-    }
-
-    /// Whether this text went over the wire yet.
-    pub(super) fn has_seen(&self, text: &str) -> bool {
-        self.logs().contains(text)
-    }
-
-    fn logs(&self) -> String {
-        let files = fs::read_dir(self.dir.path()).expect("our directory").flatten();
-        let logs = files.filter(|file| file.path().extension().is_some_and(|end| end == "log"));
-        logs.map(|file| fs::read_to_string(file.path()).unwrap_or_default()).collect::<Vec<_>>().join("\n")
-    }
-
-    /// Waits for the end; the scenario's steps were all met or this fails with what went over the wire.
-    pub(super) fn passes(mut self) {
-        let give_up = Instant::now() + SCENARIO_WITHIN;
-        let status = loop {
-            match self.child.try_wait().expect("our child") {
-                Some(status) => break Some(status),
-                None if Instant::now() > give_up => break None,
-                None => thread::sleep(POLL),
-            }
-        };
-        assert!(status.is_some_and(|status| status.success()), "the scenario failed ({status:?}):\n{}", self.logs());
-    }
-}
-
-impl Drop for Sipp {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// True once somebody listens there. Asking the kernel disturbs nobody, as a connection would.
@@ -263,6 +216,22 @@ impl Lab {
         let sipp = Sipp::start(&script.xml(&face), at, &["-t", mode]);
         self.cluster.eventually("the phone listens", |_| listens(at, self.transport).then_some(()));
         sipp
+    }
+
+    /// Tells the `n`-th phone to go on from [`Script::told`]. Only a message of its own call makes a SIPp go on, so it is one.
+    pub(super) fn tell(&self, n: u8, phone: &Sipp) {
+        let call = self.cluster.eventually("the phone's call", |_| phone.call_id());
+        let (protocol, at) = (self.transport.plain(), self.sipp_at(n));
+        let info = format!(
+            "INFO sip:phone@{at} SIP/2.0\r\nVia: SIP/2.0/{protocol} {at};branch=z9hG4bKtold\r\nFrom: <sip:test@{at}>;tag=told\r\n\
+             To: <sip:phone@{at}>\r\nCall-ID: {call}\r\nCSeq: 1 INFO\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+        );
+        let from = (Ipv4Addr::LOCALHOST, 0);
+        if self.transport == Transport::Udp {
+            UdpSocket::bind(from).and_then(|socket| socket.send_to(info.as_bytes(), at)).expect("sent");
+        } else {
+            TcpStream::connect(at).and_then(|mut stream| stream.write_all(info.as_bytes())).expect("sent");
+        }
     }
 
     /// A caller at node `k`.

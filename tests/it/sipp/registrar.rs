@@ -1,8 +1,10 @@
 //! Phones that register: digest, then calls by the way they registered.
 
 use super::{
-    lab::{Lab, Sipp, Transport},
-    on_every_transport, relay,
+    lab::{Lab, Transport},
+    on_every_transport,
+    process::Sipp,
+    relay,
     script::{Script, answered, answers},
 };
 

@@ -241,15 +241,17 @@ impl Script {
         ))
     }
 
-    /// The INVITE of a call offered to this phone; remembers what its own requests in the dialog need.
+    /// The INVITE of a call offered to this phone; remembers what its own requests in the dialog and [`Script::ok_to_kept`] need.
     pub(super) fn receive_invite(self) -> Self {
         self.raw(concat!(
-            "<recv request=\"INVITE\"><action>",
+            "<recv request=\"INVITE\" timeout=\"[patience]\"><action>",
+            "<ereg regexp=\".*\" search_in=\"hdr\" header=\"Via:\" assign_to=\"via\"/>",
+            "<ereg regexp=\".*\" search_in=\"hdr\" header=\"CSeq:\" assign_to=\"kept\"/>",
             "<ereg regexp=\"sip:[^&gt;]*\" search_in=\"hdr\" header=\"Contact:\" assign_to=\"target\"/>",
             "<ereg regexp=\".*\" search_in=\"hdr\" header=\"From:\" assign_to=\"them\"/>",
             "<ereg regexp=\".*\" search_in=\"hdr\" header=\"To:\" assign_to=\"to\"/>",
             "<assignstr assign_to=\"us\" value=\"[$to];tag=[pid]p[call_number]\"/>",
-            "</action></recv>\n<Reference variables=\"target,them,to,us\"/>"
+            "</action></recv>\n<Reference variables=\"target,them,to,us,via,kept\"/>"
         ))
     }
 
@@ -331,9 +333,10 @@ impl Script {
         ))
     }
 
-    /// The PRACK of the last reliable response.
-    pub(super) fn prack(self) -> Self {
-        self.in_dialog("PRACK", "RAck: [$rseq] 1 INVITE\n", "")
+    /// The PRACK of the last reliable response, a `status`, and the answer to it. That response is sent again after half a
+    /// second over any transport (RFC 3262 §3), so a slow machine may see it twice; over UDP SIPp knows a repeat by itself.
+    pub(super) fn prack(self, status: u16) -> Self {
+        self.in_dialog("PRACK", "RAck: [$rseq] 1 INVITE\n", "").may(status).expect(200)
     }
 
     /// A request in the dialog that is answered later, when others have come between.
@@ -344,6 +347,11 @@ impl Script {
         self.raw(&format!(
             "<recv request=\"{method}\" timeout=\"[patience]\"><action>{via}{cseq}</action></recv>\n<Reference variables=\"via,kept\"/>"
         ))
+    }
+
+    /// Waits until the test says so ([`super::lab::Lab::tell`]).
+    pub(super) fn told(self) -> Self {
+        self.receive("INFO")
     }
 
     /// The answer to what was kept.
