@@ -69,6 +69,8 @@ pub const HANDSHAKES_MAX: usize = 64;
 pub const DIAL_MIN: Duration = Duration::from_millis(300);
 pub const REDIAL_MIN: Duration = Duration::from_millis(20);
 pub const REDIAL_MAX: Duration = Duration::from_millis(500);
+/// Looks at whether a peer has said anything, within the longest silence it may keep.
+pub const SILENCE_LOOKS: u32 = 9;
 /// Peer events an observer may lag behind before it is told that it missed some.
 pub const PEER_EVENTS: usize = 256;
 /// How often certificate files are looked at for a change.

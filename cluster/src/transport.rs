@@ -7,6 +7,7 @@
 mod dial;
 mod frame;
 mod serve;
+mod silence;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -1,13 +1,13 @@
 //! Keeps one outgoing connection to a peer, says hello on it, and tells when it is lost.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
 };
 
-use super::{CLOSED_DRAINED, CLOSED_PLAIN, Hello, Inner, PeerEvent, exchange, frame, tls};
+use super::{CLOSED_DRAINED, CLOSED_PLAIN, Hello, Inner, PeerEvent, exchange, frame, silence, tls};
 use crate::{
     Incarnation, NodeId,
     limits::{DIAL_MIN, HANDSHAKE_TIMEOUT, REDIAL_MAX, REDIAL_MIN},
@@ -32,7 +32,7 @@ pub(super) async fn keep_connected(inner: Arc<Inner>, node: NodeId, addr: Socket
                     peer.connection = Some((connection.clone(), incarnation));
                 }
                 tell(&inner, PeerEvent::Up { node, incarnation });
-                let why = connection.closed().await;
+                let why = lost(&inner, &connection).await;
                 if let Some(peer) = inner.peers.lock().get_mut(&node) {
                     peer.connection = None;
                 }
@@ -53,6 +53,18 @@ pub(super) async fn keep_connected(inner: Arc<Inner>, node: NodeId, addr: Socket
             () = greeted.notified() => {}
         }
         pause = (pause * 2).min(REDIAL_MAX);
+    }
+}
+
+/// Waits until the connection is over, at the latest half as long again as a silence that counts as a loss.
+async fn lost(inner: &Inner, connection: &quinn::Connection) -> quinn::ConnectionError {
+    let bound = Duration::from_millis(inner.options.loss_after_ms) * 3 / 2;
+    tokio::select! {
+        why = connection.closed() => why,
+        () = silence::silent(connection, bound) => {
+            connection.close(CLOSED_PLAIN.into(), b"silence");
+            connection.closed().await
+        }
     }
 }
 

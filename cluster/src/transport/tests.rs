@@ -3,10 +3,11 @@
 use std::{
     fs,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tempfile::TempDir;
+use tokio::net::UdpSocket;
 
 use super::*;
 use crate::{limits, pki};
@@ -237,6 +238,56 @@ async fn a_peer_that_vanishes_is_lost_by_silence_and_found_again() {
     };
     assert_eq!(next(&mut events).await, PeerEvent::Up { node: 2, incarnation: 21 });
     assert_eq!(ask(&a, ECHO, b"again").await.unwrap(), "1/5/again");
+}
+
+/// A way to `to` that holds every other datagram up, as a busy machine does, and can be cut without a word.
+async fn shaky_way(to: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
+    let open = || async { Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap()) };
+    let (front, back, cut) = (open().await, open().await, Arc::new(AtomicBool::new(false)));
+    let addr = front.local_addr().unwrap();
+    let caller = Arc::new(Mutex::new(addr));
+    for (read, write, inwards) in [(Arc::clone(&front), Arc::clone(&back), true), (back, front, false)] {
+        let (cut, caller) = (Arc::clone(&cut), Arc::clone(&caller));
+        tokio::spawn(async move {
+            let mut buffer = vec![0; 65_535];
+            let mut count = 0;
+            while let Ok((len, from)) = read.recv_from(&mut buffer).await {
+                if inwards {
+                    *caller.lock() = from;
+                }
+                let (datagram, target) = (buffer[..len].to_vec(), if inwards { to } else { *caller.lock() });
+                let (write, cut) = (Arc::clone(&write), Arc::clone(&cut));
+                count += 1;
+                let late = Duration::from_millis(count % 2 * 120);
+                tokio::spawn(async move {
+                    tokio::time::sleep(late).await;
+                    if !cut.load(Ordering::Relaxed) {
+                        let _ = write.send_to(&datagram, target).await;
+                    }
+                });
+            }
+        });
+    }
+    (addr, cut)
+}
+
+#[tokio::test]
+async fn silence_is_noticed_as_soon_however_the_round_trips_varied_before() {
+    let dir = authority(&[1, 2]);
+    let a = start(Options { loss_after_ms: 300, ..options(dir.path(), 1) });
+    let b = start(Options { loss_after_ms: 300, ..options(dir.path(), 2) });
+    let (way, cut) = shaky_way(b.local_addr().unwrap()).await;
+    let mut events = a.events();
+    dial(&a, 2, way);
+    assert!(matches!(next(&mut events).await, PeerEvent::Up { node: 2, .. }));
+    for _ in 0..20 {
+        ask(&a, ECHO, b"to and fro").await.unwrap();
+    }
+    let began = std::time::Instant::now();
+    cut.store(true, Ordering::Relaxed);
+    assert_eq!(next(&mut events).await, PeerEvent::Lost { node: 2, incarnation: 20, drained: false });
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(750), "QUIC alone waits three probe timeouts: {took:?}");
 }
 
 #[tokio::test]
