@@ -22,7 +22,7 @@ mod transport;
 mod types;
 
 pub use api::Cluster;
-pub use machine::{Entry, Machine, MachineFactory};
+pub use machine::{Durable, Entry, Machine, MachineFactory};
 pub use node::{announce_death, has_left};
 pub use types::{
     BoxFuture, Committed, GroupStatus, NodeState, NodeStatus, NodeTable, Options, PeerSpec, ProposeError, RequestError, RoleChange,

@@ -20,6 +20,9 @@ pub struct Entry<'a> {
     pub commands: &'a [Bytes],
 }
 
+/// Makes side files durable; see [`Machine::side_files`].
+pub type Durable = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
 /// A deterministic state machine, one per group and replica.
 ///
 /// `apply` must depend on nothing but the machine's state and the entry. A panic inside it ends the process.
@@ -27,11 +30,20 @@ pub trait Machine: Send + 'static {
     /// Applies a committed entry and returns one reply per command, in order.
     fn apply(&mut self, entry: &Entry<'_>) -> Vec<Bytes>;
 
-    /// The whole state as bytes; equal states give equal bytes.
+    /// The whole state as bytes; equal states give equal bytes. Nothing is applied meanwhile, so it waits for no disk.
     ///
     /// # Errors
-    /// When side files (an archive) cannot be made durable. No log is purged until this succeeds.
+    /// When the state cannot be written as bytes.
     fn snapshot(&mut self) -> io::Result<Vec<u8>>;
+
+    /// How to make durable what the state of this moment counts on besides its snapshot, as an archive. It is done on a
+    /// thread of its own while the machine goes on; no log is purged until it succeeds.
+    ///
+    /// # Errors
+    /// When the side files cannot be opened.
+    fn side_files(&mut self) -> io::Result<Durable> {
+        Ok(Box::new(|| Ok(())))
+    }
 
     /// Replaces the state by an earlier `snapshot`.
     ///

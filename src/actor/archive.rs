@@ -137,13 +137,13 @@ impl Archive {
         self.sync_dir()
     }
 
-    /// Makes everything appended so far durable.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
+    /// The file whose sync makes everything appended so far durable, if there is any: it may be waited for without the archive.
+    pub(super) fn unsynced(&self) -> io::Result<Option<File>> {
         match (&self.tail, self.segments.values().next_back().filter(|last| !last.is_full())) {
-            (Some(tail), _) => tail.sync_data(),
+            (Some(tail), _) => tail.try_clone().map(Some),
             // Written by the life before, which may have ended before it synced.
-            (None, Some(last)) => File::open(&last.path)?.sync_data(),
-            (None, None) => Ok(()),
+            (None, Some(last)) => File::open(&last.path).map(Some),
+            (None, None) => Ok(None),
         }
     }
 

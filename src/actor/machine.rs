@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use ractor::ActorRef;
-use tandem_cluster::{Entry, GroupId, Machine, MachineFactory, Token, backup::SideFile, codec};
+use tandem_cluster::{Durable, Entry, GroupId, Machine, MachineFactory, Token, backup::SideFile, codec};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{archive::Archive, limits::EVENTS_BUFFER, partition};
@@ -225,11 +225,15 @@ impl Machine for GroupMachine {
     }
 
     fn snapshot(&mut self) -> io::Result<Vec<u8>> {
-        self.replica.archive.lock().sync()?;
         let state = self.replica.state.read();
         let mut bytes = vec![SNAPSHOT_VERSION];
         bytes.extend_from_slice(&core_codec::encode(&*state));
         Ok(bytes)
+    }
+
+    fn side_files(&mut self) -> io::Result<Durable> {
+        let tail = self.replica.archive.lock().unsynced()?;
+        Ok(Box::new(move || tail.map_or(Ok(()), |tail| tail.sync_data())))
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> io::Result<()> {

@@ -210,7 +210,7 @@ impl Group {
 
     /// What this replica would put into a snapshot now. It blocks on the machine: call it off the async threads.
     pub(crate) fn image(&self) -> std::io::Result<(SnapshotMetaOf<TypeConfig>, Vec<u8>, u64)> {
-        self.applied.image()
+        self.applied.durable_image()
     }
 
     /// Sets the next step going that lets the log forget this group's applied entries: the purge of those in a snapshot, or a

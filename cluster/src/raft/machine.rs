@@ -67,12 +67,17 @@ impl Applied {
         self.inner.lock().machine.role(leading);
     }
 
-    /// The state of this moment, what must be known of it, and its log time.
-    pub(crate) fn image(&self) -> io::Result<(SnapshotMetaOf<TypeConfig>, Vec<u8>, u64)> {
-        let mut inner = self.inner.lock();
-        let state = inner.machine.snapshot()?;
-        let meta = SnapshotMeta { last_log_id: inner.last, last_membership: inner.membership.clone() };
-        Ok((meta, state, inner.time_ns))
+    /// The state of this moment, what must be known of it, and its log time; its side files are durable on return. It blocks
+    /// on the disk: call it off the async threads.
+    pub(crate) fn durable_image(&self) -> io::Result<(SnapshotMetaOf<TypeConfig>, Vec<u8>, u64)> {
+        let (image, durable) = {
+            let mut inner = self.inner.lock();
+            let state = inner.machine.snapshot()?;
+            let meta = SnapshotMeta { last_log_id: inner.last, last_membership: inner.membership.clone() };
+            ((meta, state, inner.time_ns), inner.machine.side_files()?)
+        };
+        durable()?;
+        Ok(image)
     }
 
     fn apply_batch(&self, id: LogId, batch: &Batch) -> Vec<Bytes> {
@@ -105,10 +110,15 @@ impl Applied {
 impl RaftSnapshotBuilder<TypeConfig> for Applied {
     type SnapshotData = Vec<u8>;
 
+    /// Consensus and the pings of a node share few threads: none of them may wait for the disk here.
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Vec<u8>>, io::Error> {
-        let (meta, state, time_ns) = self.image()?;
-        self.store.save(self.group, &(&meta, time_ns), &state)?;
-        Ok(Snapshot { meta, snapshot: with_time(time_ns, state) })
+        let applied = self.clone();
+        let saved = tokio::task::spawn_blocking(move || {
+            let (meta, state, time_ns) = applied.durable_image()?;
+            applied.store.save(applied.group, &(&meta, time_ns), &state)?;
+            Ok(Snapshot { meta, snapshot: with_time(time_ns, state) })
+        });
+        saved.await.map_err(io::Error::other)?
     }
 }
 
@@ -186,4 +196,65 @@ pub(crate) fn for_tests(group: GroupId, dir: &std::path::Path) -> Applied {
         fn role(&mut self, _: Option<Token>) {}
     }
     Applied::open(group, Box::new(Nothing), Store::open(dir).expect("a temporary directory")).expect("nothing to restore")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use openraft::{alias::LeaderIdOf, vote::RaftLeaderIdExt as _};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::Durable;
+
+    /// Counts its entries; its side files are durable when the test says so.
+    struct Slow {
+        applied: u8,
+        begun: Option<oneshot::Sender<()>>,
+        disk: Option<mpsc::Receiver<()>>,
+    }
+
+    impl Machine for Slow {
+        fn apply(&mut self, _: &Entry<'_>) -> Vec<Bytes> {
+            self.applied += 1;
+            Vec::new()
+        }
+        fn snapshot(&mut self) -> io::Result<Vec<u8>> {
+            Ok(vec![self.applied])
+        }
+        fn side_files(&mut self) -> io::Result<Durable> {
+            let (begun, disk) = (self.begun.take().expect("asked once"), self.disk.take().expect("asked once"));
+            Ok(Box::new(move || {
+                begun.send(()).expect("the test waits");
+                disk.recv().map_err(io::Error::other)
+            }))
+        }
+        fn restore(&mut self, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+        fn role(&mut self, _: Option<Token>) {}
+    }
+
+    /// On one thread, as a small node's consensus runs.
+    #[tokio::test]
+    async fn entries_are_applied_while_a_snapshot_waits_for_the_disk() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let ((begun, waits), (ready, disk)) = (oneshot::channel(), mpsc::channel());
+        let machine = Slow { applied: 0, begun: Some(begun), disk: Some(disk) };
+        let applied = Applied::open(1, Box::new(machine), Store::open(dir.path()).expect("empty")).expect("nothing to restore");
+        let apply = |index| {
+            let id = LogId::new(LeaderIdOf::<TypeConfig>::new_committed(1, 1), index);
+            applied.apply_batch(id, &Batch { time_ns: index, wall_ms: 0, commands: Vec::new() });
+        };
+        apply(1);
+        let mut builder = applied.clone();
+        let building = tokio::spawn(async move { builder.build_snapshot().await });
+        waits.await.expect("it came to its side files");
+        apply(2);
+        assert!(applied.store.load::<Meta>(1).expect("readable").is_none(), "not before its side files are durable");
+        ready.send(()).expect("it waits");
+        let snapshot = building.await.expect("no panic").expect("saved").snapshot;
+        assert_eq!(snapshot[0], 1, "the state of the moment it began");
+    }
 }

@@ -108,7 +108,7 @@ fn a_restart_cuts_back_to_the_sequence_of_the_snapshot() {
         assert_eq!((archive.end(), archive.status().records), (at as u64, at as u64));
         assert_eq!(archive.status().hash, head(&all[..at]).hash);
         archive.append(&all[at..]).unwrap();
-        archive.sync().unwrap();
+        archive.unsynced().unwrap().unwrap().sync_data().unwrap();
         assert_eq!(read(&mut archive, 0), expected(&all), "written again from {at} on");
         assert_eq!(archive.status().hash, all[29].hash);
     }
