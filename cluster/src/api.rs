@@ -19,7 +19,7 @@ use crate::{
     RoleChange, Service, Standing, StartError, Token,
     backup::{self, SideFile},
     limits::{FORWARD_PAUSE, RUNTIME_THREADS_MAX},
-    meta::{MetaCommand, NOT_FOUNDED},
+    meta::{META, MetaCommand, NOT_FOUNDED},
     node::Node,
 };
 
@@ -28,6 +28,8 @@ use crate::{
 pub struct Cluster {
     node: Arc<Node>,
     runtime: Arc<Threads>,
+    /// The idempotency key that commands on the cluster itself go out under.
+    request: Option<u128>,
 }
 
 /// Consensus and QUIC run on threads of their own, so that the product's load is not taken for death. They stop with
@@ -66,7 +68,27 @@ impl Cluster {
         let runtime = Arc::new(Threads::start()?);
         let started = runtime.handle().spawn(Node::start(options, factory, service)).await;
         let node = started.map_err(|error| StartError::Config(error.to_string()))??;
-        Ok(Self { node, runtime })
+        Ok(Self { node, runtime, request: None })
+    }
+
+    /// A handle whose commands on the cluster itself (membership, drains, shared rows) are done once under an idempotency key:
+    /// a repeat within the replicated window returns the first outcome.
+    #[must_use]
+    pub fn under(&self, request: Option<u128>) -> Self {
+        Self { request, ..self.clone() }
+    }
+
+    /// Whether a command on the cluster itself was done under this handle's key, and how it came out.
+    ///
+    /// # Errors
+    /// As for [`Cluster::propose`]; `Refused` when it was refused.
+    pub async fn done_before(&self, deadline: Duration) -> Result<bool, ProposeError> {
+        let Some(request) = self.request else { return Ok(false) };
+        self.read_barrier(META, deadline).await?;
+        match self.node.meta().requests.answer(request) {
+            Some(Err(why)) => Err(ProposeError::Refused(why.clone())),
+            first => Ok(first.is_some()),
+        }
     }
 
     /// Runs on the cluster's own threads.
@@ -221,6 +243,10 @@ impl Cluster {
 
     /// Commits a meta command; one that was refused is certainly not done.
     async fn meta(&self, command: MetaCommand, deadline: Duration) -> Result<GroupId, ProposeError> {
+        let command = match self.request {
+            Some(request) => MetaCommand::Once { request, command: Box::new(command) },
+            None => command,
+        };
         let (node, give_up) = (Arc::clone(&self.node), Instant::now() + deadline);
         let proposed = self.there(async move {
             loop {
@@ -230,7 +256,7 @@ impl Cluster {
                 }
             }
         });
-        proposed.await?.map_err(ProposeError::Definite)
+        proposed.await?.map_err(ProposeError::Refused)
     }
 
     /// Admits a new node: it is dialled, follows every group, and votes once it is level, up to five voters in all. An id

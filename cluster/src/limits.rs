@@ -132,6 +132,8 @@ pub const LEVEL_ENTRIES: u64 = 64;
 pub const MEMBERSHIP_WITHIN: Duration = Duration::from_secs(5);
 /// Routing domains of a cluster.
 pub const DOMAINS_MAX: usize = 100_000;
+/// Idempotency keys the meta group remembers, oldest forgotten first.
+pub const META_REQUESTS_MAX: usize = 1_024;
 /// Rows of the product's shared table.
 pub const DIRECTORY_ROWS_MAX: usize = 10_000;
 /// Pause of a node that waits to be admitted to the cluster.

@@ -1,5 +1,7 @@
 //! Group 0: which nodes there are and which partition a domain lives in. Small, cached by every node, never on a call's path.
 
+mod requests;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -16,6 +18,7 @@ use crate::{
     limits::{DIRECTORY_ROWS_MAX, DOMAINS_MAX, NODES_MAX},
     placement::Member,
 };
+use requests::Requests;
 
 /// The group the cluster keeps its own state in.
 pub(crate) const META: GroupId = 0;
@@ -47,6 +50,7 @@ pub(crate) struct MetaState {
     pub(crate) domains: BTreeMap<String, GroupId>,
     /// The product's own small shared table.
     pub(crate) directory: BTreeMap<String, Vec<u8>>,
+    pub(crate) requests: Requests,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -102,6 +106,11 @@ pub(crate) enum MetaCommand {
         key: String,
         value: Option<Vec<u8>>,
     },
+    /// Does a command unless one was done under this key before; answers what the first answered.
+    Once {
+        request: u128,
+        command: Box<MetaCommand>,
+    },
 }
 
 /// The answer to a node that registers before somebody let it join: it may try again.
@@ -149,8 +158,18 @@ impl MetaState {
             MetaCommand::Put { key, value: None } => {
                 self.directory.remove(&key);
             }
+            MetaCommand::Once { request, command } => return self.once(request, *command),
         }
         Ok(0)
+    }
+
+    fn once(&mut self, request: u128, command: MetaCommand) -> Answer {
+        if let Some(first) = self.requests.answer(request) {
+            return first.clone();
+        }
+        let answer = self.apply(command);
+        self.requests.remember(request, &answer);
+        answer
     }
 
     /// Until the founders are written down nobody can be judged by who is a member.

@@ -87,6 +87,9 @@ pub enum ProposeError {
     /// The command may or may not be committed; repeat it only if it is idempotent.
     #[error("outcome unknown: {0}")]
     Indefinite(String),
+    /// The cluster considered it and says no, for a reason that another try does not change.
+    #[error("refused: {0}")]
+    Refused(String),
 }
 
 /// Why a request to another node failed.

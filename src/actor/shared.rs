@@ -53,7 +53,7 @@ impl Shared {
     pub(super) async fn commit(&self, group: GroupId, command: Bytes) -> Answer {
         match self.cluster.propose(group, command, COMMIT_DEADLINE).await {
             Ok(committed) => Answer::Committed(committed.reply.to_vec().into()),
-            Err(ProposeError::Definite(why)) => Answer::Refused(why),
+            Err(ProposeError::Definite(why) | ProposeError::Refused(why)) => Answer::Refused(why),
             Err(ProposeError::Indefinite(why)) => Answer::Unknown(why),
         }
     }

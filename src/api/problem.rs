@@ -133,6 +133,7 @@ impl From<tandem_cluster::ProposeError> for Problem {
         match error {
             tandem_cluster::ProposeError::Definite(_) => Self::unavailable(error.to_string()),
             tandem_cluster::ProposeError::Indefinite(_) => Self::indefinite(error.to_string()),
+            tandem_cluster::ProposeError::Refused(why) => Self::conflict(why),
         }
     }
 }

@@ -72,12 +72,12 @@ impl Book {
         self.cluster.share(&format!("{ROWS}{}", token.sha256), Some(row), deadline).await
     }
 
-    /// Makes a token unknown to every node.
+    /// Makes a token unknown to every node, once under an idempotency key.
     ///
     /// # Errors
     /// See [`ProposeError`].
-    pub async fn remove(&self, token: &Token, deadline: Duration) -> Result<(), ProposeError> {
-        self.cluster.share(&format!("{ROWS}{}", token.sha256), None, deadline).await
+    pub async fn remove(&self, token: &Token, request: Option<u128>, deadline: Duration) -> Result<(), ProposeError> {
+        self.cluster.under(request).share(&format!("{ROWS}{}", token.sha256), None, deadline).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Behaviours of the meta group's state, without a log.
 
 use super::*;
+use crate::limits::META_REQUESTS_MAX;
 
 fn peer(id: NodeId) -> PeerSpec {
     PeerSpec { id, addr: SocketAddr::from(([127, 0, 0, 1], 7000)), witness: id == 9 }
@@ -124,4 +125,36 @@ fn the_survivor_of_a_forced_recovery_is_the_whole_cluster() {
     assert!(register(&mut meta, 2, 4).is_ok());
     assert_eq!(register(&mut meta, 1, 9), Err(LEFT.to_owned()));
     assert!(meta.apply(MetaCommand::Join { peer: peer(3) }).is_err(), "its lives own things in the product's state");
+}
+
+#[test]
+fn a_repeat_under_one_key_has_the_first_outcome_whatever_happened_since() {
+    let mut meta = three();
+    let once = |request, command| MetaCommand::Once { request, command: Box::new(command) };
+    let leave = || once(7, MetaCommand::Leave { node: 3 });
+    assert_eq!(meta.apply(leave()), Ok(0));
+    meta.apply(MetaCommand::Remove { node: 3 }).expect("it is leaving");
+    assert_eq!(meta.apply(leave()), Ok(0), "though there is no node 3 any more");
+    let refused = meta.apply(once(8, MetaCommand::Leave { node: 3 }));
+    assert!(refused.is_err(), "another key asks anew");
+    assert_eq!(meta.apply(once(8, MetaCommand::Leave { node: 2 })), refused, "a refusal is an outcome, too");
+}
+
+#[test]
+fn an_answer_that_asks_for_another_try_is_no_outcome() {
+    let mut meta = MetaState::default();
+    let join = || MetaCommand::Once { request: 1, command: Box::new(MetaCommand::Join { peer: peer(4) }) };
+    assert_eq!(meta.apply(join()), Err(NOT_FOUNDED.to_owned()));
+    meta.apply(MetaCommand::Found { peers: vec![peer(1), peer(2)] }).expect("founded");
+    assert_eq!(meta.apply(join()), Ok(0));
+}
+
+#[test]
+fn only_the_latest_keys_are_remembered() {
+    let mut meta = three();
+    for request in 0..=META_REQUESTS_MAX as u128 {
+        let put = MetaCommand::Put { key: "row".into(), value: None };
+        meta.apply(MetaCommand::Once { request, command: Box::new(put) }).expect("put");
+    }
+    assert!(meta.requests.answer(0).is_none() && meta.requests.answer(1).is_some());
 }

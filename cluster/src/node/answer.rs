@@ -142,7 +142,7 @@ impl Node {
                 answer.extend_from_slice(&committed.index.to_le_bytes());
                 answer.extend_from_slice(&committed.reply);
             }
-            Err(ProposeError::Definite(why)) => {
+            Err(ProposeError::Definite(why) | ProposeError::Refused(why)) => {
                 answer.push(1);
                 answer.extend_from_slice(why.as_bytes());
             }

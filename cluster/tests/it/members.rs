@@ -80,7 +80,7 @@ async fn nodes_join_and_leave_under_writes_and_nothing_is_lost() {
         }
     }
     let back = first.0.join(fleet.peer(3), 10 * SECOND).await;
-    assert!(matches!(back, Err(ProposeError::Definite(why)) if why.contains("new id")), "an id is not used twice");
+    assert!(matches!(back, Err(ProposeError::Refused(why)) if why.contains("new id")), "an id is not used twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,5 +144,5 @@ async fn the_feature_level_rises_when_all_agree() {
             other => break other,
         }
     };
-    assert!(matches!(&refused, Err(ProposeError::Definite(_))), "{refused:?}");
+    assert!(matches!(&refused, Err(ProposeError::Refused(_))), "{refused:?}");
 }

@@ -54,7 +54,7 @@ async fn a_backup_becomes_a_new_cluster_that_knows_all_that_was_acknowledged() {
     assert_eq!(cluster.group_of("demo"), Some(group));
     assert!(cluster.incarnation() > nodes.iter().map(|(node, _)| node.incarnation()).max().expect("three"), "no life is lived twice");
     let old = cluster.join(other.peer(2), 5 * SECOND).await;
-    assert!(matches!(old, Err(ProposeError::Definite(why)) if why.contains("new id")), "ids of the old cluster are spent");
+    assert!(matches!(old, Err(ProposeError::Refused(why)) if why.contains("new id")), "ids of the old cluster are spent");
     let newcomer = other.start(4).await;
     cluster.join(other.peer(4), 5 * SECOND).await.expect("admitted");
     eventually("the newcomer votes", || newcomer.0.groups().iter().all(|group| group.voters == [1, 4])).await;

@@ -7,17 +7,18 @@ use axum::{
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
-use tandem_cluster::{NodeState, NodeStatus, PeerSpec};
+use tandem_cluster::{Cluster, NodeState, NodeStatus, PeerSpec, ProposeError};
 
 use super::health;
 use crate::api::{
-    access::Operation,
+    access::{Operation, Principal},
     app::App,
-    extract::{Caller, Json, Params},
+    extract::{Caller, Json, Key, Params},
     forward, limits,
     page::{self, Page, Query},
     problem::Problem,
 };
+use crate::core::id::RequestId;
 
 /// A node as clients see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,7 +57,7 @@ pub async fn one(State(app): State<Arc<App>>, Caller(who): Caller, Path(id): Pat
     Ok(axum::Json(row(&app, &who, status).await))
 }
 
-async fn row(app: &App, who: &crate::api::access::Principal, status: NodeStatus) -> Node {
+async fn row(app: &App, who: &Principal, status: NodeStatus) -> Node {
     let cluster = app.live.cluster();
     let actors = if status.id == cluster.node() {
         health::summary(app)
@@ -81,30 +82,47 @@ async fn row(app: &App, who: &crate::api::access::Principal, status: NodeStatus)
     }
 }
 
-/// What a node is told to leave or drain by.
+fn number(id: &str) -> Result<u64, Problem> {
+    id.parse().map_err(|_| Problem::bad_request(format!("{id:?} is no node id")))
+}
+
 fn find(app: &App, id: &str) -> Result<NodeStatus, Problem> {
-    let number: u64 = id.parse().map_err(|_| Problem::bad_request(format!("{id:?} is no node id")))?;
+    let number = number(id)?;
     let nodes = app.live.cluster().nodes();
     let found = nodes.borrow().get(&number).cloned();
     found.ok_or_else(|| Problem::not_found(format!("no such node: {number}")))
 }
 
+/// The cluster's word on a command about a node: its refusal is 404 if there is no such node. It is asked even about one that
+/// is unknown here, since the repeat of a command that removed a node has the outcome of the first.
+fn about(app: &App, id: &str, result: Result<(), ProposeError>) -> Result<(), Problem> {
+    if let Err(ProposeError::Refused(_)) = result {
+        find(app, id)?;
+    }
+    Ok(result?)
+}
+
+/// The cluster, commanded under the client's idempotency key.
+fn keyed(app: &App, Key(key): Key) -> Cluster {
+    app.live.cluster().under(key.map(|RequestId(id)| id))
+}
+
 /// `POST /api/v1/nodes/{id}/drain`: new calls get 503 there, its leaderships move, its own calls finish.
-pub async fn drain(State(app): State<Arc<App>>, Caller(who): Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    set_draining(&app, &who, &id, true).await
+pub async fn drain(State(app): State<Arc<App>>, Caller(who): Caller, key: Key, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    set_draining(&app, &who, key, &id, true).await
 }
 
 /// `DELETE /api/v1/nodes/{id}/drain`: takes the mark back.
-pub async fn undrain(State(app): State<Arc<App>>, Caller(who): Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    set_draining(&app, &who, &id, false).await
+pub async fn undrain(State(app): State<Arc<App>>, Caller(who): Caller, key: Key, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    set_draining(&app, &who, key, &id, false).await
 }
 
-async fn set_draining(app: &App, who: &crate::api::access::Principal, id: &str, draining: bool) -> Result<StatusCode, Problem> {
+async fn set_draining(app: &App, who: &Principal, key: Key, id: &str, draining: bool) -> Result<StatusCode, Problem> {
     who.check(Operation::DrainNode)?;
+    let node = number(id)?;
     app.quorum()?;
-    let node = find(app, id)?;
-    app.live.cluster().set_draining(node.id, draining, limits::COMMAND_DEADLINE).await?;
-    tracing::info!(node = node.id, draining, by = %who.token, "drain set");
+    about(app, id, keyed(app, key).set_draining(node, draining, limits::COMMAND_DEADLINE).await)?;
+    tracing::info!(node, draining, by = %who.token, "drain set");
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -119,24 +137,24 @@ pub struct Join {
 }
 
 /// `POST /api/v1/nodes`: admits a node; placement moves replicas to it.
-pub async fn join(State(app): State<Arc<App>>, Caller(who): Caller, Json(join): Json<Join>) -> Result<StatusCode, Problem> {
+pub async fn join(State(app): State<Arc<App>>, Caller(who): Caller, key: Key, Json(join): Json<Join>) -> Result<StatusCode, Problem> {
     who.check(Operation::Membership)?;
     app.quorum()?;
     if join.id == 0 || join.id > u64::from(u16::MAX) {
         return Err(Problem::invalid("id: must be 1 to 65535"));
     }
     let peer = PeerSpec { id: join.id, addr: join.addr, witness: join.witness };
-    app.live.cluster().join(peer, limits::COMMAND_DEADLINE).await?;
+    keyed(&app, key).join(peer, limits::COMMAND_DEADLINE).await?;
     tracing::info!(node = join.id, addr = %join.addr, by = %who.token, "node joined");
     Ok(StatusCode::ACCEPTED)
 }
 
 /// `DELETE /api/v1/nodes/{id}`: moves every replica off a node and forgets it.
-pub async fn leave(State(app): State<Arc<App>>, Caller(who): Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+pub async fn leave(State(app): State<Arc<App>>, Caller(who): Caller, key: Key, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     who.check(Operation::Membership)?;
     app.quorum()?;
-    let node = find(&app, &id)?;
-    app.live.cluster().leave(node.id, limits::COMMAND_DEADLINE).await?;
-    tracing::info!(node = node.id, by = %who.token, "node removed");
+    let node = number(&id)?;
+    about(&app, &id, keyed(&app, key).leave(node, limits::COMMAND_DEADLINE).await)?;
+    tracing::info!(node, by = %who.token, "node removed");
     Ok(StatusCode::ACCEPTED)
 }

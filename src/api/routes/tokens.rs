@@ -65,7 +65,7 @@ pub async fn create(
     app.tokens.add(&row, limits::COMMAND_DEADLINE).await?;
     if let Some(first) = replaced {
         // The first try's secret cannot be told again, since it is kept nowhere: this one takes its place.
-        app.tokens.remove(&first, limits::COMMAND_DEADLINE).await?;
+        app.tokens.remove(&first, None, limits::COMMAND_DEADLINE).await?;
     }
     tracing::info!(token = %row.id, role = ?row.role, by = %who.token, "token created");
     Ok((StatusCode::CREATED, axum::Json(Created { row, token })))
@@ -84,12 +84,22 @@ pub async fn list(
 }
 
 /// `DELETE /api/v1/tokens/{id}`
-pub async fn revoke(State(app): State<Arc<App>>, Caller(who): Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+pub async fn revoke(
+    State(app): State<Arc<App>>,
+    Caller(who): Caller,
+    Key(key): Key,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
     who.check(Operation::Tokens)?;
+    let key = key.map(|RequestId(id)| id);
+    app.quorum()?;
+    // The token of a repeat may be gone: the first try removed it.
+    if app.live.cluster().under(key).done_before(limits::COMMAND_DEADLINE).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
     let row = app.tokens.all().into_iter().find(|row| row.id == id);
     let row = row.ok_or_else(|| Problem::not_found(format!("no such token: {id}")))?;
-    app.quorum()?;
-    app.tokens.remove(&row, limits::COMMAND_DEADLINE).await?;
+    app.tokens.remove(&row, key, limits::COMMAND_DEADLINE).await?;
     tracing::info!(token = %id, by = %who.token, "token revoked");
     Ok(StatusCode::NO_CONTENT)
 }
