@@ -128,6 +128,16 @@ enum Command {
     },
     /// Make the data directory of a new cluster's first node out of a backup
     Restore(rescue::Restore),
+    /// Pass over an entry of a partition's log that ends every node that applies it; its commands are void
+    Skip {
+        partition: u32,
+        index: u64,
+        /// For partition 0, which nobody can ask: the data directory of a node that is not running, on each node in turn
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Make the survivor of a lost majority a cluster of its own
     Recover(rescue::Recover),
     /// Make certificates for node-to-node traffic
@@ -175,6 +185,7 @@ pub fn run() -> ExitCode {
         Command::Drill { command, node, remote } => drill::run(&remote, &command, node),
         Command::Backup { file, remote } => rescue::back_up(&remote, &file),
         Command::Restore(args) => rescue::restore(&args),
+        Command::Skip { partition, index, data, remote } => rescue::skip(&remote, partition, index, data.as_deref()),
         Command::Recover(args) => rescue::recover(&args),
         Command::Pki(command) => pki::run(&command),
         Command::Token { command, remote } => commands::token(&remote, &command),

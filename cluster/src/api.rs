@@ -299,6 +299,15 @@ impl Cluster {
         self.meta(MetaCommand::Raise { level }, deadline).await.map(|_| ())
     }
 
+    /// Lets every replica of a group pass over an entry that ends each node that applies it: its commands are void. Idempotent.
+    /// A replica that did apply it takes no further part; see [`GroupStatus::poisoned`] for the entry that is meant.
+    ///
+    /// # Errors
+    /// As for [`Cluster::propose`]; refused for the meta group, see [`skip_offline`](crate::recovery::skip_offline).
+    pub async fn skip(&self, group: GroupId, index: u64, deadline: Duration) -> Result<(), ProposeError> {
+        self.meta(MetaCommand::Skip { group, index }, deadline).await.map(|_| ())
+    }
+
     /// Writes a backup of all groups and of the files that `side_files` opens, once all states are written. It goes on with
     /// what it does meanwhile. See [`crate::backup`].
     ///

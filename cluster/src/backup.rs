@@ -25,7 +25,10 @@ use crate::{
     log::{disk::sync_dir, snapshot::Store, storage::NodeLog},
     meta::{META, MetaState},
     node::{Node, notes},
-    raft::type_config::{LogId, TypeConfig, Vote},
+    raft::{
+        machine::Beside,
+        type_config::{LogId, TypeConfig, Vote},
+    },
 };
 use file::{Reader, Writer};
 
@@ -90,8 +93,8 @@ pub(crate) async fn take<W: Write + Send + 'static>(
     for group in first.into_iter().chain(last) {
         node.read_barrier(group.id, BARRIER_WITHIN).await.map_err(|error| Error::Barrier(group.id, error))?;
         writer = aside(move || {
-            let (meta, state, time_ns) = group.image()?;
-            writer.section(GROUP, &(group.id, meta.last_log_id, time_ns), &mut &state[..], state.len() as u64)?;
+            let (meta, state, beside) = group.image()?;
+            writer.section(GROUP, &(group.id, meta.last_log_id, beside), &mut &state[..], state.len() as u64)?;
             Ok(writer)
         })
         .await?;
@@ -166,13 +169,13 @@ async fn fill(dir: &Path, from: &Path, node: NodeId) -> io::Result<About> {
                 reader.body(&section, &mut io::sink())?;
             }
             GROUP => {
-                let (group, last, time_ns): (GroupId, Option<LogId>, u64) = section.head()?;
+                let (group, last, beside): (GroupId, Option<LogId>, Beside) = section.head()?;
                 if section.len > SNAPSHOT_MAX_BYTES as u64 {
                     return Err(invalid(format!("group {group}: its state is too large")));
                 }
                 let mut state = Vec::new();
                 reader.body(&section, &mut state)?;
-                plant(&store, &log, node, group, (last, time_ns), state).await?;
+                plant(&store, &log, node, group, (last, beside), state).await?;
             }
             SIDE_FILE => {
                 let path = dir.join(below(&section.head::<String>()?)?);
@@ -204,7 +207,7 @@ async fn plant(
     log: &NodeLog,
     node: NodeId,
     group: GroupId,
-    (last, time_ns): (Option<LogId>, u64),
+    (last, beside): (Option<LogId>, Beside),
     mut state: Vec<u8>,
 ) -> io::Result<()> {
     let last = last.ok_or_else(|| invalid(format!("group {group} was never founded")))?;
@@ -215,7 +218,7 @@ async fn plant(
     }
     let meta: SnapshotMetaOf<TypeConfig> =
         SnapshotMeta { last_log_id: Some(last), last_membership: StoredMembership::new(Some(last), sole_voter(node)?) };
-    store.save(group, &(&meta, time_ns), &state)?;
+    store.save(group, &(&meta, beside), &state)?;
     let mut log = log.group(group);
     log.save_vote(&Vote::new(last.committed_leader_id().term + 1, node)).await?;
     log.purge(last).await

@@ -132,6 +132,12 @@ pub const LEVEL_ENTRIES: u64 = 64;
 pub const MEMBERSHIP_WITHIN: Duration = Duration::from_secs(5);
 /// Routing domains of a cluster.
 pub const DOMAINS_MAX: usize = 100_000;
+/// Times a node may end on one entry of a log before it waits at it instead.
+pub const POISON_TRIES: u32 = 2;
+/// Entries a cluster skips. They are kept for good, since a replica may be behind for long.
+pub const SKIPS_MAX: usize = 1_024;
+/// How long a start waits until what it holds of the meta group is applied, before it opens the partitions.
+pub const META_FIRST_WITHIN: Duration = Duration::from_secs(2);
 /// Idempotency keys the meta group remembers, oldest forgotten first.
 pub const META_REQUESTS_MAX: usize = 1_024;
 /// Rows of the product's shared table.

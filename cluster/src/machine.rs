@@ -30,6 +30,9 @@ pub trait Machine: Send + 'static {
     /// Applies a committed entry and returns one reply per command, in order.
     fn apply(&mut self, entry: &Entry<'_>) -> Vec<Bytes>;
 
+    /// Answers the commands of an entry that the cluster skips, because applying it ends every replica. Changes nothing.
+    fn skip(&mut self, entry: &Entry<'_>) -> Vec<Bytes>;
+
     /// The whole state as bytes; equal states give equal bytes. Nothing is applied meanwhile, so it waits for no disk.
     ///
     /// # Errors

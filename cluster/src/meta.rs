@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     Entry, GroupId, Incarnation, Machine, NodeId, PeerSpec, Token, codec,
-    limits::{DIRECTORY_ROWS_MAX, DOMAINS_MAX, NODES_MAX},
+    limits::{DIRECTORY_ROWS_MAX, DOMAINS_MAX, NODES_MAX, SKIPS_MAX},
     placement::Member,
 };
 use requests::Requests;
@@ -51,6 +51,8 @@ pub(crate) struct MetaState {
     /// The product's own small shared table.
     pub(crate) directory: BTreeMap<String, Vec<u8>>,
     pub(crate) requests: Requests,
+    /// Entries that no replica applies, by group: they would end it.
+    pub(crate) skips: BTreeMap<GroupId, BTreeSet<u64>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -106,10 +108,15 @@ pub(crate) enum MetaCommand {
         key: String,
         value: Option<Vec<u8>>,
     },
+    /// Lets every replica of a group pass over an entry that cannot be applied.
+    Skip {
+        group: GroupId,
+        index: u64,
+    },
     /// Does a command unless one was done under this key before; answers what the first answered.
     Once {
         request: u128,
-        command: Box<MetaCommand>,
+        command: Box<Self>,
     },
 }
 
@@ -158,6 +165,7 @@ impl MetaState {
             MetaCommand::Put { key, value: None } => {
                 self.directory.remove(&key);
             }
+            MetaCommand::Skip { group, index } => self.skip(group, index)?,
             MetaCommand::Once { request, command } => return self.once(request, *command),
         }
         Ok(0)
@@ -280,6 +288,17 @@ impl MetaState {
         Ok(group)
     }
 
+    fn skip(&mut self, group: GroupId, index: u64) -> Result<(), String> {
+        if group == META {
+            return Err("the meta group cannot skip an entry of its own: note it on the disk of every node".to_owned());
+        }
+        if self.skips.values().map(BTreeSet::len).sum::<usize>() >= SKIPS_MAX {
+            return Err(format!("a cluster skips at most {SKIPS_MAX} entries"));
+        }
+        self.skips.entry(group).or_default().insert(index);
+        Ok(())
+    }
+
     fn raise(&mut self, level: u32) -> Result<(), String> {
         self.founded()?;
         let behind = |id: &&NodeId| self.nodes.get(id).is_none_or(|row| row.feature_level < level);
@@ -321,6 +340,12 @@ impl Machine for MetaMachine {
         let replies = replies.collect();
         self.publish();
         replies
+    }
+
+    fn skip(&mut self, entry: &Entry<'_>) -> Vec<Bytes> {
+        let answer: Answer = Err(format!("entry {} is skipped at an operator's word", entry.index));
+        let answer = Bytes::from(codec::encode(&answer).expect("a short sentence"));
+        vec![answer; entry.commands.len()]
     }
 
     fn snapshot(&mut self) -> io::Result<Vec<u8>> {

@@ -35,7 +35,7 @@ use crate::{
     GroupId, Incarnation, MachineFactory, NodeId, NodeTable, Options, ProposeError, RequestError, RoleChange, Service, Standing,
     StartError, codec,
     electorate::Electorate,
-    limits::{ADMISSION_PAUSE, FORWARD_PAUSE, LINGER, LINGER_MAX, ROLE_EVENTS},
+    limits::{ADMISSION_PAUSE, FORWARD_PAUSE, LINGER, LINGER_MAX, META_FIRST_WITHIN, ROLE_EVENTS},
     liveness::Liveness,
     log::{snapshot::Store, storage::NodeLog},
     meta::{Answer, LEFT, META, MetaCommand, MetaMachine, MetaState, NOT_ADMITTED, NodeRow},
@@ -44,6 +44,7 @@ use crate::{
         group::{Group, Setting},
         machine::Applied,
         network::Router,
+        poison::Poison,
     },
     transport::{self, CLOSED_DRAINED, CLOSED_PLAIN, Files, Handler, Transport},
 };
@@ -71,6 +72,7 @@ pub(crate) struct Node {
     pub(crate) roles: broadcast::Sender<RoleChange>,
     meta: watch::Receiver<Arc<MetaState>>,
     log: NodeLog,
+    poison: Poison,
     /// Who should not lead for now, because its disk is slow.
     pub(crate) slow: pace::Slow,
     pub(crate) table: watch::Sender<Arc<NodeTable>>,
@@ -126,11 +128,17 @@ impl Node {
             router: Router::new(transport.clone()),
             roles: roles.clone(),
         };
+        let poison = Poison::open(&options.data_dir, meta.clone());
         let mut groups = BTreeMap::new();
         for id in 0..=options.groups {
             let machine = if id == META { Box::new(MetaMachine::new(publish.clone())) } else { factory.open(id) };
-            let applied = Applied::open(id, machine, store.clone()).map_err(|error| StartError::Log(error.to_string()))?;
-            groups.insert(id, Group::open(id, log.group(id), applied, &setting).await.map_err(StartError::Raft)?);
+            let applied = Applied::open(id, machine, store.clone(), poison.clone()).map_err(|error| StartError::Log(error.to_string()))?;
+            let group = Group::open(id, log.group(id), applied, &setting).await.map_err(StartError::Raft)?;
+            if id == META {
+                // It says what the others must skip.
+                group.applied_what_is_committed(META_FIRST_WITHIN).await;
+            }
+            groups.insert(id, group);
         }
         let node = Arc::new(Self {
             liveness: Liveness::new(options.node, options.timing.lease_ms),
@@ -140,6 +148,7 @@ impl Node {
             roles,
             meta,
             log,
+            poison,
             slow: pace::Slow::default(),
             table: watch::channel(Arc::default()).0,
             told: Mutex::default(),
@@ -219,7 +228,7 @@ impl Node {
     }
 
     /// Stops taking part, because going on would be wrong. The product is refused from now on.
-    async fn cease(&self, why: &str) {
+    pub(super) async fn cease(&self, why: &str) {
         tracing::error!(node = self.options.node, incarnation = self.incarnation(), why, "this node takes no further part");
         self.end(Standing::Stopped(why.to_owned())).await;
     }
@@ -241,6 +250,7 @@ impl Node {
 
     async fn stop_groups(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.poison.stop();
         for group in self.all_groups() {
             // An error means it has stopped already.
             let _ = group.raft.shutdown().await;

@@ -5,5 +5,6 @@ pub(crate) mod heartbeats;
 pub(crate) mod machine;
 pub(crate) mod network;
 mod parcel;
+pub(crate) mod poison;
 mod proposer;
 pub(crate) mod type_config;

@@ -28,6 +28,7 @@ use crate::{
     node::notes,
     raft::{
         machine::Meta,
+        poison,
         type_config::{Batch, LogEntry, LogId, TypeConfig, Vote},
     },
 };
@@ -77,6 +78,17 @@ pub async fn recover(data_dir: &Path) -> io::Result<Recovered> {
     log.close().await;
     notes::forget_peers(data_dir)?;
     Ok(Recovered { node, groups })
+}
+
+/// Lets the node of a data directory pass over an entry of the meta group that ends it, from its next start on. To be done
+/// on every node: their meta groups differ otherwise.
+///
+/// # Errors
+/// When no node ever ran there, or the disk takes no note.
+pub fn skip_offline(data_dir: &Path, index: u64) -> io::Result<NodeId> {
+    let node = notes::named(data_dir)?;
+    poison::note_skip(data_dir, index)?;
+    Ok(node)
 }
 
 /// The last entry of a group, in its log or in its snapshot; none if it never had any.

@@ -175,6 +175,8 @@ pub struct GroupStatus {
     pub term: u64,
     pub last_log: u64,
     pub applied: u64,
+    /// The entry the local replica waits at because it ended the node before; see [`Cluster::skip`](crate::Cluster::skip).
+    pub poisoned: Option<u64>,
     pub voters: Vec<NodeId>,
     pub learners: Vec<NodeId>,
 }

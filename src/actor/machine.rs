@@ -224,6 +224,10 @@ impl Machine for GroupMachine {
         replies
     }
 
+    fn skip(&mut self, entry: &Entry<'_>) -> Vec<Bytes> {
+        vec![encode(&Outcome::Rejected(Reason::Poisoned)); entry.commands.len()]
+    }
+
     fn snapshot(&mut self) -> io::Result<Vec<u8>> {
         let state = self.replica.state.read();
         let mut bytes = vec![SNAPSHOT_VERSION];

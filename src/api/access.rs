@@ -66,10 +66,12 @@ pub enum Operation {
     Backup,
     Drill,
     Erase,
+    /// Voiding an entry of a log that no node can apply.
+    Skip,
 }
 
 impl Operation {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::ReadCluster,
         Self::ReadQueues,
         Self::ReadAgents,
@@ -92,11 +94,12 @@ impl Operation {
         Self::Backup,
         Self::Drill,
         Self::Erase,
+        Self::Skip,
     ];
 
     /// True for what concerns the cluster and not one tenant: a token bound to a tenant never reaches it.
     pub const fn is_cluster_wide(self) -> bool {
-        matches!(self, Self::ReadCluster | Self::DrainNode | Self::Membership | Self::Tokens | Self::Backup | Self::Drill)
+        matches!(self, Self::ReadCluster | Self::DrainNode | Self::Membership | Self::Tokens | Self::Backup | Self::Drill | Self::Skip)
     }
 }
 
@@ -187,7 +190,7 @@ mod tests {
     use super::*;
 
     /// The table once more, written as a person would check it: a, s, g, u = admin, supervisor, agent, auditor.
-    const EXPECTED: [(Operation, &str); 22] = [
+    const EXPECTED: [(Operation, &str); 23] = [
         (Operation::ReadCluster, "asu"),
         (Operation::ReadQueues, "asu"),
         (Operation::ReadAgents, "asu"),
@@ -210,6 +213,7 @@ mod tests {
         (Operation::Backup, "a"),
         (Operation::Drill, "a"),
         (Operation::Erase, "a"),
+        (Operation::Skip, "a"),
     ];
 
     #[test]

@@ -36,6 +36,7 @@ pub fn all(app: Arc<App>) -> Router {
         .route("/api/v1/nodes/{id}", get(nodes::one).delete(nodes::leave))
         .route("/api/v1/nodes/{id}/drain", post(nodes::drain).delete(nodes::undrain))
         .route("/api/v1/partitions", get(partitions::list))
+        .route("/api/v1/partitions/{id}/skips", post(partitions::skip))
         .route("/api/v1/backup", get(backup::take))
         .route("/api/v1/tenants", get(tenants::list))
         .route("/api/v1/tenants/{id}", get(tenants::get).put(tenants::put).delete(tenants::remove))

@@ -62,6 +62,7 @@ const PARTITIONS: &[Column] = &[
     ("TERM", "/term"),
     ("LOG", "/last_log"),
     ("APPLIED", "/applied"),
+    ("POISONED", "/poisoned"),
     ("VOTERS", "/voters"),
     ("TENANTS", "/domains"),
     ("RECORDS", "/archive/records"),

@@ -1,6 +1,6 @@
-//! Backup, restore and forced recovery: what an operator does against the day on which disks or nodes are lost.
+//! Backup, restore, forced recovery and the skip of a poisoned entry: what an operator does against the worst days.
 //!
-//! `backup` asks a running node; `restore` and `recover` work on a data directory that nobody runs on.
+//! `backup` and `skip` ask a running node; `restore` and `recover` work on a data directory that nobody runs on.
 
 use std::{
     fs::{self, OpenOptions},
@@ -87,6 +87,25 @@ pub(super) fn recover(args: &Recover) -> Result<(), Failure> {
          column were not known to be acknowledged and are kept. Start it, then join others under new ids on empty disks.",
         done.node
     );
+    Ok(())
+}
+
+/// The cluster's own partition is skipped by a note on each disk, the others by a command that it commits.
+pub(super) fn skip(remote: &Remote, partition: u32, index: u64, data: Option<&Path>) -> Result<(), Failure> {
+    match (partition, data) {
+        (0, Some(dir)) => {
+            let node = recovery::skip_offline(dir, index).map_err(|error| Failure::new(error).of(dir.display()))?;
+            println!("node {node} will skip entry {index} of partition 0. Say the same on the disk of every node before you start them.");
+        }
+        (0, None) => return Err(Failure::new("partition 0 is skipped on the disk of each node: say --data DIR")),
+        (_, Some(_)) => return Err(Failure::new("--data is for partition 0 only; the others are skipped by the running cluster")),
+        (_, None) => {
+            let path = format!("/api/v1/partitions/{partition}/skips");
+            let body = serde_json::json!({ "index": index }).to_string();
+            Client::new(remote).change("POST", &path, &[("content-type", "application/json")], &body)?;
+            println!("entry {index} of partition {partition} is skipped; its commands are void (`tandem get partitions`)");
+        }
+    }
     Ok(())
 }
 

@@ -58,6 +58,8 @@ pub const REPORTS_DROPPED_TOTAL: &str = "tandem_reports_dropped_total";
 pub const RAFT_COMMIT_SECONDS: &str = "raft_commit_seconds";
 pub const RAFT_COMMANDS_TOTAL: &str = "raft_commands_total";
 pub const RAFT_LEADER_CHANGES_TOTAL: &str = "raft_leader_changes_total";
+pub const RAFT_POISONED: &str = "raft_poisoned";
+pub const RAFT_SKIPPED_ENTRIES_TOTAL: &str = "raft_skipped_entries_total";
 pub const WAL_FSYNC_SECONDS: &str = "wal_fsync_seconds";
 pub const WAL_BATCH_BYTES: &str = "wal_batch_bytes";
 pub const WAL_SEGMENTS: &str = "wal_segments";
@@ -131,6 +133,8 @@ pub const NODE: &[Row] = &[
     (RAFT_COMMIT_SECONDS, Histogram, Some(Unit::Seconds), "Proposal to commit and application, of groups this node leads"),
     (RAFT_COMMANDS_TOTAL, Counter, None, "Commands committed by this node as leader, by group"),
     (RAFT_LEADER_CHANGES_TOTAL, Counter, None, "Leaderships this node began"),
+    (RAFT_POISONED, Gauge, None, "1 while a group waits here at an entry that ended this node, by group; alert when above 0"),
+    (RAFT_SKIPPED_ENTRIES_TOTAL, Counter, None, "Entries passed over at an operator's word, by group; alert when it rises"),
     (WAL_FSYNC_SECONDS, Histogram, Some(Unit::Seconds), "One write and sync of the log"),
     (WAL_BATCH_BYTES, Histogram, Some(Unit::Bytes), "Bytes of one write of the log"),
     (WAL_SEGMENTS, Gauge, None, "Segment files of the log, recycled ones included"),

@@ -59,7 +59,7 @@ pub(crate) fn forget_peers(dir: &Path) -> io::Result<()> {
 }
 
 /// Replaces a note, durably.
-fn put(path: &Path, value: &dyn Display) -> io::Result<()> {
+pub(crate) fn put(path: &Path, value: &dyn Display) -> io::Result<()> {
     let temporary = path.with_extension("new");
     fs::write(&temporary, format!("{value}\n"))?;
     fs::File::open(&temporary)?.sync_all()?;

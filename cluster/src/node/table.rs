@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Node;
-use crate::{Incarnation, NodeId, NodeState, NodeStatus, NodeTable, Standing, meta::MetaState};
+use crate::{GroupId, Incarnation, NodeId, NodeState, NodeStatus, NodeTable, Standing, meta::MetaState};
 
 /// Keeps up with the meta group: peers to meet, lives that ended, a level this binary does not have.
 pub(super) async fn follow_meta(node: Arc<Node>) {
@@ -27,6 +27,15 @@ pub(super) async fn follow_meta(node: Arc<Node>) {
             let why = format!(
                 "the cluster behaves as of feature level {} and this binary knows {}",
                 seen.feature_level, node.options.feature_level
+            );
+            node.cease(&why).await;
+            return;
+        }
+        let though = |(group, skips): (&GroupId, _)| Some((*group, node.group(*group)?.applied_though(skips)?));
+        if let Some((group, index)) = seen.skips.iter().find_map(though) {
+            let why = format!(
+                "entry {index} of group {group} is skipped by the cluster and was applied here: start the node again; if it says this \
+                 again, clear its data directory and join it under a new id"
             );
             node.cease(&why).await;
             return;

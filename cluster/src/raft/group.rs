@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    machine::Applied,
+    machine::{Applied, Beside},
     network::{Factory, Raft, Router},
     proposer::Proposer,
     type_config::{LogId, TypeConfig},
@@ -128,6 +128,14 @@ impl Group {
             .map_err(|error| ProposeError::Definite(error.to_string()))
     }
 
+    /// Waits until this replica has applied what it knew to be committed when it was opened, or until the time is up.
+    pub(crate) async fn applied_what_is_committed(&self, within: Duration) {
+        let committed = self.data().local_committed.map_or(0, |id| id.index);
+        if let Err(error) = self.applied_to(committed, within).await {
+            tracing::warn!(group = self.id, %error, "what is committed is not applied yet; the start goes on");
+        }
+    }
+
     pub(crate) async fn initialized(&self) -> Result<bool, String> {
         self.raft.is_initialized().await.map_err(|error| error.to_string())
     }
@@ -208,8 +216,13 @@ impl Group {
         self.raft.change_membership(change, true).await.map(|_| ()).map_err(|error| error.to_string())
     }
 
+    /// An entry among those the cluster skips that this replica applied: it is not what the others are any more.
+    pub(crate) fn applied_though(&self, skips: &BTreeSet<u64>) -> Option<u64> {
+        self.applied.applied_though(skips)
+    }
+
     /// What this replica would put into a snapshot now. It blocks on the machine: call it off the async threads.
-    pub(crate) fn image(&self) -> std::io::Result<(SnapshotMetaOf<TypeConfig>, Vec<u8>, u64)> {
+    pub(crate) fn image(&self) -> std::io::Result<(SnapshotMetaOf<TypeConfig>, Vec<u8>, Beside)> {
         self.applied.durable_image()
     }
 
@@ -244,6 +257,7 @@ impl Group {
             term: metrics.current_term,
             last_log: metrics.last_log_index.unwrap_or(0),
             applied: metrics.last_applied.map_or(0, |id| id.index),
+            poisoned: self.applied.poisoned(),
             voters,
             learners,
         }

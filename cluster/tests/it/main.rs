@@ -2,6 +2,7 @@
 
 mod failures;
 mod members;
+mod poison;
 mod recovery;
 mod register;
 mod three_nodes;

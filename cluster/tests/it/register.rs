@@ -18,6 +18,9 @@ use tandem_cluster::{
 pub const GROUPS: GroupId = 3;
 pub const SECOND: Duration = Duration::from_secs(1);
 
+/// A command no replica can apply.
+pub const POISON: &str = "poison";
+
 /// What a node's machines hold, for the test to look into.
 pub type Seen = Arc<Mutex<BTreeMap<GroupId, Vec<Vec<u8>>>>>;
 
@@ -31,6 +34,7 @@ impl Machine for Register {
     fn apply(&mut self, entry: &Entry<'_>) -> Vec<Bytes> {
         assert!(entry.time_ns > self.last_time_ns, "log time is strictly monotonic");
         self.last_time_ns = entry.time_ns;
+        assert!(entry.commands.iter().all(|command| command != POISON), "the invariant that the poison breaks");
         let mut seen = self.seen.lock().expect("no test panics while it holds the lock");
         let rows = seen.entry(self.group).or_default();
         entry
@@ -41,6 +45,10 @@ impl Machine for Register {
                 Bytes::from(rows.len().to_string())
             })
             .collect()
+    }
+
+    fn skip(&mut self, entry: &Entry<'_>) -> Vec<Bytes> {
+        vec![Bytes::from_static(b"skipped"); entry.commands.len()]
     }
 
     fn snapshot(&mut self) -> io::Result<Vec<u8>> {
@@ -83,6 +91,30 @@ fn free_addrs(nodes: u64) -> BTreeMap<NodeId, SocketAddr> {
     (1..).zip(sockets.iter().map(|socket| socket.local_addr().expect("bound"))).collect()
 }
 
+/// A node's options, with certificates and data below `path`.
+pub fn options(path: &Path, me: PeerSpec, founders: Vec<PeerSpec>) -> Options {
+    let file = |name: String| path.join(name);
+    Options {
+        node: me.id,
+        listen: me.addr,
+        advertise: me.addr,
+        data_dir: file(format!("data{}", me.id)),
+        ca: file("ca.pem".to_owned()),
+        cert: file(format!("node{}.pem", me.id)),
+        key: file(format!("node{}.key", me.id)),
+        witness: me.witness,
+        groups: GROUPS,
+        bootstrap: founders,
+        attributes: BTreeMap::new(),
+        feature_level: 1,
+        // Debug builds on a shared machine: twice the product's patience.
+        timing: Timing { loss_after_ms: 600, lease_ms: 600, ..Timing::default() },
+        wal_segment_bytes: 1 << 20,
+        snapshot_every: 200,
+        disk_faults: Arc::default(),
+    }
+}
+
 pub struct Fleet {
     dir: tempfile::TempDir,
     addrs: BTreeMap<NodeId, SocketAddr>,
@@ -121,26 +153,8 @@ impl Fleet {
     }
 
     pub fn options(&self, node: NodeId) -> Options {
-        let file = |name: String| self.dir.path().join(name);
-        Options {
-            node,
-            listen: self.addrs[&node],
-            advertise: self.addrs[&node],
-            data_dir: file(format!("data{node}")),
-            ca: file("ca.pem".to_owned()),
-            cert: file(format!("node{node}.pem")),
-            key: file(format!("node{node}.key")),
-            witness: self.witness == Some(node),
-            groups: GROUPS,
-            bootstrap: (1..=self.founders).map(|id| self.peer(id)).collect(),
-            attributes: BTreeMap::new(),
-            feature_level: 1,
-            // Debug builds on a shared machine: twice the product's patience.
-            timing: Timing { loss_after_ms: 600, lease_ms: 600, ..Timing::default() },
-            wal_segment_bytes: 1 << 20,
-            snapshot_every: 200,
-            disk_faults: Arc::default(),
-        }
+        let founders = (1..=self.founders).map(|id| self.peer(id)).collect();
+        Options { witness: self.witness == Some(node), ..options(self.path(), self.peer(node), founders) }
     }
 
     pub async fn try_start(&self, options: Options) -> Result<Cluster, StartError> {
@@ -148,10 +162,7 @@ impl Fleet {
     }
 
     pub async fn start(&self, node: NodeId) -> (Cluster, Seen) {
-        let seen = Seen::default();
-        let cluster =
-            Cluster::start(self.options(node), Arc::new(Factory(Arc::clone(&seen))), Arc::new(Echo)).await.expect("the node starts");
-        (cluster, seen)
+        start(self.options(node)).await
     }
 }
 
@@ -167,6 +178,12 @@ impl Fleet {
         .await;
         nodes
     }
+}
+
+pub async fn start(options: Options) -> (Cluster, Seen) {
+    let seen = Seen::default();
+    let cluster = Cluster::start(options, Arc::new(Factory(Arc::clone(&seen))), Arc::new(Echo)).await.expect("the node starts");
+    (cluster, seen)
 }
 
 /// Waits until `check` holds, by looking again; fails after a minute.
