@@ -14,6 +14,7 @@ pub mod log;
 mod machine;
 mod meta;
 mod node;
+mod pace;
 pub mod pki;
 mod placement;
 mod raft;

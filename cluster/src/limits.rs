@@ -113,14 +113,14 @@ pub const VOTERS_MAX: usize = 5;
 pub const NODES_MAX: usize = 32;
 /// Pause between two looks at where voters and leaderships are.
 pub const PLACEMENT_ROUND: Duration = Duration::from_millis(100);
-/// Pause between two looks at the pace of the disk.
+/// Pause between two looks at the pace of the disk and of the groups.
 pub const PACE_ROUND: Duration = Duration::from_secs(1);
-/// Mean duration of a log batch, or age of a hanging one, from which a disk is slow, microseconds; and the rounds in a row
-/// after which it is called so.
-pub const SLOW_BATCH_US: u64 = 100_000;
+/// Mean duration of a log batch (or of applying an entry), or age of a hanging one, from which a disk (or a group) is slow,
+/// microseconds; and the rounds in a row after which it is called so.
+pub const SLOW_US: u64 = 100_000;
 pub const SLOW_ROUNDS: u32 = 3;
 /// The same for fast again.
-pub const FAST_BATCH_US: u64 = 25_000;
+pub const FAST_US: u64 = 25_000;
 pub const FAST_ROUNDS: u32 = 10;
 /// How long a leadership rests before it is moved for the sake of an even spread.
 pub const PLACEMENT_SETTLE: Duration = Duration::from_secs(10);

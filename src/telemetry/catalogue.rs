@@ -68,6 +68,8 @@ pub const CLUSTER_LIVES_BEGUN_ANEW_TOTAL: &str = "cluster_lives_begun_anew_total
 pub const CLUSTER_FORCED_SNAPSHOTS_TOTAL: &str = "cluster_forced_snapshots_total";
 pub const CLUSTER_CONNECTIONS_REFUSED_TOTAL: &str = "cluster_connections_refused_total";
 pub const CLUSTER_FRAMES_REFUSED_TOTAL: &str = "cluster_frames_refused_total";
+pub const CLUSTER_DISK_SLOW: &str = "cluster_disk_slow";
+pub const CLUSTER_GROUPS_APPLIED_SLOWLY: &str = "cluster_groups_applied_slowly";
 pub const BUILD_INFO: &str = "tandem_build_info";
 
 /// What a metric does.
@@ -143,6 +145,8 @@ pub const NODE: &[Row] = &[
     (CLUSTER_FORCED_SNAPSHOTS_TOTAL, Counter, None, "Snapshots forced so that no segment of the log stays pinned"),
     (CLUSTER_CONNECTIONS_REFUSED_TOTAL, Counter, None, "Connections between nodes refused, such as for a wrong certificate"),
     (CLUSTER_FRAMES_REFUSED_TOTAL, Counter, None, "Frames between nodes that made no sense"),
+    (CLUSTER_DISK_SLOW, Gauge, None, "1 while the log's disk is too slow to lead on"),
+    (CLUSTER_GROUPS_APPLIED_SLOWLY, Gauge, None, "Groups whose entries this node applies too slowly to lead them"),
     (BUILD_INFO, Gauge, None, "1, with the version as a label"),
 ];
 

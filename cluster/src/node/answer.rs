@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{DEATH, KNOWN, Node, OPINION, PING, PROPOSE, READ_INDEX, SERVICE, WITHDRAWN, claim::Known, failover, notes};
+use super::{DEATH, KNOWN, Node, OPINION, PING, PROPOSE, READ_INDEX, SERVICE, WITHDRAWN, claim::Known, failover, notes, pace::Behind};
 use crate::{
     GroupId, Incarnation, NodeId, ProposeError, codec,
     meta::{LEFT, NOT_ADMITTED},
@@ -116,7 +116,7 @@ impl Node {
 
     /// Supports a life of a peer, learns where it is, and tells whose word counts.
     fn answer_ping(&self, from: NodeId, body: &[u8]) -> Result<Bytes, String> {
-        let (incarnation, addr, slow): (Incarnation, SocketAddr, bool) = codec::decode(body).map_err(|error| error.to_string())?;
+        let (incarnation, addr, behind): (Incarnation, SocketAddr, Behind) = codec::decode(body).map_err(|error| error.to_string())?;
         if !self.members().contains(&from) {
             return Err(NOT_ADMITTED.to_owned());
         }
@@ -124,7 +124,7 @@ impl Node {
         if fenced || !self.liveness.support(from, incarnation) {
             return Err(WITHDRAWN.to_owned());
         }
-        self.slow.hear(from, slow);
+        self.slow.hear(from, behind);
         if self.told.lock().insert(from, addr) != Some(addr) {
             self.meet_peers();
         }

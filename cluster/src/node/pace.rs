@@ -1,56 +1,70 @@
-//! Whether this node's disk keeps pace: a leader on a slow one makes every command of its groups wait.
+//! Whether this node keeps pace: a leader with a slow disk makes every command of its groups wait, one that applies slowly
+//! every command of that group.
 //!
-//! It judges from the log's own batches and tells the peers with each ping. What follows (leaderships go to nodes that
-//! keep pace) is the steward's. A disk is called slow late and fast again later still, so that leaderships do not wander
-//! with every hiccup.
+//! The disk is judged by the log's own batches, a group by its entries: a proposer waits for its entry to be applied, so
+//! what is applied falls behind what is committed just while applying takes long or hangs. A node tells its peers with each
+//! ping. What follows (leaderships go to nodes that keep pace) is the steward's.
 
 use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Instant,
 };
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Node;
 use crate::{
-    NodeId,
-    limits::{FAST_BATCH_US, FAST_ROUNDS, PACE_ROUND, SLOW_BATCH_US, SLOW_ROUNDS},
-    log::Stats,
+    GroupId, NodeId,
+    limits::PACE_ROUND,
+    pace::{Pace, Work},
 };
+
+/// Where a node does not keep pace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Behind {
+    /// Its disk is slow, which concerns all its groups.
+    pub(crate) disk: bool,
+    /// Groups it applies slowly.
+    pub(crate) groups: BTreeSet<GroupId>,
+}
+
+impl Behind {
+    fn in_group(&self, group: GroupId) -> bool {
+        self.disk || self.groups.contains(&group)
+    }
+}
 
 /// Who is slow, as far as this node knows.
 #[derive(Default)]
 pub(crate) struct Slow {
-    me: AtomicBool,
-    peers: Mutex<BTreeSet<NodeId>>,
+    me: Mutex<Behind>,
+    peers: Mutex<BTreeMap<NodeId, Behind>>,
 }
 
 impl Slow {
-    pub(crate) fn me(&self) -> bool {
-        self.me.load(Ordering::Relaxed)
+    /// What this node tells of itself.
+    pub(crate) fn me(&self) -> Behind {
+        self.me.lock().clone()
     }
 
-    pub(crate) fn peer(&self, node: NodeId) -> bool {
-        self.peers.lock().contains(&node)
+    pub(crate) fn peer_disk(&self, node: NodeId) -> bool {
+        self.peers.lock().get(&node).is_some_and(|behind| behind.disk)
+    }
+
+    pub(crate) fn peer_in(&self, node: NodeId, group: GroupId) -> bool {
+        self.peers.lock().get(&node).is_some_and(|behind| behind.in_group(group))
     }
 
     /// Takes note of what a peer says of itself.
-    pub(super) fn hear(&self, node: NodeId, slow: bool) {
-        let mut peers = self.peers.lock();
-        if slow {
-            peers.insert(node);
-        } else {
-            peers.remove(&node);
-        }
+    pub(super) fn hear(&self, node: NodeId, behind: Behind) {
+        self.peers.lock().insert(node, behind);
     }
 }
 
-/// Starts to watch the disk, until the node stops.
+/// Starts to watch disk and groups, until the node stops.
 pub(super) fn watch(node: &Arc<Node>) {
     tokio::spawn(run(Arc::clone(node)));
 }
@@ -58,84 +72,23 @@ pub(super) fn watch(node: &Arc<Node>) {
 async fn run(node: Arc<Node>) {
     let mut rounds = interval(PACE_ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut pace = Pace::default();
+    let (mut disk, mut groups) = (Pace::default(), BTreeMap::<GroupId, Pace>::new());
     while !node.stopping() {
         rounds.tick().await;
-        let slow = pace.look(&node.log.stats(), Instant::now());
-        if node.slow.me.swap(slow, Ordering::Relaxed) != slow {
-            tracing::warn!(node = node.options.node, slow, "the disk under the log changed pace");
-            metrics::gauge!("cluster_disk_slow").set(f64::from(u8::from(slow)));
+        let now = Instant::now();
+        let stats = node.log.stats();
+        let written = Work { pieces: stats.batches, total_us: stats.total_us, since: stats.writing_since };
+        let mut behind = Behind { disk: disk.look(written, now), groups: BTreeSet::new() };
+        for group in node.all_groups() {
+            if groups.entry(group.id).or_default().look(group.applying(), now) {
+                behind.groups.insert(group.id);
+            }
         }
-    }
-}
-
-/// The verdict over time.
-#[derive(Default)]
-struct Pace {
-    batches: u64,
-    total_us: u64,
-    slow_rounds: u32,
-    fast_rounds: u32,
-    slow: bool,
-}
-
-impl Pace {
-    /// Looks at what was written since the last look, and at the batch that is being written.
-    fn look(&mut self, stats: &Stats, now: Instant) -> bool {
-        let (batches, spent) = (stats.batches - self.batches, stats.total_us - self.total_us);
-        (self.batches, self.total_us) = (stats.batches, stats.total_us);
-        let hanging =
-            stats.writing_since.map_or(0, |since| u64::try_from(now.saturating_duration_since(since).as_micros()).unwrap_or(u64::MAX));
-        let mean = spent.checked_div(batches);
-        // Nothing written and nothing hanging is no evidence either way.
-        match mean.unwrap_or(0).max(hanging) {
-            worst if worst >= SLOW_BATCH_US => (self.slow_rounds, self.fast_rounds) = (self.slow_rounds + 1, 0),
-            worst if worst <= FAST_BATCH_US && mean.is_some() => (self.slow_rounds, self.fast_rounds) = (0, self.fast_rounds + 1),
-            _ => {}
+        let before = std::mem::replace(&mut *node.slow.me.lock(), behind.clone());
+        if before != behind {
+            tracing::warn!(node = node.options.node, disk = behind.disk, groups = ?behind.groups, "this node keeps another pace");
+            metrics::gauge!("cluster_disk_slow").set(f64::from(u8::from(behind.disk)));
+            metrics::gauge!("cluster_groups_applied_slowly").set(behind.groups.len() as f64);
         }
-        self.slow = if self.slow { self.fast_rounds < FAST_ROUNDS } else { self.slow_rounds >= SLOW_ROUNDS };
-        self.slow
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    /// A log that writes one batch a round.
-    struct Disk(Stats);
-
-    impl Disk {
-        fn round(&mut self, pace: &mut Pace, batch_us: u64) -> bool {
-            self.0.batches += 1;
-            self.0.total_us += batch_us;
-            pace.look(&self.0, Instant::now())
-        }
-    }
-
-    #[test]
-    fn a_disk_is_slow_after_some_rounds_and_fast_again_after_more() {
-        let (mut pace, mut disk) = (Pace::default(), Disk(Stats::default()));
-        assert!(!disk.round(&mut pace, 2 * SLOW_BATCH_US), "a hiccup is not enough");
-        assert!(!disk.round(&mut pace, 0));
-        for round in 1..=SLOW_ROUNDS {
-            assert_eq!(disk.round(&mut pace, SLOW_BATCH_US), round == SLOW_ROUNDS);
-        }
-        for round in 1..=FAST_ROUNDS {
-            assert_eq!(disk.round(&mut pace, FAST_BATCH_US), round < FAST_ROUNDS);
-        }
-    }
-
-    #[test]
-    fn an_idle_log_changes_nothing_and_a_hanging_write_counts() {
-        let (mut pace, mut disk) = (Pace::default(), Disk(Stats::default()));
-        let begun = Instant::now();
-        disk.0.writing_since = Some(begun);
-        let later = begun + Duration::from_micros(SLOW_BATCH_US);
-        assert!((0..SLOW_ROUNDS).any(|_| pace.look(&disk.0, later)), "a write that does not end is slow though uncounted");
-        disk.0.writing_since = None;
-        assert!((0..2 * FAST_ROUNDS).all(|_| pace.look(&disk.0, later)), "nothing was written that would show that it is fast");
     }
 }

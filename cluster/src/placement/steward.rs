@@ -29,7 +29,14 @@ async fn run(node: Arc<Node>) {
         if node.stopping() {
             return;
         }
-        let led: Vec<Group> = node.all_groups().into_iter().filter(|group| group.leading().is_some()).collect();
+        let me = node.options.node;
+        let behind = node.slow.me();
+        let (led, elected): (Vec<Group>, Vec<Group>) =
+            node.all_groups().into_iter().filter(|group| group.leader() == Some(me)).partition(|group| group.leading().is_some());
+        for group in elected.iter().filter(|group| behind.groups.contains(&group.id)) {
+            // It was elected and cannot serve before it has applied everything, which takes it long.
+            hand_to_a_level_node(&node, group, &node.meta().members).await;
+        }
         if led.is_empty() {
             continue;
         }
@@ -37,7 +44,6 @@ async fn run(node: Arc<Node>) {
             keep_members(&node).await;
         }
         let meta = node.meta();
-        let me = node.options.node;
         let hand_over = node.options.witness
             || meta.nodes.get(&me).is_some_and(|row| row.draining)
             || meta.members.get(&me).is_none_or(|member| member.leaving);
@@ -45,11 +51,11 @@ async fn run(node: Arc<Node>) {
             if !hand_over {
                 arrange_voters(&node, group, &meta.members).await;
             }
-            if hand_over || node.slow.me() {
+            if hand_over || behind.disk || behind.groups.contains(&group.id) {
                 hand_to_a_level_node(&node, group, &meta.members).await;
             }
         }
-        if !hand_over && !node.slow.me() {
+        if !hand_over && !behind.disk {
             spread(&node, &meta.members).await;
         }
     }
@@ -125,7 +131,7 @@ fn level_nodes(node: &Node, group: &Group, known: &BTreeSet<NodeId>) -> BTreeSet
 /// Gives a led group to the most caught-up data node that may lead, as soon as one is level.
 async fn hand_to_a_level_node(node: &Arc<Node>, group: &Group, members: &Members) {
     let (_, matched) = group.progress();
-    let heirs = may_lead(node, members);
+    let heirs = may_lead(node, members, |heir| node.slow.peer_in(heir, group.id));
     let (_, known) = group.membership();
     let level = level_nodes(node, group, &known);
     let best = heirs
@@ -143,23 +149,28 @@ async fn spread(node: &Arc<Node>, members: &Members) {
     let groups: BTreeMap<_, _> = node.all_groups().into_iter().map(|group| (group.id, group)).collect();
     let leaders = groups.iter().map(|(id, group)| (*id, group.leader())).collect();
     let settled = |id| groups.get(&id).is_some_and(|group| group.led_for(PLACEMENT_SETTLE) && group.membership().0.len() == 1);
-    let Some((id, to)) = next_transfer(&leaders, node.options.node, &may_lead(node, members), settled) else { return };
+    let Some((id, to)) = next_transfer(&leaders, node.options.node, &may_lead(node, members, |id| node.slow.peer_disk(id)), settled) else {
+        return;
+    };
     let group = &groups[&id];
+    if node.slow.peer_in(to, id) {
+        return;
+    }
     if group.voters().contains(&to) && level_nodes(node, group, &BTreeSet::from([to])).contains(&to) {
         tracing::info!(group = id, to, "a leadership moves to a node that leads fewer");
         report(group, Ok(group.give_leadership_to(to).await));
     }
 }
 
-/// Data nodes in reach that neither drain nor leave nor hang on their disks.
-fn may_lead(node: &Node, members: &Members) -> BTreeSet<NodeId> {
+/// Data nodes in reach that neither drain nor leave nor are slow.
+fn may_lead(node: &Node, members: &Members, slow: impl Fn(NodeId) -> bool) -> BTreeSet<NodeId> {
     let meta = node.meta();
     let fit = |(id, member): &(&NodeId, &super::Member)| {
         !member.witness
             && !member.leaving
             && meta.nodes.get(id).is_some_and(|row| !row.draining)
             && (**id == node.options.node || node.transport.connected(**id).is_some())
-            && !node.slow.peer(**id)
+            && !slow(**id)
     };
     members.iter().filter(fit).map(|(id, _)| *id).collect()
 }

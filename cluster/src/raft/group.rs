@@ -28,8 +28,8 @@ use super::{
     proposer::Proposer,
     type_config::{LogId, TypeConfig},
 };
-use crate::electorate::Electorate;
 use crate::{Committed, GroupId, GroupStatus, NodeId, ProposeError, RoleChange, Timing, Token, log::storage::GroupLog};
+use crate::{electorate::Electorate, pace::Work};
 
 /// Pause before a new leader that cannot yet confirm itself tries again.
 const CONFIRM_PAUSE: Duration = Duration::from_millis(2);
@@ -214,6 +214,11 @@ impl Group {
     pub(crate) async fn drop_learner(&self, node: NodeId) -> Result<(), String> {
         let change = ChangeMembers::RemoveNodes(BTreeSet::from([node]));
         self.raft.change_membership(change, true).await.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// How applying entries goes here.
+    pub(crate) fn applying(&self) -> Work {
+        self.applied.work()
     }
 
     /// An entry among those the cluster skips that this replica applied: it is not what the others are any more.

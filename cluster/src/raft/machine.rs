@@ -23,7 +23,7 @@ use super::{
     poison::{Poison, Verdict},
     type_config::{Batch, LogId, Replies, TypeConfig},
 };
-use crate::{Entry, GroupId, Machine, Token, codec, log::snapshot::Store};
+use crate::{Entry, GroupId, Machine, Token, codec, log::snapshot::Store, pace::Work};
 
 /// A machine with what Raft must remember about it. Clones share it.
 #[derive(Clone)]
@@ -32,6 +32,7 @@ pub(crate) struct Applied {
     inner: Arc<Mutex<Inner>>,
     store: Store,
     poison: Poison,
+    work: Arc<Mutex<Work>>,
 }
 
 struct Inner {
@@ -63,7 +64,7 @@ impl Applied {
             inner.machine.restore(&state)?;
             (inner.last, inner.membership, inner.beside) = (meta.last_log_id, meta.last_membership, beside);
         }
-        Ok(Self { group, inner: Arc::new(Mutex::new(inner)), store, poison })
+        Ok(Self { group, inner: Arc::new(Mutex::new(inner)), store, poison, work: Arc::default() })
     }
 
     /// Log time of the last applied batch, nanoseconds, and when this process applied it.
@@ -98,6 +99,11 @@ impl Applied {
     /// The entry this replica waits at, because it ended the node before.
     pub(crate) fn poisoned(&self) -> Option<u64> {
         self.poison.waiting(self.group)
+    }
+
+    /// How applying entries goes.
+    pub(crate) fn work(&self) -> Work {
+        *self.work.lock()
     }
 
     /// An entry among those the cluster skips that this replica applied.
@@ -212,8 +218,10 @@ impl RaftStateMachine<TypeConfig> for Applied {
             match entry.payload {
                 EntryPayload::Blank => {}
                 EntryPayload::Normal(batch) => {
+                    self.work.lock().begin();
                     let verdict = self.poison.verdict(self.group, id.index).await?;
                     replies.replies = self.apply_batch(id, &batch, verdict);
+                    self.work.lock().end();
                 }
                 EntryPayload::Membership(membership) => self.inner.lock().membership = StoredMembership::new(Some(id), membership),
             }

@@ -8,10 +8,10 @@ use std::sync::{
 use bytes::Bytes;
 use tandem_cluster::{Cluster, NodeState, Options, announce_death, limits, log::Faults};
 
-use super::register::{Fleet, GROUPS, SECOND, Seen, eventually, rows, write};
+use super::register::{Drag, Fleet, GROUPS, SECOND, Seen, eventually, rows, start, write};
 
-/// Writes unique values to group 1 until told to stop; returns those that were acknowledged. An unknown outcome is
-/// tolerated and its value never repeated; a definite refusal is repeated.
+/// Writes unique values to group 1 until told to stop; returns those that were acknowledged. No value is repeated, since an
+/// outcome may be unknown.
 fn writer(cluster: Cluster, name: &'static str, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<Vec<String>> {
     tokio::spawn(async move {
         let mut acknowledged = Vec::new();
@@ -20,9 +20,8 @@ fn writer(cluster: Cluster, name: &'static str, stop: Arc<AtomicBool>) -> tokio:
                 break;
             }
             let value = format!("{name}{n}");
-            match cluster.propose(1, Bytes::from(value.clone()), 5 * SECOND).await {
-                Ok(_) => acknowledged.push(value),
-                Err(_) => {}
+            if cluster.propose(1, Bytes::from(value.clone()), 5 * SECOND).await.is_ok() {
+                acknowledged.push(value);
             }
         }
         acknowledged
@@ -160,6 +159,35 @@ async fn a_leader_with_a_slow_disk_gives_its_leaderships_away() {
     stop.store(true, Ordering::Relaxed);
     assert!(!writing.await.expect("the writer does not panic").is_empty());
     assert_eq!(slow.nodes().borrow().get(&1).map(|row| row.state), Some(NodeState::Up), "it stays a member");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_applies_a_group_slowly_gives_that_group_away() {
+    let fleet = Fleet::new(3);
+    let drag = Drag::default();
+    let (slow, _) = start(fleet.options(1), Arc::clone(&drag)).await;
+    let (second, _) = fleet.start(2).await;
+    let (third, seen) = fleet.start(3).await;
+    let founder = |group| third.leader(group) == Some(1);
+    eventually("it leads something", || (0..=GROUPS).any(founder) && slow.lease_valid()).await;
+    // The node that will be slow is made to lead all.
+    for node in [2, 3] {
+        second.set_draining(node, true, 10 * SECOND).await.expect("marked");
+    }
+    eventually("the slow node leads", || (0..=GROUPS).all(founder)).await;
+    for node in [2, 3] {
+        second.set_draining(node, false, 10 * SECOND).await.expect("taken back");
+    }
+    drag.store(200, Ordering::Relaxed);
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = writer(second.clone(), "w", Arc::clone(&stop));
+    eventually("another leads group 1", || third.leader(1).is_some_and(|leader| leader != 1)).await;
+    write(&third, 1, "after").await.expect("committed");
+    stop.store(true, Ordering::Relaxed);
+    let acknowledged = writing.await.expect("the writer does not panic");
+    third.read_barrier(1, 10 * SECOND).await.expect("a quorum is there");
+    check(&acknowledged, &seen);
+    assert!((0..=GROUPS).any(founder), "what it applies well it may go on leading");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use tandem_cluster::{PeerSpec, Standing};
 
-use super::register::{Fleet, GROUPS, POISON, SECOND, eventually, options, rows, start, write};
+use super::register::{Drag, Fleet, GROUPS, POISON, SECOND, eventually, options, rows, start, write};
 
 const DIR: &str = "TANDEM_TEST_POISON_DIR";
 const NODE: &str = "TANDEM_TEST_POISON_NODE";
@@ -28,7 +28,7 @@ async fn child() {
     let addrs = std::env::var(ADDRS).expect("given");
     let peers = addrs.split(',').zip(1..).map(|(addr, id)| PeerSpec { id, addr: addr.parse().expect("an address"), witness: false });
     let peers: Vec<_> = peers.collect();
-    let (cluster, seen) = start(options(&PathBuf::from(dir), peers[me as usize - 1].clone(), peers)).await;
+    let (cluster, seen) = start(options(&PathBuf::from(dir), peers[me as usize - 1].clone(), peers), Drag::default()).await;
     for line in std::io::stdin().lines().map_while(Result::ok) {
         let words: Vec<&str> = line.split(' ').collect();
         let group = words[1].parse().expect("a group");

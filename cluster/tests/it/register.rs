@@ -5,7 +5,10 @@ use std::{
     io,
     net::{SocketAddr, UdpSocket},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,12 +24,16 @@ pub const SECOND: Duration = Duration::from_secs(1);
 /// A command no replica can apply.
 pub const POISON: &str = "poison";
 
+/// How many milliseconds each entry of group 1 takes to apply.
+pub type Drag = Arc<AtomicU64>;
+
 /// What a node's machines hold, for the test to look into.
 pub type Seen = Arc<Mutex<BTreeMap<GroupId, Vec<Vec<u8>>>>>;
 
 struct Register {
     group: GroupId,
     seen: Seen,
+    drag: Drag,
     last_time_ns: u64,
 }
 
@@ -35,6 +42,9 @@ impl Machine for Register {
         assert!(entry.time_ns > self.last_time_ns, "log time is strictly monotonic");
         self.last_time_ns = entry.time_ns;
         assert!(entry.commands.iter().all(|command| command != POISON), "the invariant that the poison breaks");
+        if self.group == 1 {
+            std::thread::sleep(Duration::from_millis(self.drag.load(Ordering::Relaxed)));
+        }
         let mut seen = self.seen.lock().expect("no test panics while it holds the lock");
         let rows = seen.entry(self.group).or_default();
         entry
@@ -70,11 +80,11 @@ impl Machine for Register {
     fn role(&mut self, _: Option<Token>) {}
 }
 
-struct Factory(Seen);
+struct Factory(Seen, Drag);
 
 impl MachineFactory for Factory {
     fn open(&self, group: GroupId) -> Box<dyn Machine> {
-        Box::new(Register { group, seen: Arc::clone(&self.0), last_time_ns: 0 })
+        Box::new(Register { group, seen: Arc::clone(&self.0), drag: Arc::clone(&self.1), last_time_ns: 0 })
     }
 }
 
@@ -158,11 +168,11 @@ impl Fleet {
     }
 
     pub async fn try_start(&self, options: Options) -> Result<Cluster, StartError> {
-        Cluster::start(options, Arc::new(Factory(Seen::default())), Arc::new(Echo)).await
+        Cluster::start(options, Arc::new(Factory(Seen::default(), Drag::default())), Arc::new(Echo)).await
     }
 
     pub async fn start(&self, node: NodeId) -> (Cluster, Seen) {
-        start(self.options(node)).await
+        start(self.options(node), Drag::default()).await
     }
 }
 
@@ -180,9 +190,9 @@ impl Fleet {
     }
 }
 
-pub async fn start(options: Options) -> (Cluster, Seen) {
+pub async fn start(options: Options, drag: Drag) -> (Cluster, Seen) {
     let seen = Seen::default();
-    let cluster = Cluster::start(options, Arc::new(Factory(Arc::clone(&seen))), Arc::new(Echo)).await.expect("the node starts");
+    let cluster = Cluster::start(options, Arc::new(Factory(Arc::clone(&seen), drag)), Arc::new(Echo)).await.expect("the node starts");
     (cluster, seen)
 }
 
