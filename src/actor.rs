@@ -18,6 +18,7 @@ mod limits;
 mod machine;
 mod partition;
 mod queue;
+mod retention;
 mod root;
 mod search;
 mod service;
@@ -68,6 +69,9 @@ pub enum Error {
     /// May have been done. Repeat with the same idempotency key.
     #[error("outcome unknown: {0}")]
     Indefinite(String),
+    /// The records asked for were dropped when their time was up.
+    #[error("{0}")]
+    NoLongerKept(String),
     #[error("no such domain: {0}")]
     NoDomain(DomainId),
 }
@@ -181,6 +185,7 @@ impl Handle {
         tokio::spawn(root::follow_nodes(Arc::clone(&shared)));
         tokio::spawn(fetch::run(Arc::clone(&shared)));
         tokio::spawn(audit::run(Arc::clone(&shared)));
+        tokio::spawn(retention::run(Arc::clone(&shared)));
         let (publish, directory) = watch::channel(Arc::default());
         tokio::spawn(directory::follow(replicas, publish));
         let inner = Inner {
@@ -261,10 +266,11 @@ impl Handle {
     /// Archived calls of a group from sequence `from` on, from the local replica.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the archive cannot be read, or those records are still on their way here.
+    /// [`Error::Unavailable`] when the archive cannot be read, or those records are still on their way here;
+    /// [`Error::NoLongerKept`] when their time was up.
     pub async fn cdrs(&self, group: GroupId, from: u64, limit: usize) -> Result<CdrPage, Error> {
         let page = self.inner.shared.records(group, from, limit).await;
-        page.map(|(items, next)| CdrPage { items, next }).map_err(|error| Error::Unavailable(error.to_string()))
+        page.map(|(items, next)| CdrPage { items, next }).map_err(|error| unreadable(&error))
     }
 
     /// The archived record of a call, from the local replica of its group.
@@ -272,7 +278,7 @@ impl Handle {
     /// # Errors
     /// As for [`Handle::cdrs`].
     pub async fn cdr(&self, group: GroupId, call: CallId) -> Result<Option<Vec<u8>>, Error> {
-        self.inner.shared.find_record(group, call).await.map_err(|error| Error::Unavailable(error.to_string()))
+        self.inner.shared.find_record(group, call).await.map_err(|error| unreadable(&error))
     }
 
     /// How far the local archive of a group is; its hash is read off the records as they were written. `None` without
@@ -367,6 +373,11 @@ impl Handle {
 /// What is said while most nodes do not answer this one.
 pub fn no_quorum() -> Error {
     Error::Unavailable("no quorum: most nodes are out of reach, and nothing can be committed".to_owned())
+}
+
+fn unreadable(error: &std::io::Error) -> Error {
+    let gone = error.get_ref().is_some_and(|inner| inner.is::<archive::NoLongerKept>());
+    if gone { Error::NoLongerKept(error.to_string()) } else { Error::Unavailable(error.to_string()) }
 }
 
 fn overloaded() -> Error {

@@ -23,6 +23,7 @@ pub mod policy;
 mod pool;
 pub mod privacy;
 pub mod queue;
+pub mod retention;
 pub mod state;
 pub mod time;
 

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{cdr, effect::Record, id::CallId};
 pub(super) use fill::Fill;
-pub(super) use read::{Rows, closed_at};
+pub(super) use read::{NoLongerKept, Rows, closed_at};
 use segment::Segment;
 
 /// How far a replica's files are, for comparing replicas.
@@ -29,6 +29,8 @@ use segment::Segment;
 pub struct ArchiveStatus {
     /// Records ever, and so the sequence of the next one.
     pub records: u64,
+    /// Sequence of the first record that is kept.
+    pub kept_from: u64,
     /// Bytes of all records ever, without framing.
     pub bytes: u64,
     /// Chain hash of the last record.
@@ -57,6 +59,8 @@ pub(super) struct Archive {
     tail: Option<File>,
     /// The chain after the last applied record.
     head: cdr::Archive,
+    /// The chain before the first record that is kept.
+    kept: cdr::Archive,
     recent: Recent,
 }
 
@@ -74,25 +78,49 @@ impl Archive {
                 None => {}
             }
         }
-        let head = cdr::Archive::default();
-        Ok(Self { dir: dir.to_owned(), segment_bytes, segments, tail: None, head, recent: Recent::default() })
+        let (head, kept) = Default::default();
+        Ok(Self { dir: dir.to_owned(), segment_bytes, segments, tail: None, head, kept, recent: Recent::default() })
     }
 
     /// Takes on the head that a snapshot carries: what lies beyond is cut and written again by the replay, what is
     /// missing before it is fetched from a peer.
-    pub(super) fn restore(&mut self, head: &cdr::Archive) -> io::Result<()> {
+    pub(super) fn restore(&mut self, head: &cdr::Archive, kept: &cdr::Archive) -> io::Result<()> {
         self.cut(head.next_seq)?;
         self.head = head.clone();
-        Ok(())
+        self.keep_from(kept)
+    }
+
+    /// Removes the files whose records are all before those that are kept. Reads of such records are refused from now on,
+    /// whether their file could go or not.
+    pub(super) fn keep_from(&mut self, kept: &cdr::Archive) -> io::Result<()> {
+        self.kept = kept.clone();
+        let old: Vec<u64> = self.segments.values().filter(|s| s.is_full() && s.next <= kept.next_seq).map(Segment::first).collect();
+        for segment in old.iter().filter_map(|first| self.segments.remove(first)) {
+            fs::remove_file(&segment.path)?;
+        }
+        self.sync_dir()
+    }
+
+    /// Ends the file being written, so that the next record begins another.
+    fn end_file(&mut self) -> io::Result<()> {
+        self.tail = None;
+        match self.segments.values_mut().next_back().filter(|last| !last.is_full()) {
+            Some(last) => last.seal(),
+            None => Ok(()),
+        }
     }
 
     /// Appends what an application closed. A record that is here already begins the replay: the rest is cut.
-    pub(super) fn append(&mut self, records: &[Record]) -> io::Result<()> {
+    /// A record that is the first of its day begins a new file.
+    pub(super) fn append(&mut self, records: &[Record], day_begins: Option<u64>) -> io::Result<()> {
         for record in records {
             if record.seq < self.end() {
                 self.cut(record.seq)?;
             }
             assert_eq!(record.seq, self.head.next_seq, "records are applied in sequence");
+            if day_begins == Some(record.seq) {
+                self.end_file()?;
+            }
             self.rotate()?;
             let (_, segment) = self.segments.iter_mut().next_back().expect("rotate leaves a segment to append to");
             let tail = self.tail.as_mut().expect("rotate opens it");
@@ -159,12 +187,12 @@ impl Archive {
     /// Sequences that should be here and are not.
     pub(super) fn holes(&self) -> Vec<Range<u64>> {
         let mut holes = Vec::new();
-        let mut from = 0;
+        let mut from = self.kept.next_seq;
         for segment in self.segments.values() {
             if segment.first() > from {
                 holes.push(from..segment.first());
             }
-            from = segment.next;
+            from = from.max(segment.next);
         }
         if self.head.next_seq > from {
             holes.push(from..self.head.next_seq);
@@ -185,6 +213,12 @@ impl Archive {
     }
 
     pub(super) fn status(&self) -> ArchiveStatus {
-        ArchiveStatus { records: self.head.next_seq, bytes: self.head.bytes, hash: self.head.hash, complete: self.holes().is_empty() }
+        ArchiveStatus {
+            records: self.head.next_seq,
+            kept_from: self.kept.next_seq,
+            bytes: self.head.bytes,
+            hash: self.head.hash,
+            complete: self.holes().is_empty(),
+        }
     }
 }

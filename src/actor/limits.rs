@@ -73,5 +73,7 @@ pub(super) const RECENT_CALLS_MAX: usize = 65_536;
 pub(super) const SEARCH_MAX: u64 = 1_000_000;
 /// How far the wall clocks of two leaders may lie apart in that search, milliseconds.
 pub(super) const SEARCH_SKEW_MS: i64 = 60_000;
+/// Pause between two looks for records whose time is up.
+pub(super) const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// Pause between two attempts to fetch missing records.
 pub(super) const FETCH_EVERY: Duration = Duration::from_secs(1);

@@ -186,6 +186,18 @@ struct GroupMachine {
     hub: Hub,
 }
 
+impl GroupMachine {
+    fn archive(&self, out: &Effects) -> io::Result<()> {
+        let mut archive = self.replica.archive.lock();
+        archive.append(&out.records, out.day_begins)?;
+        if let Some(kept) = &out.kept {
+            tracing::info!(group = self.replica.group, from = kept.next_seq, "older records are no longer kept");
+            archive.keep_from(kept)?;
+        }
+        Ok(())
+    }
+}
+
 impl Machine for GroupMachine {
     fn apply(&mut self, entry: &Entry<'_>) -> Vec<Bytes> {
         let at = At { group: entry.group, index: entry.index, time: LogTime(entry.time_ns), wall: WallTime(entry.wall_ms) };
@@ -210,7 +222,7 @@ impl Machine for GroupMachine {
                 replies.push(encode(&outcome));
             }
         }
-        if let Err(error) = self.replica.archive.lock().append(&out.records) {
+        if let Err(error) = self.archive(&out) {
             fatal(entry.group, "cannot be written", &error);
         }
         for event in std::mem::take(&mut out.events) {
@@ -247,7 +259,7 @@ impl Machine for GroupMachine {
             Some((version, _)) => return Err(invalid(format!("a snapshot of version {version}, this binary reads {SNAPSHOT_VERSION}"))),
             None => return Err(invalid("an empty snapshot".to_owned())),
         };
-        self.replica.archive.lock().restore(state.archive())?;
+        self.replica.archive.lock().restore(state.archive(), state.retention().kept())?;
         *self.replica.clock.lock() = (state.now(), Instant::now());
         *self.replica.state.write() = state;
         self.hub.policies.send_modify(|changes| *changes += 1);

@@ -45,7 +45,7 @@ impl Shared {
 
     /// Looks through the older records that closed after the call was minted, oldest first.
     pub(super) async fn search(&self, group: GroupId, call: CallId) -> io::Result<Option<Vec<u8>>> {
-        let mut next = Some(self.first_closed_after(group, minted_ms(call)).await?);
+        let mut next = Some(self.first_closed_after(group, call.minted().0).await?);
         let mut looked = 0;
         while let Some(from) = next.filter(|_| looked < SEARCH_MAX) {
             let (items, more) = self.records(group, from, PAGE_RECORDS_MAX).await?;
@@ -64,7 +64,8 @@ impl Shared {
     /// two leaders' wall clocks.
     async fn first_closed_after(&self, group: GroupId, ms: i64) -> io::Result<u64> {
         let Some(replica) = self.replicas.get(group) else { return Ok(0) };
-        let (mut low, mut high) = (0, replica.archive.lock().status().records);
+        let status = replica.archive.lock().status();
+        let (mut low, mut high) = (status.kept_from, status.records);
         while low < high {
             let middle = low + (high - low) / 2;
             let closed = self.records(group, middle, 1).await?.0;
@@ -75,9 +76,4 @@ impl Shared {
         }
         Ok(low)
     }
-}
-
-/// Milliseconds since the Unix epoch at which the call's edge named it.
-const fn minted_ms(call: CallId) -> i64 {
-    (call.0 >> 80) as i64
 }

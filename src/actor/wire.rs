@@ -44,7 +44,8 @@ impl Address {
             | Command::EdgeLost { .. }
             | Command::EffectsDone { .. }
             | Command::RaiseLevel { .. }
-            | Command::Erase { .. } => Self::Partition,
+            | Command::Erase { .. }
+            | Command::DropOld => Self::Partition,
         }
     }
 

@@ -58,6 +58,10 @@ impl Problem {
         Self::new(409, "/problems/conflict", "The state does not allow this now", detail.into())
     }
 
+    pub fn no_longer_kept(detail: impl Into<String>) -> Self {
+        Self::new(410, "/problems/no-longer-kept", "Its time to be kept is over", detail.into())
+    }
+
     pub fn precondition_failed(detail: impl Into<String>) -> Self {
         Self::new(412, "/problems/version-conflict", "The version is not the current one", detail.into())
     }
@@ -123,6 +127,7 @@ impl From<actor::Error> for Problem {
         match error {
             actor::Error::Unavailable(_) => Self::unavailable(error.to_string()),
             actor::Error::Indefinite(_) => Self::indefinite(error.to_string()),
+            actor::Error::NoLongerKept(_) => Self::no_longer_kept(error.to_string()),
             actor::Error::NoDomain(_) => Self::not_found(error.to_string()),
         }
     }

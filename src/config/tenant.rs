@@ -24,6 +24,9 @@ const NAME_BYTES_MAX: usize = 64;
 /// Longest time a file may ask for, in seconds: a week.
 const DURATION_S_MAX: u64 = 7 * 24 * 3_600;
 
+/// Longest time to keep records, in days: what the core remembers the days of.
+const RETENTION_DAYS_MAX: u32 = 3_650;
+
 /// A tenant as its file says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
@@ -131,6 +134,12 @@ fn build(source: &Source<'_>, rows: File) -> Result<Tenant, Error> {
     let media = rows.tenant.media.map_or_else(Default::default, Into::into);
     let adopt_unanswered = rows.tenant.adopt_unanswered.map_or_else(Default::default, Into::into);
     let mut policy = Policy { calls_max: rows.tenant.calls_max, media, adopt_unanswered, ..Policy::default() };
+    if let Some(days) = rows.tenant.retention_days {
+        if !(1..=RETENTION_DAYS_MAX).contains(days.get_ref()) {
+            return Err(source.at(days.span(), "tenant.retention_days", format_args!("must be 1 to {RETENTION_DAYS_MAX}")));
+        }
+        policy.retention_days = days.into_inner();
+    }
     for header in rows.tenant.pass_headers {
         source.name("tenant.pass_headers", &header)?;
         policy.pass_headers.push(header.into_inner());

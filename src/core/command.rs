@@ -50,6 +50,8 @@ pub enum Command {
     RaiseLevel { level: u32 },
     /// Forgets the key of a subject, which makes its personal fields unreadable wherever they are archived.
     Erase { domain: DomainId, subject: String },
+    /// Gives up archived records older than the tenants of the partition want them kept.
+    DropOld,
 }
 
 /// Who asked. Written into events and records.

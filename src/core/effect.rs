@@ -8,6 +8,7 @@ use std::{borrow::Cow, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    cdr::Archive,
     command::Timer,
     id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, QueueId, TrunkId},
     image::Image,
@@ -21,6 +22,10 @@ pub struct Effects {
     pub orders: Vec<Order>,
     pub events: Vec<Event>,
     pub records: Vec<Record>,
+    /// Sequence of a record that is the first of its day: files that go by days begin anew with it.
+    pub day_begins: Option<u64>,
+    /// From where on records are kept, if that changed: the chain before the first of them.
+    pub kept: Option<Archive>,
     /// Timers set by this application. A cancelled one is simply no longer in the state when it comes due.
     pub timers: Vec<Timer>,
 }

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::time::WallTime;
+
 /// A name chosen by an operator: cheap to clone, ordered by bytes.
 macro_rules! name_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -107,6 +109,11 @@ const BASE32: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 impl CallId {
     pub fn compose(unix_ms: u64, node: NodeId, random: u64) -> Self {
         Self((u128::from(unix_ms & 0xFFFF_FFFF_FFFF) << 80) | (u128::from(node.0 & 0xFFFF) << 64) | u128::from(random))
+    }
+
+    /// When its edge named it.
+    pub const fn minted(self) -> WallTime {
+        WallTime((self.0 >> 80) as i64)
     }
 }
 

@@ -4,6 +4,8 @@
 pub const DECISION_CANDIDATES_MAX: usize = 32;
 /// Idempotency keys remembered per group, oldest forgotten first.
 pub const REQUEST_IDS_MAX: usize = 65_536;
+/// Days of which the first record is remembered, so that older ones can be dropped.
+pub const RETENTION_DAYS_MARKED_MAX: usize = 4_000;
 /// Offers, and so legs, one call may make in its life.
 pub const LEGS_PER_CALL_MAX: u16 = 1_000;
 /// Live calls of one domain unless its policy says less.

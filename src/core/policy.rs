@@ -21,6 +21,8 @@ pub struct Policy {
     pub hours: BTreeMap<String, Hours>,
     /// Live calls at once; 0 means the built-in limit.
     pub calls_max: u32,
+    /// Days for which records of closed calls are kept; 0 means for good. See `core::retention`.
+    pub retention_days: u32,
     /// Names of header fields passed on besides the standard ones (`X-…`).
     pub pass_headers: Vec<String>,
     pub media: Media,

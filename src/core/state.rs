@@ -18,7 +18,8 @@ use super::{
     image::Image,
     limits::{GRACE_MS_MAX, HEIRS_MAX, REQUEST_IDS_MAX, TIMERS_PER_COMMAND_MAX},
     queue::Place,
-    time::{At, LogTime},
+    retention::Retention,
+    time::{At, LogTime, WallTime},
 };
 
 /// The level of what this code's `apply` does.
@@ -43,6 +44,7 @@ pub struct State {
 pub(super) struct Shared {
     pub(super) timers: BTreeSet<(LogTime, DomainId, TimerKind)>,
     pub(super) archive: Archive,
+    pub(super) retention: Retention,
     pub(super) offers: u64,
     /// Index of the entry being applied and the effects it has named so far.
     numbering: (u64, u32),
@@ -173,6 +175,7 @@ impl State {
                 self.level = self.level.max(*level);
                 Outcome::Accepted
             }
+            Command::DropOld => self.drop_old(at, out),
             Command::Erase { domain, subject } => self.within(at, domain, out, |domain, ctx| domain.erase(ctx, subject)),
         }
     }
@@ -224,6 +227,30 @@ impl State {
             }
         }
         if fired { Outcome::Accepted } else { Outcome::Rejected(Reason::Stale) }
+    }
+
+    /// How many days the records of this partition are kept; none while a tenant wants them for good, or there is none.
+    fn retention_days(&self) -> Option<u32> {
+        let days = self.domains.values().map(|domain| domain.policy().retention_days);
+        days.reduce(|longest, days| if longest == 0 || days == 0 { 0 } else { longest.max(days) }).filter(|days| *days > 0)
+    }
+
+    fn drop_old(&mut self, at: At, out: &mut Effects) -> Outcome {
+        let dropped = self.retention_days().is_some_and(|days| self.shared.retention.drop_old(days, at.wall, &self.shared.archive));
+        if !dropped {
+            return Outcome::Rejected(Reason::Stale);
+        }
+        out.kept = Some(self.shared.retention.kept().clone());
+        Outcome::Accepted
+    }
+
+    /// True if `Command::DropOld` would drop something now.
+    pub fn retention_is_due(&self, wall: WallTime) -> bool {
+        self.retention_days().is_some_and(|days| self.shared.retention.is_due(days, wall))
+    }
+
+    pub const fn retention(&self) -> &Retention {
+        &self.shared.retention
     }
 
     /// Deadlines at or before `until`, soonest first, at most `max`.

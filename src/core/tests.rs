@@ -5,6 +5,7 @@ mod agents;
 mod property;
 mod queues;
 mod recovery;
+mod retention;
 mod rules;
 mod strategies;
 mod treatment;

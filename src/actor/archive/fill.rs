@@ -46,7 +46,8 @@ impl Archive {
                 }
                 chain
             }
-            None => cdr::Archive::default(),
+            // Nothing precedes it: it begins with the first record that is kept.
+            None => self.kept.clone(),
         };
         Ok(Some(Fill { segment: Segment::create(&self.dir, &chain)?, chain, end: hole.end }))
     }

@@ -15,6 +15,13 @@ use crate::{
 /// Records with their sequences.
 pub(in crate::actor) type Rows = Vec<(u64, Vec<u8>)>;
 
+/// The records asked for were dropped when their time was up.
+#[derive(Debug, thiserror::Error)]
+#[error("records before {from} are no longer kept")]
+pub(in crate::actor) struct NoLongerKept {
+    from: u64,
+}
+
 /// Where the next records are, taken under the archive's lock and read without it.
 #[derive(Debug)]
 pub(in crate::actor) struct Plan {
@@ -63,8 +70,11 @@ impl Archive {
     /// Plans to read up to `limit` records from `from` on.
     ///
     /// # Errors
-    /// `NotFound` when those records are still being fetched from a peer.
+    /// `NotFound` when those records are still being fetched from a peer, or, as [`NoLongerKept`], were dropped.
     pub(in crate::actor) fn plan(&mut self, from: u64, limit: usize) -> io::Result<Plan> {
+        if from < self.kept.next_seq {
+            return Err(io::Error::new(io::ErrorKind::NotFound, NoLongerKept { from: self.kept.next_seq }));
+        }
         let hole = self.holes().into_iter().find(|hole| hole.end > from);
         if let Some(hole) = hole.as_ref().filter(|hole| hole.start <= from) {
             let why = format!("records {} to {} are still being fetched from a peer", hole.start, hole.end - 1);
@@ -87,7 +97,7 @@ impl Archive {
 
     /// The sequence of a call that closed lately, and from where on records have not been looked at yet.
     pub(in crate::actor) fn recent(&mut self, call: CallId) -> Result<u64, u64> {
-        let oldest = self.head.next_seq.saturating_sub(RECENT_CALLS_MAX as u64);
+        let oldest = self.head.next_seq.saturating_sub(RECENT_CALLS_MAX as u64).max(self.kept.next_seq);
         self.recent.seqs.get(&call).copied().ok_or(self.recent.to.max(oldest))
     }
 

@@ -35,7 +35,7 @@ fn open(dir: &Path) -> Archive {
 
 fn written(dir: &Path, records: &[Record]) -> Archive {
     let mut archive = open(dir);
-    archive.append(records).unwrap();
+    archive.append(records, None).unwrap();
     archive
 }
 
@@ -85,7 +85,7 @@ fn a_torn_tail_is_cut_and_written_again_by_the_replay() {
     let mut archive = open(dir.path());
     assert_eq!(archive.end(), 9, "the torn record is gone, those before it are not");
     // Without a snapshot the whole log is applied again.
-    archive.append(&all).unwrap();
+    archive.append(&all, None).unwrap();
     assert_eq!(read(&mut archive, 0), expected(&all));
     assert_eq!(archive.status().hash, all[9].hash);
 }
@@ -104,10 +104,10 @@ fn a_restart_cuts_back_to_the_sequence_of_the_snapshot() {
     drop(written(dir.path(), &all));
     for at in [29, 16, 1, 0] {
         let mut archive = open(dir.path());
-        archive.restore(&head(&all[..at])).unwrap();
+        archive.restore(&head(&all[..at]), &cdr::Archive::default()).unwrap();
         assert_eq!((archive.end(), archive.status().records), (at as u64, at as u64));
         assert_eq!(archive.status().hash, head(&all[..at]).hash);
-        archive.append(&all[at..]).unwrap();
+        archive.append(&all[at..], None).unwrap();
         archive.unsynced().unwrap().unwrap().sync_data().unwrap();
         assert_eq!(read(&mut archive, 0), expected(&all), "written again from {at} on");
         assert_eq!(archive.status().hash, all[29].hash);
@@ -120,11 +120,11 @@ fn replicas_that_wrote_in_different_pieces_agree_on_the_hash() {
     let whole = written(one.path(), &all);
     let mut pieces = open(other.path());
     for some in all.chunks(3) {
-        pieces.append(some).unwrap();
+        pieces.append(some, None).unwrap();
     }
     drop(pieces);
     let mut again = open(other.path());
-    again.restore(&head(&all)).unwrap();
+    again.restore(&head(&all), &cdr::Archive::default()).unwrap();
     assert_eq!(again.status(), whole.status());
 }
 
@@ -139,8 +139,8 @@ fn a_record_of_another_chain_stops_the_replica() {
 /// A replica that got its state as a snapshot: it knows the head and has nothing of the past.
 fn newcomer(dir: &Path, all: &[Record], head_at: usize) -> Archive {
     let mut archive = open(dir);
-    archive.restore(&head(&all[..head_at])).unwrap();
-    archive.append(&all[head_at..]).unwrap();
+    archive.restore(&head(&all[..head_at]), &cdr::Archive::default()).unwrap();
+    archive.append(&all[head_at..], None).unwrap();
     archive
 }
 
@@ -162,7 +162,7 @@ fn what_a_snapshot_did_not_bring_is_fetched_from_a_peer() {
     assert_eq!(archive.status(), peer.status());
     // It is on disk like any other record.
     let mut again = open(here.path());
-    again.restore(&head(&all)).unwrap();
+    again.restore(&head(&all), &cdr::Archive::default()).unwrap();
     assert_eq!(read(&mut again, 0), expected(&all));
 }
 
@@ -189,7 +189,7 @@ fn a_damaged_record_is_never_handed_out() {
     bytes[100] ^= 1;
     fs::write(&first, bytes).unwrap();
     let mut archive = open(dir.path());
-    archive.restore(&head(&all)).unwrap();
+    archive.restore(&head(&all), &cdr::Archive::default()).unwrap();
     let damaged = archive.plan(0, 40).and_then(read::Plan::read).unwrap_err();
     assert!(damaged.to_string().contains("damaged at record"), "{damaged}");
     assert_eq!(read(&mut archive, 30), expected(&all[30..]), "other files are not touched by it");
@@ -203,4 +203,61 @@ fn a_call_that_closed_lately_is_found_by_its_id() {
     assert_eq!(archive.recent(call), Err(0), "nothing was looked at yet");
     archive.remember(&[(0, CallId(1)), (1, call)]);
     assert_eq!((archive.recent(call), archive.recent(CallId(9))), (Ok(1), Err(2)));
+}
+
+/// Days of ten records each.
+fn by_days(dir: &Path, all: &[Record]) -> Archive {
+    let mut archive = Archive::open(dir, 1 << 20).unwrap();
+    for day in all.chunks(10) {
+        archive.append(day, Some(day[0].seq)).unwrap();
+    }
+    archive
+}
+
+#[test]
+fn files_go_with_their_day_and_what_was_dropped_is_said_to_be_no_longer_kept() {
+    let (dir, all) = (tempfile::tempdir().unwrap(), records(45));
+    let mut archive = by_days(dir.path(), &all);
+    assert_eq!(files(dir.path()).len(), 5);
+    archive.keep_from(&head(&all[..20])).unwrap();
+    assert_eq!(files(dir.path()).len(), 3);
+    let refused = archive.plan(19, 7).unwrap_err();
+    assert!(refused.get_ref().is_some_and(|inner| inner.is::<NoLongerKept>()), "{refused}");
+    assert_eq!(read(&mut archive, 20), expected(&all[20..]));
+    let status = archive.status();
+    assert_eq!((status.kept_from, status.records, status.hash, status.complete), (20, 45, all[44].hash, true));
+    archive.append(&records(50)[45..], None).unwrap();
+    // In the middle of a file: the records are refused, though the file stays.
+    archive.keep_from(&head(&all[..35])).unwrap();
+    assert_eq!(files(dir.path()).len(), 2);
+    assert!(archive.plan(34, 7).is_err());
+    assert_eq!(read(&mut archive, 35), expected(&records(50)[35..]));
+}
+
+#[test]
+fn a_restart_finds_what_is_kept_and_drops_what_a_crash_left() {
+    let (dir, all) = (tempfile::tempdir().unwrap(), records(40));
+    drop(by_days(dir.path(), &all));
+    let mut archive = open(dir.path());
+    archive.restore(&head(&all), &head(&all[..30])).unwrap();
+    assert_eq!(files(dir.path()).len(), 1);
+    assert!(archive.holes().is_empty());
+    assert_eq!(read(&mut archive, 30), expected(&all[30..]));
+    archive.keep_from(&head(&all)).unwrap();
+    let more = records(42);
+    archive.append(&more[40..], Some(40)).unwrap();
+    assert_eq!(read(&mut archive, 40), expected(&more[40..]));
+}
+
+#[test]
+fn a_replica_without_files_fetches_what_is_kept_and_proves_it_by_the_chain() {
+    let (dir, all) = (tempfile::tempdir().unwrap(), records(40));
+    let mut archive = open(dir.path());
+    archive.restore(&head(&all), &head(&all[..25])).unwrap();
+    assert_eq!(archive.holes(), std::iter::once(25..40).collect::<Vec<_>>());
+    let mut fill = archive.begin_fill().unwrap().unwrap();
+    assert_eq!(fill.wanted(), Some(25));
+    fill.take(&expected(&all[25..])).unwrap();
+    archive.end_fill(fill).unwrap();
+    assert_eq!(read(&mut archive, 25), expected(&all[25..]));
 }

@@ -1,4 +1,5 @@
-//! `GET /api/v1/cdrs`: closed calls, oldest first, from the archive of their partition.
+//! `GET /api/v1/cdrs`: closed calls, oldest first, from the archive of their partition. Those whose time to be kept is over
+//! are passed over by a first page, and refused with 410 where they are asked for.
 
 use tandem_cluster::GroupId;
 
@@ -13,6 +14,7 @@ use crate::{
         view::{self, CdrView},
     },
     core::{
+        State,
         cdr::ClosedCall,
         id::{CallId, DomainId},
         privacy::Keys,
@@ -48,8 +50,9 @@ impl Source for Cdrs {
         limit: usize,
     ) -> Result<Slice<CdrView>, Problem> {
         let bad = |_| Problem::bad_request("cursor: not one this API gave out");
-        let mut from = after.map(str::parse::<u64>).transpose().map_err(bad)?.map_or(0, |seq| seq + 1);
-        let keys = keys(app, group, self.stale, tenant).await?;
+        let after = after.map(str::parse::<u64>).transpose().map_err(bad)?;
+        let (keys, kept_from) = keys(app, group, self.stale, tenant).await?;
+        let mut from = after.map_or(kept_from, |seq| seq + 1);
         let mut items = Vec::new();
         let mut scanned = 0;
         loop {
@@ -80,9 +83,11 @@ impl Cdrs {
     }
 }
 
-/// The tenant's keys, after a barrier unless stale, so that the archive behind it is as fresh.
-async fn keys(app: &App, group: GroupId, stale: bool, tenant: &DomainId) -> Result<Option<Keys>, Problem> {
-    app.read(group, stale, |state| state.domains().get(tenant).map(|domain| domain.keys().clone())).await
+/// The tenant's keys and the first record that is kept, after a barrier unless stale, so that the archive behind it is as
+/// fresh.
+async fn keys(app: &App, group: GroupId, stale: bool, tenant: &DomainId) -> Result<(Option<Keys>, u64), Problem> {
+    let keys = |state: &State| state.domains().get(tenant).map(|domain| domain.keys().clone());
+    app.read(group, stale, |state| (keys(state), state.retention().kept().next_seq)).await
 }
 
 fn decode(group: GroupId, seq: u64, bytes: &[u8]) -> Result<ClosedCall, Problem> {
@@ -92,12 +97,17 @@ fn decode(group: GroupId, seq: u64, bytes: &[u8]) -> Result<ClosedCall, Problem>
 /// A closed call by id, from the whole archive of its partition.
 ///
 /// # Errors
-/// 404 when it is not there, 503 while its records are on their way here.
+/// 404 when it is not there, 410 when it would not be kept any more, 503 while its records are on their way here.
 pub async fn find(app: &App, tenant: &DomainId, group: GroupId, call: CallId) -> Result<ClosedCall, Problem> {
     // After a barrier, so that a call that closed just now is found.
-    app.read(group, false, |_| ()).await?;
+    let kept_since = app.read(group, false, |state| state.retention().since()).await?;
     let record = app.live.cdr(group, call).await?;
     let closed = record.map(|bytes| ClosedCall::decode(&bytes).map_err(|e| Problem::internal(format!("the record of call {call}: {e}"))));
     let closed = closed.transpose()?.filter(|closed| closed.tenant == *tenant);
-    closed.ok_or_else(|| Problem::not_found(format!("no call {call} among the live and the closed ones")))
+    closed.ok_or_else(|| {
+        if call.minted() < kept_since {
+            return Problem::no_longer_kept(format!("calls that closed before {} are no longer kept", view::rfc3339(kept_since)));
+        }
+        Problem::not_found(format!("no call {call} among the live and the closed ones"))
+    })
 }

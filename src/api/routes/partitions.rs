@@ -35,6 +35,8 @@ pub struct Partition {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveHead {
     pub records: u64,
+    /// Sequence of the first record that is still kept.
+    pub kept_from: u64,
     pub bytes: u64,
     /// Hex of the chain hash of the last record.
     pub hash: String,
@@ -79,6 +81,7 @@ async fn local(app: &App, status: GroupStatus) -> Partition {
     // Group 0 is the cluster's own: it has no archive and no tenants.
     let archive = app.live.archive(status.group).map(|head| ArchiveHead {
         records: head.records,
+        kept_from: head.kept_from,
         bytes: head.bytes,
         hash: head.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
         complete: head.complete,

@@ -36,6 +36,8 @@ pub(super) struct TenantRow {
     /// Live calls at once; 0 means the built-in limit.
     #[serde(default)]
     pub(super) calls_max: u32,
+    /// Days for which records of closed calls are kept; left out, they are kept for good.
+    pub(super) retention_days: Option<Spanned<u32>>,
     /// Header fields passed on besides the standard ones.
     #[serde(default)]
     pub(super) pass_headers: Vec<Text>,

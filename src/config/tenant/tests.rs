@@ -121,6 +121,13 @@ fn every_key_arrives_in_the_policy() {
 }
 
 #[test]
+fn records_are_kept_for_good_unless_the_file_says_for_how_long() {
+    assert_eq!(parsed(DEMO).policy.retention_days, 0);
+    let file = DEMO.replace("id = \"demo\"", "id = \"demo\"\nretention_days = 90");
+    assert_eq!(parsed(&file).policy.retention_days, 90);
+}
+
+#[test]
 fn a_password_is_kept_as_ha1_only() {
     let policy = parsed(FULL).policy;
     let bob = policy.agents["bob"].ha1.as_ref().expect("bob has a password");
@@ -184,6 +191,7 @@ fn a_mistake_is_told_with_file_line_and_key() {
         ("support = 5 }", "support = 0 }", "t.toml:13: agent.skills: support has level 0"),
         ("id = \"demo\"", "id = \"de mo\"", "t.toml:2: tenant.id: \"de mo\" is no name"),
         ("id = \"demo\"\n", "", "t.toml:1: missing field `id`"),
+        ("id = \"demo\"", "id = \"demo\"\nretention_days = 0", "t.toml:3: tenant.retention_days: must be 1 to 3650"),
         ("[[route]]", "[[route]", "t.toml:15: "),
     ] {
         let told = told(from, to);

@@ -102,6 +102,9 @@ impl Domain {
             attempts: call.attempts,
             decisions: call.decisions,
         };
+        if ctx.shared.retention.closing(ctx.at.wall, &ctx.shared.archive) {
+            ctx.out.day_begins = Some(ctx.shared.archive.next_seq);
+        }
         let record = ctx.shared.archive.append(&closed);
         ctx.out.records.push(record);
     }

@@ -185,9 +185,9 @@ impl Step<'_> {
 
     fn nothing_for_nothing(&self, found: &mut Vec<Violation>) {
         let changed = matches!(self.outcome, Outcome::Accepted | Outcome::Published { .. } | Outcome::Offer { .. });
-        let Effects { orders, events, records, timers } = self.effects;
+        let Effects { orders, events, records, timers, day_begins: _, kept } = self.effects;
         let refused = matches!(self.command, Command::Arrive(_)) && records.len() <= 1 && orders.is_empty() && timers.is_empty();
-        let silent = orders.is_empty() && events.is_empty() && records.is_empty() && timers.is_empty();
+        let silent = orders.is_empty() && events.is_empty() && records.is_empty() && timers.is_empty() && kept.is_none();
         expect(found, "X1", None, changed || silent || refused, || format!("{:?} has effects", self.outcome));
     }
 }

@@ -21,7 +21,7 @@ const COMMANDS_PER_SEED: u64 = 10_100;
 const ACCEPTED_MIN: u64 = 100;
 
 /// The variants of `Command`; `name` does not compile without each.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "PublishPolicy",
     "RemoveDomain",
     "Arrive",
@@ -37,6 +37,7 @@ const COMMANDS: [&str; 15] = [
     "Requeue",
     "RaiseLevel",
     "Erase",
+    "DropOld",
 ];
 
 const fn name(command: &Command) -> &'static str {
@@ -56,6 +57,7 @@ const fn name(command: &Command) -> &'static str {
         Command::Requeue { .. } => "Requeue",
         Command::RaiseLevel { .. } => "RaiseLevel",
         Command::Erase { .. } => "Erase",
+        Command::DropOld => "DropOld",
     }
 }
 
@@ -129,7 +131,7 @@ impl Coverage {
 fn apply(state: &mut State, at: At, envelope: &Envelope, trace: &mut [u8; 32]) -> (Outcome, Effects) {
     let mut out = Effects::default();
     let outcome = state.apply(at, envelope, &mut out);
-    *trace = chain(trace, &codec::encode(&(&outcome, &out.orders, &out.events, &out.records, &out.timers)));
+    *trace = chain(trace, &codec::encode(&(&outcome, &out.orders, &out.events, &out.records, &out.kept, &out.timers)));
     (outcome, out)
 }
 
@@ -143,16 +145,18 @@ struct Point {
 fn run(seed: u64) -> Coverage {
     let mut coverage = Coverage::default();
     let mut generator = Generator::new(seed);
-    let (mut state, mut trace, mut now_ms) = (State::default(), [0; 32], 0);
+    let (mut state, mut trace, mut now_ms, mut days) = (State::default(), [0; 32], 0, 0);
     let mut log: Vec<(At, Envelope)> = Vec::new();
     let mut points = Vec::new();
     for entry in 0..COMMANDS_PER_SEED {
         if entry == 0 || entry == COMMANDS_PER_SEED / 2 {
             points.push(Point { entry: log.len(), bytes: codec::encode(&state), trace });
         }
-        // Log time and wall time part ways: a step of the wall clock must disturb nothing but opening hours.
+        // Log time and wall time part ways: a step of the wall clock must disturb nothing but opening hours and retention.
         now_ms += generator.rng.below(800);
-        let wall = WallTime(1_795_000_000_000 + now_ms as i64 + if generator.rng.one_in(200) { 3_600_000 } else { 0 });
+        days += i64::from(generator.rng.one_in(300));
+        let step_ms = days * 86_400_000 + if generator.rng.one_in(200) { 3_600_000 } else { 0 };
+        let wall = WallTime(1_795_000_000_000 + now_ms as i64 + step_ms);
         let at = At { group: 1, index: entry + 1, time: LogTime(now_ms * 1_000_000), wall };
         let envelope = if entry == 0 { generator.first() } else { generator.next(&state) };
         let before = state.clone();

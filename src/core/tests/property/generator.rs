@@ -134,7 +134,8 @@ impl Generator {
             }
             970..982 => Command::Lead { grace_ms: self.rng.below(3_000) },
             982..986 => self.edge_lost(),
-            986..998 => Command::RaiseLevel { level: self.rng.below(3) as u32 },
+            986..991 => Command::RaiseLevel { level: self.rng.below(3) as u32 },
+            991..998 => Command::DropOld,
             _ => Command::Erase { domain, subject: format!("+49 30 {}", self.rng.below(9)) },
         }
     }
@@ -322,7 +323,7 @@ impl Generator {
 
 /// Three queues that differ in every rule, agents with one, two and no slots free for voice, one with a phone to register.
 fn policy(strategy: Strategy) -> Policy {
-    let mut policy = Policy { calls_max: 40, ..Policy::default() };
+    let mut policy = Policy { calls_max: 40, retention_days: 2, ..Policy::default() };
     let mut support = queue(strategy);
     let step = |for_ms, level| Step { for_ms, require: [("support".into(), level)].into() };
     support.steps = vec![step(5_000, 6), step(5_000, 3), step(0, 1)];
