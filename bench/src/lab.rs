@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::{TcpListener, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -35,12 +35,23 @@ pub struct Options {
     pub death_notice: bool,
     /// Let `POST /api/v1/drills` hurt the nodes.
     pub drills: bool,
+    /// The loopback address that SIP is on.
+    pub ip: IpAddr,
     pub tenant: String,
 }
 
 impl Options {
     pub fn new(tenant: String) -> Self {
-        Self { nodes: 3, spare: 0, witness: None, restart_after_ms: None, death_notice: true, drills: false, tenant }
+        Self {
+            nodes: 3,
+            spare: 0,
+            witness: None,
+            restart_after_ms: None,
+            death_notice: true,
+            drills: false,
+            ip: Ipv4Addr::LOCALHOST.into(),
+            tenant,
+        }
     }
 }
 
@@ -52,6 +63,7 @@ pub struct Lab {
     sip_base: u16,
     http_base: u16,
     cluster_base: u16,
+    ip: IpAddr,
     token: String,
     nodes: u16,
     http: ureq::Agent,
@@ -124,13 +136,35 @@ impl Lab {
             sip_base,
             http_base,
             cluster_base,
+            ip: options.ip,
             token: String::new(),
             nodes: options.nodes + options.spare,
             http: ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).http_status_as_error(false).build().into(),
         };
         await_ready(stdout)?;
         lab.token = fs::read_to_string(dir.join("admin.token"))?.trim().to_owned();
+        if options.ip != IpAddr::from(Ipv4Addr::LOCALHOST) {
+            lab.move_sip()?;
+        }
         Ok(lab)
+    }
+
+    /// Moves SIP of every node to another address. `tandem dev` has no option for it, but a node reads its file anew when
+    /// it is started again, which the options of this lab must allow.
+    fn move_sip(&self) -> Result<(), Error> {
+        let all: Vec<u16> = (1..=self.nodes).collect();
+        let pids: Vec<_> = all.iter().map(|k| self.pid(*k)).collect();
+        for k in &all {
+            let path = self.dir.join(format!("node{k}.toml"));
+            let text = fs::read_to_string(&path)?;
+            let (head, sip) = text.split_once("[sip]").ok_or_else(|| Error::Setup("a node's file has no [sip]".to_owned()))?;
+            let end = sip.find("\n[").unwrap_or(sip.len());
+            let moved = sip[..end].replace("127.0.0.1:", SocketAddr::new(self.ip, 0).to_string().trim_end_matches('0'));
+            fs::write(&path, format!("{head}[sip]{moved}{}", &sip[end..]))?;
+        }
+        all.iter().try_for_each(|k| self.signal(*k, Signal::KILL))?;
+        self.eventually("the nodes were started again", READY_WITHIN, |lab| all.iter().zip(&pids).all(|(k, pid)| lab.pid(*k) != *pid))?;
+        self.await_whole(&all, READY_WITHIN)
     }
 
     pub fn nodes(&self) -> u16 {
@@ -142,6 +176,11 @@ impl Lab {
         format!("127.0.0.1:{}", self.sip_base + 2 * (k - 1))
     }
 
+    /// Where node `k` takes SIP over UDP and TCP, or over TLS.
+    pub fn sip_addr(&self, k: u16, tls: bool) -> SocketAddr {
+        SocketAddr::new(self.ip, self.sip_base + 2 * (k - 1) + u16::from(tls))
+    }
+
     /// Node `k`'s address for its peers.
     pub fn cluster(&self, k: u16) -> String {
         format!("127.0.0.1:{}", self.cluster_base + k - 1)
@@ -149,6 +188,11 @@ impl Lab {
 
     pub fn pid(&self, k: u16) -> Option<u32> {
         fs::read_to_string(self.dir.join(format!("node{k}.pid"))).ok()?.trim().parse().ok()
+    }
+
+    /// True while the process of node `k` that was started last is there.
+    pub fn is_running(&self, k: u16) -> bool {
+        self.pid(k).is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists())
     }
 
     /// CPU seconds of all node processes so far.

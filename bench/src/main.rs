@@ -15,7 +15,6 @@ mod members;
 mod offers;
 mod outage;
 mod overload;
-#[allow(dead_code, unused_imports, reason = "the proofs that use the phones come with the next change")]
 mod phone;
 mod prometheus;
 mod raft;
@@ -24,6 +23,7 @@ mod rolling;
 mod settle;
 mod sipp;
 mod stage;
+mod survival;
 mod tenant;
 mod traffic;
 mod witness;
@@ -64,6 +64,8 @@ enum What {
     Disk(disk::Options),
     /// Actors of every kind crashed and stopped under load.
     Drill(drill::Options),
+    /// Calls outlive their node: what phones hear and are told.
+    Survival(survival::Options),
     /// Twice the knee.
     Overload(overload::Options),
     /// Replication alone: commands a second, synced on a majority.
@@ -87,6 +89,7 @@ fn run(what: &What) -> Result<Option<Report>, Error> {
         What::Outage(options) => outage::run(options),
         What::Disk(options) => disk::run(options),
         What::Drill(options) => drill::run(options),
+        What::Survival(options) => survival::run(options),
         What::Overload(options) => overload::run(options),
         What::Raft(options) => raft::run(options),
         What::Core(options) => core::run(options),

@@ -27,10 +27,10 @@ use parking_lot::{Condvar, Mutex};
 use tokio::{runtime::Runtime, sync::mpsc};
 
 pub use self::{
-    call::{By, Call, Role, State},
+    call::{By, State},
     digest::Credentials,
     hearing::Hearing,
-    journal::{Entry, Way},
+    journal::Way,
     sdp::Direction,
     text::{Hop, Transport},
     ua::{OnRing, Options, Random, Ua},
@@ -67,13 +67,8 @@ impl Exchange {
         self.runtime.as_ref().expect("it is only taken on drop")
     }
 
-    /// A phone of `user` on `ip`, on a port of its own.
-    pub fn phone(&self, user: &str, transport: Transport, ip: IpAddr) -> Result<Phone, Error> {
-        self.phone_with(user, transport, ip, |_| {})
-    }
-
-    /// As [`Self::phone`], with options changed.
-    pub fn phone_with(&self, user: &str, transport: Transport, ip: IpAddr, change: impl FnOnce(&mut Options)) -> Result<Phone, Error> {
+    /// A phone of `user` on `ip`, on a port of its own, its options changed.
+    pub fn phone(&self, user: &str, transport: Transport, ip: IpAddr, change: impl FnOnce(&mut Options)) -> Result<Phone, Error> {
         let audio = self.media.open(ip)?;
         let door = self.runtime().block_on(Door::open(transport, SocketAddr::new(ip, 0)))?;
         let mut options = Options::new(user, transport, door.addr()?, audio.addr());
@@ -137,6 +132,12 @@ impl Phone {
         self.act(Ua::answer);
     }
 
+    /// Switches it off and on: it knows of no call any more, and nobody is told.
+    pub fn restart(&self) {
+        self.act(|ua, _| ua.restart());
+        self.listen_anew();
+    }
+
     pub fn hang_up(&self) {
         self.act(Ua::hang_up);
     }
@@ -163,7 +164,8 @@ impl Phone {
         self.look(|ua| text::uri(&ua.options.user, ua.options.addr, ua.options.transport))
     }
 
-    pub fn addr(&self) -> SocketAddr {
+    #[cfg(test)]
+    fn addr(&self) -> SocketAddr {
         self.look(|ua| ua.options.addr)
     }
 
@@ -173,7 +175,8 @@ impl Phone {
     }
 
     /// Frames it said so far.
-    pub fn said(&self) -> u64 {
+    #[cfg(test)]
+    fn said(&self) -> u64 {
         self.shared.audio.said()
     }
 
@@ -184,11 +187,6 @@ impl Phone {
     /// Looks at what it heard.
     pub fn heard<R>(&self, look: impl FnOnce(&Hearing) -> R) -> R {
         self.shared.audio.heard(look)
-    }
-
-    /// A copy of what it heard.
-    pub fn stats(&self) -> Hearing {
-        self.heard(Clone::clone)
     }
 
     /// Forgets what it heard.

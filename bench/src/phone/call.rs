@@ -114,22 +114,21 @@ pub struct Call {
     pub(super) answer_at: Option<Instant>,
     /// The user of this phone is gone, though the protocol may not be done.
     pub hung_up_at: Option<Instant>,
-    pub begun_at: Instant,
     pub up_at: Option<Instant>,
     pub over_at: Option<Instant>,
 }
 
 impl Call {
     /// A call this phone makes to `uri` by way of `hop`.
-    pub(super) fn outgoing(now: Instant, ids: (String, String), local: &str, uri: &str, hop: Hop) -> Self {
-        Self::new(now, Role::Caller, State::Calling, ids, (format!("<{local}>"), format!("<{uri}>")), uri.to_owned(), hop)
+    pub(super) fn outgoing(ids: (String, String), local: &str, uri: &str, hop: Hop) -> Self {
+        Self::new(Role::Caller, State::Calling, ids, (format!("<{local}>"), format!("<{uri}>")), uri.to_owned(), hop)
     }
 
     /// A call that `invite` brings; responses go to `hop`.
     pub(super) fn incoming(now: Instant, local_tag: String, invite: &Message, hop: Hop) -> Self {
         let ends = (without_tag(&invite.text(Name::To)), without_tag(&invite.text(Name::From)));
         let target = invite.contact().unwrap_or_default();
-        let mut call = Self::new(now, Role::Callee, State::Ringing, (invite.call_id(), local_tag), ends, target, hop);
+        let mut call = Self::new(Role::Callee, State::Ringing, (invite.call_id(), local_tag), ends, target, hop);
         call.remote_tag = invite.from_tag();
         call.remote_cseq = invite.cseq().map(|(number, _)| number);
         call.routes = invite.all(Name::RecordRoute);
@@ -137,7 +136,7 @@ impl Call {
         call
     }
 
-    fn new(now: Instant, role: Role, state: State, ids: (String, String), ends: (String, String), target: String, fallback: Hop) -> Self {
+    fn new(role: Role, state: State, ids: (String, String), ends: (String, String), target: String, fallback: Hop) -> Self {
         Self {
             role,
             state,
@@ -161,7 +160,6 @@ impl Call {
             change: None,
             answer_at: None,
             hung_up_at: None,
-            begun_at: now,
             up_at: None,
             over_at: None,
         }

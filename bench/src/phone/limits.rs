@@ -13,8 +13,6 @@ pub const GLARE_OWNER: (Duration, Duration) = (Duration::from_millis(2_100), Dur
 pub const GLARE_OTHER: (Duration, Duration) = (Duration::from_millis(0), Duration::from_millis(2_000));
 /// Re-INVITEs of our own tried again after 491.
 pub const GLARE_RETRIES_MAX: u8 = 4;
-/// Session interval a phone asks for where it is told to use session timers (RFC 4028 §5 allows 90 at least).
-pub const SESSION_MIN_S: u32 = 90;
 /// A registration that failed everywhere is tried again after this.
 pub const REGISTER_RETRY: Duration = Duration::from_secs(1);
 /// A registration is refreshed after this share of its life, percent.

@@ -183,6 +183,7 @@ impl Stream {
     }
 
     /// Frames said so far.
+    #[cfg(test)]
     pub fn said(&self) -> u64 {
         self.inner.mouth.lock().frame
     }

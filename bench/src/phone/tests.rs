@@ -11,6 +11,10 @@ fn exchange() -> Exchange {
     Exchange::start(PTIME, 1).unwrap()
 }
 
+fn made(exchange: &Exchange, user: &str, transport: Transport, ip: IpAddr) -> Phone {
+    exchange.phone(user, transport, ip, |_| {}).unwrap()
+}
+
 fn talk(a: &Phone, b: &Phone) {
     a.call(b.addr(), "b");
     assert!(a.wait_state(State::Up, SOON) && b.wait_state(State::Up, SOON));
@@ -30,8 +34,8 @@ fn two_phones_hear_each_other_over_every_transport_and_family() {
     let exchange = exchange();
     for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
         for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
-            let a = exchange.phone("a", transport, ip).unwrap();
-            let b = exchange.phone("b", transport, ip).unwrap();
+            let a = made(&exchange, "a", transport, ip);
+            let b = made(&exchange, "b", transport, ip);
             talk(&a, &b);
             hear(&a, 10);
             hear(&b, 10);
@@ -47,7 +51,7 @@ fn two_phones_hear_each_other_over_every_transport_and_family() {
 fn a_hold_is_heard_as_a_gap_in_one_direction_and_ends_with_the_resume() {
     let exchange = exchange();
     let ip = Ipv4Addr::LOCALHOST.into();
-    let (a, b) = (exchange.phone("a", Transport::Udp, ip).unwrap(), exchange.phone("b", Transport::Udp, ip).unwrap());
+    let (a, b) = (made(&exchange, "a", Transport::Udp, ip), made(&exchange, "b", Transport::Udp, ip));
     talk(&a, &b);
     hear(&a, 5);
     a.hold();
@@ -71,9 +75,9 @@ fn a_survivor_reaches_a_phone_by_a_new_connection_and_takes_its_audio() {
     let exchange = exchange();
     for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
         let ip = Ipv4Addr::LOCALHOST.into();
-        let phone = exchange.phone("phone", transport, ip).unwrap();
-        let node = exchange.phone("node", transport, ip).unwrap();
-        let survivor = exchange.phone("survivor", transport, ip).unwrap();
+        let phone = made(&exchange, "phone", transport, ip);
+        let node = made(&exchange, "node", transport, ip);
+        let survivor = made(&exchange, "survivor", transport, ip);
         talk(&phone, &node);
         hear(&phone, 5);
         // The node is gone with its sockets; what it knew is not.

@@ -24,7 +24,7 @@ impl Ua {
         }
         let (call_id, tag) = (format!("{}@{}", self.token(), self.options.addr), self.token());
         let local = uri(&self.options.user, self.options.addr, self.options.transport);
-        let call = Call::outgoing(now, (call_id, tag), &local, &uri(user, hop.addr, hop.transport), hop);
+        let call = Call::outgoing((call_id, tag), &local, &uri(user, hop.addr, hop.transport), hop);
         self.calls.push(call);
         let n = self.calls.len() - 1;
         self.invite(now, n, hop, None);
