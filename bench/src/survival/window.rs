@@ -93,7 +93,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         ("agents' phones that ring for nobody", seen.ringing_for_nobody),
         ("agents' phones that talk to nobody", seen.talking_to_nobody),
         ("callers that talk to nobody", seen.waiting_for_nobody),
-        ("calls that nobody could end", seen.never_ended),
+        ("phones that cannot end their call", seen.never_ended),
     ] {
         report.bounded(what, count as f64, "phones", "= 0", count == 0);
     }
@@ -164,13 +164,12 @@ fn look(stage: &Stage, seen: &mut Seen) {
     seen.waiting_for_nobody += talking.difference(&served).count();
 }
 
-/// Callers that are still there give up; the agents' phones must follow.
+/// Callers that are still there give up. Every phone must be out of its call soon, theirs and the agents'.
 fn end_rest(stage: &Stage, seen: &mut Seen) {
     stage.callers.iter().for_each(Phone::hang_up);
     let until = Instant::now() + judge::END_WITHIN;
     let quiet = |phone: &&Phone| phone.wait_for(until.saturating_duration_since(Instant::now()), |ua| ua.live().next().is_none());
-    let agents: Vec<&Phone> = stage.agents.iter().flatten().collect();
-    seen.never_ended += agents.iter().filter(|agent| !quiet(agent)).count();
+    seen.never_ended += stage.phones().filter(|phone| !quiet(phone)).count();
     // The next round begins with phones on the hook.
     stage.phones().for_each(Phone::restart);
 }
