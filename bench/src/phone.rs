@@ -189,6 +189,11 @@ impl Phone {
         self.shared.audio.heard(look)
     }
 
+    /// Takes whatever it hears for a voice: the other end is no phone of ours.
+    pub fn hear_anything(&self) {
+        self.shared.audio.anything();
+    }
+
     /// Forgets what it heard.
     pub fn listen_anew(&self) {
         self.shared.audio.begin();

@@ -7,6 +7,8 @@ mod judge;
 mod leader;
 mod matrix;
 mod pause;
+mod soft;
+mod softphones;
 mod stage;
 mod storm;
 mod window;
@@ -35,6 +37,8 @@ enum What {
     Window(window::Options),
     /// The node stands still for longer than its lease and goes on.
     Pause(pause::Options),
+    /// baresip and PJSIP, their node killed.
+    Softphones(softphones::Options),
     /// State × transport × address family, node killed.
     Matrix(matrix::Options),
 }
@@ -45,9 +49,12 @@ pub struct Common {
     /// Fixes tags, phases and choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Whether audio goes through the nodes or from phone to phone.
-    #[arg(long, value_enum, default_value_t = Media::Direct)]
+    /// Whether audio goes through the nodes or from phone to phone; the tenant file says nothing of it by default.
+    #[arg(long, value_enum, default_value_t = Media::Unsaid)]
     media: Media,
+    /// What becomes of callers without an answer; the tenant file says nothing of it by default.
+    #[arg(long, value_enum)]
+    unanswered: Option<Unanswered>,
     /// Show the SIP of the first call lost, as its two phones saw it.
     #[arg(long)]
     trace: bool,
@@ -57,14 +64,16 @@ pub struct Common {
 pub enum Media {
     Anchored,
     Direct,
+    Unsaid,
 }
 
 impl Media {
-    /// The line of the tenant file. What a node does without one is direct.
+    /// The line of the tenant file.
     const fn line(self) -> &'static str {
         match self {
             Self::Anchored => "media = \"anchored\"\n",
-            Self::Direct => "",
+            Self::Direct => "media = \"direct\"\n",
+            Self::Unsaid => "",
         }
     }
 
@@ -72,7 +81,30 @@ impl Media {
         match self {
             Self::Anchored => "anchored",
             Self::Direct => "direct",
+            Self::Unsaid => "as the nodes do by themselves",
         }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Unanswered {
+    Answer,
+    Keep,
+}
+
+impl Unanswered {
+    const fn line(self) -> &'static str {
+        match self {
+            Self::Answer => "adopt_unanswered = \"answer\"\n",
+            Self::Keep => "adopt_unanswered = \"keep\"\n",
+        }
+    }
+}
+
+impl Common {
+    /// What the tenant file says of all this.
+    fn lines(&self) -> String {
+        format!("{}{}", self.media.line(), self.unanswered.map_or("", Unanswered::line))
     }
 }
 
@@ -84,6 +116,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         What::Storm(options) => storm::run(options),
         What::Window(options) => window::run(options),
         What::Pause(options) => pause::run(options),
+        What::Softphones(options) => softphones::run(options),
         What::Matrix(options) => matrix::run(options),
     }
 }

@@ -52,6 +52,8 @@ pub struct Arrival {
 pub struct Hearing {
     /// A pause longer than this is remembered.
     threshold: Duration,
+    /// Every packet counts as a voice, as of a phone that is not ours.
+    any: bool,
     pub packets: u64,
     /// Packets that carry a voice.
     pub voiced: u64,
@@ -129,6 +131,7 @@ impl Hearing {
     pub fn begin(ptime: Duration) -> Self {
         Self {
             threshold: ptime * 5 / 4,
+            any: false,
             packets: 0,
             voiced: 0,
             malformed: 0,
@@ -148,6 +151,11 @@ impl Hearing {
         }
     }
 
+    /// From now on whatever is heard counts as a voice, without a number and frames of its own.
+    pub fn anything(&mut self) {
+        self.any = true;
+    }
+
     /// A datagram came.
     pub fn arrived(&mut self, at: Instant, source: SocketAddr, datagram: &[u8]) {
         let Some((seq, ssrc, payload)) = read(datagram) else {
@@ -158,7 +166,7 @@ impl Hearing {
         change(&mut self.sources, at, source);
         change(&mut self.ssrcs, at, ssrc);
         self.number(ssrc, seq);
-        let heard = voice(payload);
+        let heard = voice(payload).or(self.any.then_some((0, self.packets)));
         let arrival = Arrival { at, source, ssrc, seq, voice: heard.map(|(speaker, _)| speaker) };
         if self.arrivals.len() >= ARRIVALS_MAX {
             self.arrivals.pop_front();

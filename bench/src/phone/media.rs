@@ -193,6 +193,11 @@ impl Stream {
         *self.inner.hearing.lock() = Hearing::begin(self.inner.ptime);
     }
 
+    /// Takes whatever comes for a voice.
+    pub fn anything(&self) {
+        self.inner.hearing.lock().anything();
+    }
+
     /// Looks at what was heard.
     pub fn heard<R>(&self, look: impl FnOnce(&Hearing) -> R) -> R {
         look(&self.inner.hearing.lock())

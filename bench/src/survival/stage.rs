@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Common, Media};
+use super::Common;
 use crate::{
     error::Error,
     lab::{self, Lab},
-    phone::{Credentials, Exchange, OnRing, Options as PhoneOptions, Phone, State, Transport},
+    phone::{By, Credentials, Exchange, OnRing, Options as PhoneOptions, Phone, State, Transport},
     tenant::TENANT,
 };
 
@@ -23,6 +23,8 @@ pub const SETUP_WITHIN: Duration = Duration::from_secs(60);
 /// The password of every agent whose phone registers.
 const PASSWORD: &str = "only-a-lab";
 const EXPIRES_S: u32 = 600;
+/// A caller that was told to come later does.
+const AGAIN: Duration = Duration::from_millis(200);
 /// Frames heard before a call counts as talking.
 const FRAMES_BEFORE: u64 = 5;
 const POLL: Duration = Duration::from_millis(10);
@@ -50,13 +52,16 @@ impl Group {
 pub struct Setup {
     pub callers: usize,
     pub groups: Vec<Group>,
-    pub media: Media,
+    /// Further keys of the tenant.
+    pub tenant: String,
     pub transport: Transport,
     pub ip: IpAddr,
     pub ptime: Duration,
     pub seed: u64,
     /// See [`PhoneOptions::reinvite_delay`].
     pub reinvite_delay: Duration,
+    /// Further rows of the tenant file.
+    pub further: String,
     /// Agents' phones register; otherwise the tenant file says where they are.
     pub registered: bool,
 }
@@ -67,12 +72,13 @@ impl Setup {
         Self {
             callers: calls,
             groups: vec![Group::answering("support", calls)],
-            media: common.media,
+            tenant: common.lines(),
             transport: Transport::Udp,
             ip: Ipv4Addr::LOCALHOST.into(),
             ptime: Duration::from_millis(20),
             seed: common.seed,
             reinvite_delay: Duration::ZERO,
+            further: String::new(),
             registered: false,
         }
     }
@@ -150,7 +156,17 @@ impl Stage {
         self.call(callers, k, queue);
         let until = Instant::now() + SETUP_WITHIN;
         for caller in callers {
-            if !caller.wait_state(State::Up, until.saturating_duration_since(Instant::now())) {
+            let answered = |caller: &Phone| {
+                caller.wait_for(until.saturating_duration_since(Instant::now()), |ua| {
+                    ua.call().is_some_and(|call| call.is_up() || call.is_over())
+                })
+            };
+            // A node that is asked too much at once says so, and a caller calls again.
+            while answered(caller) && caller.state() == Some(State::Over(By::Refused(503))) && Instant::now() < until {
+                thread::sleep(AGAIN);
+                caller.call(self.sip(k), queue);
+            }
+            if caller.state() != Some(State::Up) {
                 return Err(Error::Setup(format!("a caller got no answer: {:?}", caller.state())));
             }
         }
@@ -201,7 +217,7 @@ pub fn pairs(callers: &[Phone], agents: &[Phone]) -> Result<Vec<Pair>, Error> {
 }
 
 fn tenant(setup: &Setup, agents: &[Vec<Phone>]) -> String {
-    let mut toml = format!("[tenant]\nid = \"{TENANT}\"\n{}", setup.media.line());
+    let mut toml = format!("[tenant]\nid = \"{TENANT}\"\n{}", setup.tenant);
     for group in &setup.groups {
         let (id, wrap_up_s) = (group.queue, group.wrap_up_s);
         write!(
@@ -220,5 +236,6 @@ fn tenant(setup: &Setup, agents: &[Vec<Phone>]) -> String {
                 .expect("a string takes everything");
         }
     }
+    toml.push_str(&setup.further);
     toml
 }
