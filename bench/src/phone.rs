@@ -165,7 +165,7 @@ impl Phone {
     }
 
     #[cfg(test)]
-    fn addr(&self) -> SocketAddr {
+    pub fn addr(&self) -> SocketAddr {
         self.look(|ua| ua.options.addr)
     }
 

@@ -220,3 +220,62 @@ pub fn told(report: &mut Report, pairs: &[Pair], since: Instant) -> usize {
 pub fn random_phase(random: &mut crate::phone::Random, limit: Duration) {
     thread::sleep(random.below(limit));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::{
+        phone::{Exchange, Transport},
+        survival::stage::await_that,
+    };
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn talking(exchange: &Exchange) -> Pair {
+        let phone = |user: &str| exchange.phone(user, Transport::Udp, Ipv4Addr::LOCALHOST.into(), |_| {}).unwrap();
+        let (caller, agent) = (phone("1"), phone("a"));
+        caller.call(agent.addr(), "a");
+        let until = Instant::now() + SOON;
+        let heard = |phone: &Phone| phone.heard(|heard| heard.voiced > 2);
+        await_that(until, || heard(&caller) && heard(&agent)).unwrap();
+        Pair { caller, agent }
+    }
+
+    #[test]
+    fn a_call_that_talks_is_not_lost_and_every_loss_has_its_name() {
+        let exchange = Exchange::start(Duration::from_millis(20), 1).unwrap();
+        let pair = talking(&exchange);
+        assert_eq!(lost(&pair, Instant::now()), None);
+        // The agent's phone says nothing while it is held.
+        pair.caller.hold();
+        await_that(Instant::now() + SOON, || lost(&pair, Instant::now()).is_some()).unwrap();
+        assert_eq!(lost(&pair, Instant::now()), Some("the caller hears nothing"));
+        pair.agent.restart();
+        assert_eq!(lost(&pair, Instant::now()), Some("ended at the agent's phone"));
+        pair.caller.restart();
+        assert_eq!(Heard::of(&[pair], Instant::now()).lost, BTreeMap::from([("ended at both phones", 1)]));
+    }
+
+    #[test]
+    fn a_call_between_others_than_it_was_is_lost() {
+        let exchange = Exchange::start(Duration::from_millis(20), 1).unwrap();
+        let (one, other) = (talking(&exchange), talking(&exchange));
+        let crossed = Pair { caller: one.caller, agent: other.agent };
+        assert_eq!(lost(&crossed, Instant::now()), Some("they hear somebody else"));
+    }
+
+    #[test]
+    fn messages_to_a_party_are_counted_from_the_given_moment_on() {
+        let exchange = Exchange::start(Duration::from_millis(20), 1).unwrap();
+        let pair = talking(&exchange);
+        assert!(pair.agent.wait_for(SOON, |ua| ua.journal.entries().any(|entry| entry.method == tandem::sip::message::Method::Ack)));
+        let since = Instant::now();
+        let told = |pair: &Pair| told(&mut Report::new(""), std::slice::from_ref(pair), since);
+        assert_eq!(told(&pair), 0);
+        pair.caller.hang_up();
+        assert!(pair.caller.wait_for(SOON, |ua| ua.journal.since(since).any(|entry| entry.status == 200)));
+        assert_eq!(told(&pair), 2, "a BYE and its 200");
+    }
+}

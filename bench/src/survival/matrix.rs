@@ -293,3 +293,14 @@ fn with_records(mut cells: Cells, callers: &[&[Phone]], records: &[Value]) -> Ce
     }
     cells
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_survives_only_with_all_of_its_calls() {
+        assert_eq!(verdict(&[None, None]), SURVIVED);
+        assert_eq!(verdict(&[None, Some("no record"), Some("no record")]), "2/3 no record");
+    }
+}

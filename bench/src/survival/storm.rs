@@ -112,17 +112,7 @@ fn outstanding(report: &mut Report, pairs: &[Pair], killed: Instant) {
             }
         });
     }
-    let mut worst = 0;
-    for of_node in steps.values_mut() {
-        of_node.sort();
-        let (mut now, mut most) = (0, 0);
-        for (_, step) in of_node {
-            now += *step;
-            most = most.max(now);
-        }
-        worst = worst.max(most);
-    }
-    let worst = usize::try_from(worst).unwrap_or_default();
+    let worst = steps.into_values().map(most_at_once).max().unwrap_or_default();
     report.bounded(
         "re-INVITEs outstanding at one node",
         worst as f64,
@@ -130,4 +120,29 @@ fn outstanding(report: &mut Report, pairs: &[Pair], killed: Instant) {
         format!("≤ {OUTSTANDING_MAX}"),
         worst <= OUTSTANDING_MAX,
     );
+}
+
+/// The most that were open at once, of steps up and down.
+fn most_at_once(mut steps: Vec<(Instant, i64)>) -> usize {
+    steps.sort();
+    let mut open = 0;
+    let most = steps.iter().map(|(_, step)| {
+        open += step;
+        open
+    });
+    usize::try_from(most.max().unwrap_or_default()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_outstanding_is_counted_at_its_height_and_an_answer_makes_room_first() {
+        let start = Instant::now();
+        let at = |ms: u64, step: i64| (start + Duration::from_millis(ms), step);
+        let steps = vec![at(0, 1), at(1, 1), at(5, -1), at(5, 1), at(9, -1), at(9, -1), at(20, 1)];
+        assert_eq!(most_at_once(steps), 2);
+        assert_eq!(most_at_once(Vec::new()), 0);
+    }
 }

@@ -148,7 +148,7 @@ fn round(stage: &Stage, node: u16, ringing: usize, random: &mut Random, seen: &m
     }
     thread::sleep(SETTLED);
     seen.tries += acts.len();
-    look(stage, seen);
+    look(&stage.callers, &stage.agents, seen);
     end_rest(stage, seen);
     Ok(())
 }
@@ -159,13 +159,13 @@ fn wants(phone: &Phone) -> bool {
 }
 
 /// Who is in a call with nobody.
-fn look(stage: &Stage, seen: &mut Seen) {
+fn look(callers: &[Phone], agents: &[Vec<Phone>], seen: &mut Seen) {
     let number = |phone: &Phone| phone.look(|ua| ua.options.user.clone());
-    let wanting: BTreeSet<String> = stage.callers.iter().filter(|caller| wants(caller)).map(number).collect();
+    let wanting: BTreeSet<String> = callers.iter().filter(|caller| wants(caller)).map(number).collect();
     let talking: BTreeSet<String> =
-        stage.callers.iter().filter(|caller| wants(caller) && caller.state() == Some(State::Up)).map(number).collect();
+        callers.iter().filter(|caller| wants(caller) && caller.state() == Some(State::Up)).map(number).collect();
     let mut served = BTreeSet::new();
-    for agent in stage.agents.iter().flatten() {
+    for agent in agents.iter().flatten() {
         let Some((state, peer)) = agent.look(|ua| ua.live().last().map(|call| (call.state, call.peer().to_owned()))) else { continue };
         match state {
             State::Ringing => seen.ringing_for_nobody += usize::from(!wanting.contains(&peer)),
@@ -211,4 +211,51 @@ fn verdict(report: &mut Report, stage: &Stage, calls: usize) -> Result<(), Error
     judge::agents(report, stage, "")?;
     judge::protocol(report, stage, "");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::phone::{Exchange, Transport};
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn phones(exchange: &Exchange, on_ring: OnRing) -> (Phone, Phone) {
+        let phone = |user: &str| exchange.phone(user, Transport::Udp, Ipv4Addr::LOCALHOST.into(), |_| {}).unwrap();
+        let (caller, agent) = (phone("1"), phone("a"));
+        agent.on_ring(on_ring);
+        caller.call(agent.addr(), "a");
+        (caller, agent)
+    }
+
+    fn seen(caller: &Phone, agent: &Phone) -> (usize, usize, usize) {
+        let mut seen = Seen::default();
+        look(std::slice::from_ref(caller), &[vec![agent.clone()]], &mut seen);
+        (seen.ringing_for_nobody, seen.talking_to_nobody, seen.waiting_for_nobody)
+    }
+
+    #[test]
+    fn a_phone_that_rings_for_a_caller_who_is_gone_is_found() {
+        let exchange = Exchange::start(Duration::from_millis(20), 1).unwrap();
+        let (caller, agent) = phones(&exchange, OnRing::Ring);
+        assert!(agent.wait_state(State::Ringing, SOON));
+        assert_eq!(seen(&caller, &agent), (0, 0, 0));
+        caller.restart();
+        assert_eq!(seen(&caller, &agent), (1, 0, 0));
+    }
+
+    #[test]
+    fn whoever_talks_alone_is_found_on_either_side() {
+        let exchange = Exchange::start(Duration::from_millis(20), 1).unwrap();
+        for caller_goes in [true, false] {
+            let (caller, agent) = phones(&exchange, OnRing::Answer { after_ms: 0 });
+            assert!(caller.wait_state(State::Up, SOON) && agent.wait_state(State::Up, SOON));
+            assert_eq!(seen(&caller, &agent), (0, 0, 0));
+            let gone = if caller_goes { &caller } else { &agent };
+            gone.restart();
+            assert_eq!(seen(&caller, &agent), if caller_goes { (0, 1, 0) } else { (0, 0, 1) });
+        }
+    }
 }
