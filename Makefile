@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run build test deps verify fix bench prove doc deny
+.PHONY: run build test deps softphones verify fix bench prove survival doc deny
 
 ## run: build, then three real nodes with demo callers and agents on this machine
 run:
@@ -24,6 +24,16 @@ deps:
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	    apt-get update -qq && apt-get install -y -qq sip-tester >/dev/null; fi; \
 	  command -v sipp >/dev/null 2>&1 || echo "missing: sipp (Debian: apt-get install sip-tester); the SIPp scenarios will be skipped"; }
+
+## softphones: the real phones of `survival`; says in one line what is missing when it cannot install it
+softphones:
+	@command -v baresip >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    apt-get update -qq && apt-get install -y -qq baresip-core >/dev/null; fi; \
+	  command -v baresip >/dev/null 2>&1 || echo "missing: baresip (Debian: apt-get install baresip-core); its scenarios will be skipped"; }
+	@python3 -c 'import pjsua2' >/dev/null 2>&1 || { \
+	  python3 -m pip install --quiet pjsua2-python >/dev/null 2>&1; \
+	  python3 -c 'import pjsua2' >/dev/null 2>&1 || echo "missing: PJSIP for Python (pip install pjsua2-python); its scenarios will be skipped"; }
 
 ## verify: formatting, lints, the pure core alone, documentation; never writes
 verify:
@@ -53,6 +63,14 @@ prove: deps
 	$(CARGO) build --release --workspace
 	@missed=; for proof in $(PROOFS); do \
 	  ./target/release/tandem-bench $$(echo $$proof | tr @ ' ') 2>/dev/null || missed="$$missed $$proof"; \
+	done; [ -z "$$missed" ] || { echo "missed:$$missed"; exit 1; }
+
+## survival: calls outlive their node, one proof after the other (about 10 minutes); docs/TESTING.md says what each shows
+SURVIVAL = gap gap@--no-death-notice leader drain storm window pause matrix softphones
+survival: softphones
+	$(CARGO) build --release --workspace
+	@missed=; for proof in $(SURVIVAL); do \
+	  ./target/release/tandem-bench survival $$(echo $$proof | tr @ ' ') 2>/dev/null || missed="$$missed $$proof"; \
 	done; [ -z "$$missed" ] || { echo "missed:$$missed"; exit 1; }
 
 doc:
