@@ -27,6 +27,8 @@ pub(super) const ORDER_RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// Calls of an edge that was last heard longer ago than this are ended, not taken over: nobody waits that long in silence.
 pub(super) const ADOPT_WITHIN: Duration = Duration::from_secs(30);
+/// Calls of a node that is draining are handed over this long after its mark: many end by themselves before.
+pub(super) const HAND_OVER_AFTER: Duration = Duration::from_secs(3);
 /// Period of a leading partition's housekeeping: dead edges, idle actors, finished effects.
 pub(super) const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// An actor without work for this long is stopped; its next message spawns it again.

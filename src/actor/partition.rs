@@ -92,6 +92,8 @@ struct Leading {
     wheel: Wheel,
     /// Lives of nodes whose loss is committed or on its way.
     declared: BTreeSet<Edge>,
+    /// Since when nodes that still have calls are draining.
+    draining: BTreeMap<Edge, Instant>,
     /// Finished farewells by domain, and when the last of them were reported.
     done: BTreeMap<DomainId, BTreeSet<EffectId>>,
     done_at: Instant,
@@ -157,6 +159,7 @@ impl Partition {
             children: Children::default(),
             wheel: Wheel::default(),
             declared: BTreeSet::new(),
+            draining: BTreeMap::new(),
             done: BTreeMap::new(),
             done_at: now,
         });
@@ -270,6 +273,7 @@ impl Partition {
             self.report_done(done);
         }
         self.declare_lost(myself);
+        self.hand_over();
         myself.send_after(SWEEP_EVERY, move || Message::Sweep(token));
     }
 

@@ -42,6 +42,7 @@ impl Address {
             | Command::FireTimers { .. }
             | Command::Lead { .. }
             | Command::EdgeLost { .. }
+            | Command::HandOver { .. }
             | Command::EffectsDone { .. }
             | Command::RaiseLevel { .. }
             | Command::Erase { .. }

@@ -40,6 +40,8 @@ pub enum Command {
     /// A majority withdrew its support of this life of a node, or its death is proven. Its calls go to `heirs`, the edges
     /// that live and take calls; without one they end.
     EdgeLost { edge: Edge, heirs: Vec<Edge> },
+    /// A node that leaves in peace gives its calls away while it still carries them. Calls that ring stay until they do not.
+    HandOver { from: Edge, heirs: Vec<Edge> },
     /// Outbox rows that nobody need perform again.
     EffectsDone { domain: DomainId, effects: Vec<EffectId> },
     /// An operator ends a call.

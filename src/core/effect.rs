@@ -59,6 +59,8 @@ pub enum Action {
     Reject { status: u16, reason: String, retry_after_s: Option<u32> },
     /// A leg that talks, with the order's image: send its media on and tell its party where we are (re-INVITE).
     Resume,
+    /// Any leg: another edge has it now. Forget it and say nothing; audio goes on until its party has followed.
+    Release,
     /// Any leg: BYE, CANCEL or a final refusal, as its state wants.
     HangUp { cause: String },
 }

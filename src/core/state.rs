@@ -165,6 +165,15 @@ impl State {
                 self.everywhere(at, out, |domain, ctx| domain.edge_lost(ctx, *edge, &heirs));
                 Outcome::Accepted
             }
+            Command::HandOver { from, heirs } => {
+                let heirs: Vec<_> = heirs.iter().copied().take(HEIRS_MAX).filter(|heir| heir != from && !self.is_lost(*heir)).collect();
+                if heirs.is_empty() || self.is_lost(*from) {
+                    return Outcome::Rejected(Reason::Stale);
+                }
+                let mut moved = 0;
+                self.everywhere(at, out, |domain, ctx| moved += domain.hand_over(ctx, *from, &heirs));
+                if moved > 0 { Outcome::Accepted } else { Outcome::Rejected(Reason::Stale) }
+            }
             Command::EffectsDone { domain, effects } => self.within(at, domain, out, |domain, _| domain.effects_done(effects)),
             Command::HangUp { domain, call, by } => self.within(at, domain, out, |domain, ctx| domain.operator_hang_up(ctx, *call, by)),
             Command::Requeue { domain, call, queue, priority, by } => {

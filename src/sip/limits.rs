@@ -170,6 +170,8 @@ pub const RESUME_SLOT: Duration = Duration::from_secs(1);
 /// How often, and how many times, a message waits for a leg that is on its way here from a dead edge.
 pub const ADOPTION_LOOK: Duration = Duration::from_millis(50);
 pub const ADOPTION_LOOKS_MAX: u8 = 40;
+/// Audio of a leg that was handed over goes on for this long, while its party follows to the new edge.
+pub const LINGER: Duration = Duration::from_secs(2);
 /// Music is asked for in pieces of this length, one after the other.
 pub const MUSIC_TURN: Duration = Duration::from_secs(60);
 /// Requests of our own repeated after 491.

@@ -166,6 +166,8 @@ enum Due {
     ResumeSlot(LegId),
     /// A phone that another edge had ringing was sent its CANCEL.
     CancelOver(LegId),
+    /// The audio of a leg that was handed over ends.
+    Linger(LegId),
     /// A refused leg is forgotten unless it was tried again.
     Refused(LegId),
 }
@@ -184,6 +186,8 @@ pub struct Stack {
     /// Legs that are over: a repeated order must not raise them again, and hears their last report once more.
     ended: Ended,
     resuming: Resuming,
+    /// Legs that were handed over whose audio goes on for a moment.
+    lingering: usize,
     due: BTreeMap<(Instant, u64), Due>,
     counter: u64,
     out: VecDeque<Output>,
@@ -201,6 +205,7 @@ impl Stack {
             legs: BTreeMap::new(),
             ended: Ended::default(),
             resuming: Resuming::default(),
+            lingering: 0,
             due: BTreeMap::new(),
             counter: 0,
             out: VecDeque::new(),
@@ -220,6 +225,11 @@ impl Stack {
     /// True if the leg is here, or was.
     pub fn knows(&self, leg: LegId) -> bool {
         self.legs.contains_key(&leg) || self.ended.knows(leg)
+    }
+
+    /// Legs that were handed over and are still heard.
+    pub const fn lingering(&self) -> usize {
+        self.lingering
     }
 
     pub fn transactions(&self) -> usize {
@@ -291,6 +301,7 @@ impl Stack {
                 Due::Resume(leg) => self.resume_again(now, leg),
                 Due::ResumeSlot(leg) => self.resume_slot(now, leg),
                 Due::CancelOver(leg) => self.cancel_over(now, leg),
+                Due::Linger(leg) => self.linger_over(leg),
                 Due::Refused(leg) => self.refused_over(leg),
             }
         }

@@ -1,12 +1,12 @@
 //! Telling the state which lives of nodes are over. Who is dead is the cluster's finding; this only passes it on.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use ractor::ActorRef;
 use tandem_cluster::{NodeState, NodeTable, Token};
 
 use super::{Message, Partition};
-use crate::actor::limits::ADOPT_WITHIN;
+use crate::actor::limits::{ADOPT_WITHIN, HAND_OVER_AFTER};
 use crate::core::{
     Command,
     id::{Edge, NodeId},
@@ -74,6 +74,26 @@ impl Partition {
             }
             back.cast(Message::Declared(token, lost, true)).ok();
         });
+    }
+
+    /// Gives the calls of nodes that leave to others. Asked at every sweep: what rang the last time may talk now.
+    pub(super) fn hand_over(&mut self) {
+        let Some(leading) = self.leading.as_mut().filter(|leading| leading.led) else { return };
+        let table = Arc::clone(&self.shared.cluster.nodes().borrow());
+        let leaves = |edge: &Edge| {
+            table.get(&edge.node.0).is_some_and(|row| row.incarnation == edge.incarnation && row.state == NodeState::Draining)
+        };
+        let depends_on = self.replica.state.read().edges();
+        leading.draining.retain(|edge, _| depends_on.contains(edge) && leaves(edge));
+        let heirs: Vec<_> = heirs(&table).into_iter().filter(|heir| !leaves(heir)).collect();
+        for from in depends_on.into_iter().filter(leaves) {
+            let since = *leading.draining.entry(from).or_insert_with(Instant::now);
+            if since.elapsed() >= HAND_OVER_AFTER && !heirs.is_empty() {
+                let (shared, group, heirs) = (Arc::clone(&self.shared), self.replica.group, heirs.clone());
+                // What is not committed is asked for again at the next sweep.
+                tokio::spawn(async move { shared.propose(group, Command::HandOver { from, heirs }).await });
+            }
+        }
     }
 
     /// What could not be committed is tried again at the next sweep.

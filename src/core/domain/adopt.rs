@@ -8,7 +8,7 @@ use crate::core::{
     call::{Call, CallState, Leg},
     cdr::{AttemptResult, CallOutcome},
     effect::{Action, EventKind},
-    id::{CallId, Edge},
+    id::{CallId, Edge, LegId},
     image::{Image, Stage},
     limits::CONFIRMED_AFTER_MS,
     parting::Farewell,
@@ -50,6 +50,19 @@ impl Domain {
             ctx.event(EventKind::NodeFenced, None, None, None, &data);
         }
         assert!(self.calls_on(edge).next().is_none(), "no call outlives its edge");
+    }
+
+    /// A node gives its calls away. Returns how many went; those that ring stay.
+    pub(in crate::core) fn hand_over(&mut self, ctx: &mut Ctx<'_>, from: Edge, heirs: &[Edge]) -> usize {
+        let calls: Vec<_> = self.calls_on(from).filter(|id| self.calls[id].state != CallState::Offering).collect();
+        for id in &calls {
+            let legs: Vec<_> = std::iter::once(0).chain(self.calls[id].legs.keys().copied()).collect();
+            self.adopt(ctx, *id, heir_of(heirs, *id));
+            for n in legs {
+                ctx.order(LegId { call: *id, n }, from, Action::Release, None);
+            }
+        }
+        calls.len()
     }
 
     fn adopt(&mut self, ctx: &mut Ctx<'_>, id: CallId, heir: Edge) {

@@ -220,6 +220,27 @@ fn an_unanswered_caller_refused_as_the_edge_died_is_refused_by_the_heir() {
 }
 
 #[test]
+fn a_node_that_leaves_gives_its_calls_away_and_lets_go_of_them_but_not_those_that_ring() {
+    let mut world = World::new(Strategy::LongestIdle, &["a", "b"]);
+    for n in 1..=3 {
+        world.arrive(n);
+    }
+    world.answer("a");
+    world.orders.clear();
+    assert_eq!(world.apply(Command::HandOver { from: EDGE, heirs: vec![HEIR] }), Outcome::Accepted);
+    let rows = &world.state.domains()[&World::domain()];
+    let edges: Vec<_> = (1..=3).map(|n| rows.calls()[&World::call(n)].edge).collect();
+    assert_eq!(edges, [HEIR, EDGE, HEIR], "call 2 rings");
+    let released: Vec<_> =
+        world.orders.iter().filter(|order| order.action == Action::Release).map(|order| (order.leg.call, order.edge)).collect();
+    assert_eq!(released, [(World::call(1), EDGE), (World::call(1), EDGE), (World::call(3), EDGE)]);
+    world.answer("b");
+    assert_eq!(world.apply(Command::HandOver { from: EDGE, heirs: vec![EDGE, HEIR] }), Outcome::Accepted);
+    assert_eq!(world.apply(Command::HandOver { from: EDGE, heirs: vec![HEIR] }), Outcome::Rejected(Reason::Stale), "nothing is left");
+    assert_eq!(world.arrive(4), Outcome::Accepted, "it is not lost");
+}
+
+#[test]
 fn the_dead_edge_is_not_heard_any_more() {
     let mut world = World::new(Strategy::LongestIdle, &["a"]);
     world.arrive(1);

@@ -21,7 +21,7 @@ const COMMANDS_PER_SEED: u64 = 10_100;
 const ACCEPTED_MIN: u64 = 100;
 
 /// The variants of `Command`; `name` does not compile without each.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "PublishPolicy",
     "RemoveDomain",
     "Arrive",
@@ -32,6 +32,7 @@ const COMMANDS: [&str; 16] = [
     "FireTimers",
     "Lead",
     "EdgeLost",
+    "HandOver",
     "EffectsDone",
     "HangUp",
     "Requeue",
@@ -52,6 +53,7 @@ const fn name(command: &Command) -> &'static str {
         Command::FireTimers { .. } => "FireTimers",
         Command::Lead { .. } => "Lead",
         Command::EdgeLost { .. } => "EdgeLost",
+        Command::HandOver { .. } => "HandOver",
         Command::EffectsDone { .. } => "EffectsDone",
         Command::HangUp { .. } => "HangUp",
         Command::Requeue { .. } => "Requeue",

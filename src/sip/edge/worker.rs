@@ -169,7 +169,7 @@ impl Worker {
         for fresh in batch.fresh {
             self.fresh(Instant::now(), fresh);
         }
-        self.shared.calls.store(self.calls.len(), Ordering::Relaxed);
+        self.shared.calls.store(self.calls.len() + self.stack.lingering(), Ordering::Relaxed);
         busy
     }
 
@@ -294,6 +294,12 @@ impl Worker {
         }
         match &order.action {
             Action::Ring(ring) => self.ring(now, order, ring),
+            Action::Release => {
+                if let Some(live) = self.calls.remove(&order.leg.call) {
+                    self.admission.gone(&live.account);
+                }
+                self.stack.order(now, order);
+            }
             Action::HangUp { .. } => {
                 let waited = self.freed.hang_up(order.leg.call, order.id);
                 freed::count(waited);

@@ -26,7 +26,7 @@ use crate::{
         party::{Dialog, Sdp, Transport},
     },
     sip::{
-        limits::{GLARE_RETRIES_MAX, RESUME_SLOT, RESUMING_MAX},
+        limits::{GLARE_RETRIES_MAX, LINGER, RESUME_SLOT, RESUMING_MAX},
         message::{Builder, Message, Name, angle_uri, host_port, param, read_own, sdp_of, sent_by},
     },
 };
@@ -258,6 +258,25 @@ impl Stack {
         if self.legs.get(&id).is_some_and(|leg| leg.phase == Phase::Confirmed) {
             self.report(id, LegEvent::HungUp { cause: HangUpCause::NotAdopted });
             self.hang_up(now, id);
+        }
+    }
+
+    /// Another edge has the leg now. It is forgotten without a word; its audio goes on until its party has followed.
+    pub(super) fn release(&mut self, now: Instant, id: LegId) {
+        let Some(leg) = self.legs.remove(&id) else { return };
+        if let Some((key, _)) = leg.invite {
+            self.servers.remove(&key);
+        }
+        if leg.anchored {
+            self.lingering += 1;
+            self.at(now + LINGER, Due::Linger(id));
+        }
+    }
+
+    pub(super) fn linger_over(&mut self, id: LegId) {
+        self.lingering = self.lingering.saturating_sub(1);
+        if !self.legs.contains_key(&id) {
+            self.options.media.close(id);
         }
     }
 

@@ -50,6 +50,7 @@ impl Stack {
                     self.ring(now, order, ring);
                 }
             }
+            Action::Release if !self.legs.contains_key(&order.leg) => {}
             _ if !self.legs.contains_key(&order.leg) => self.gone(&order.domain, order.leg),
             Action::Queue { .. } => self.progress(now, order.leg, 182, "Queued"),
             Action::Treat(treat) => self.treat(now, order.leg, treat),
@@ -58,6 +59,7 @@ impl Stack {
             Action::Reject { status, reason, retry_after_s } => self.reject(now, order.leg, *status, reason, *retry_after_s),
             // Done when it was taken over.
             Action::Resume => {}
+            Action::Release => self.release(now, order.leg),
             Action::HangUp { .. } => self.hang_up(now, order.leg),
         }
     }

@@ -134,8 +134,9 @@ impl Generator {
             }
             970..982 => Command::Lead { grace_ms: self.rng.below(3_000) },
             982..986 => self.edge_lost(),
-            986..991 => Command::RaiseLevel { level: self.rng.below(3) as u32 },
-            991..998 => Command::DropOld,
+            986..990 => self.hand_over(),
+            990..993 => Command::RaiseLevel { level: self.rng.below(3) as u32 },
+            993..998 => Command::DropOld,
             _ => Command::Erase { domain, subject: format!("+49 30 {}", self.rng.below(9)) },
         }
     }
@@ -152,6 +153,11 @@ impl Generator {
         }
         let heirs = (0..self.rng.below(3)).map(|_| self.edge()).filter(|heir| heir.node != edge.node).collect();
         Command::EdgeLost { edge, heirs }
+    }
+
+    fn hand_over(&mut self) -> Command {
+        let from = self.edge();
+        Command::HandOver { from, heirs: (0..2).map(|_| self.edge()).collect() }
     }
 
     fn agent(&mut self) -> AgentId {
