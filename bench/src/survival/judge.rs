@@ -82,14 +82,19 @@ impl Heard {
 pub fn trace(pairs: &[Pair], since: Instant) {
     let Some(pair) = pairs.iter().find(|pair| lost(pair, Instant::now()).is_some()) else { return };
     for (side, phone) in [("caller", &pair.caller), ("agent", &pair.agent)] {
-        phone.look(|ua| {
-            for entry in ua.journal.entries() {
-                let after = if entry.at >= since { (entry.at - since).as_secs_f64() } else { -(since - entry.at).as_secs_f64() };
-                let way = if entry.way == Way::In { "←" } else { "→" };
-                eprintln!("{side} {after:+.3} s {way} {}\n{}", entry.peer, String::from_utf8_lossy(&entry.bytes));
-            }
-        });
+        show(side, phone, since);
     }
+}
+
+/// The SIP that a phone remembers, with times from `since` on.
+pub fn show(side: &str, phone: &Phone, since: Instant) {
+    phone.look(|ua| {
+        for entry in ua.journal.entries() {
+            let after = if entry.at >= since { (entry.at - since).as_secs_f64() } else { -(since - entry.at).as_secs_f64() };
+            let way = if entry.way == Way::In { "←" } else { "→" };
+            eprintln!("{side} {after:+.3} s {way} {}\n{}", entry.peer, String::from_utf8_lossy(&entry.bytes));
+        }
+    });
 }
 
 /// A quantile of a sorted sample, as [`Report::quantiles`] takes it.
@@ -138,7 +143,7 @@ pub fn hang_up(report: &mut Report, pairs: &[Pair], label: &str) {
 
 /// One record per caller: `answered` says how many of them are to say so. Why others ended is told.
 pub fn records(report: &mut Report, stage: &Stage, numbers: &[String], answered: usize, label: &str) -> Result<(), Error> {
-    let cdrs = settle::records(&stage.lab, numbers.len())?;
+    let cdrs = settle::records_or_so(&stage.lab, numbers.len())?;
     let mut by_number: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for cdr in &cdrs {
         by_number.entry(cdr["from"].as_str().unwrap_or_default()).or_default().push(cdr);

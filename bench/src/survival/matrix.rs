@@ -171,7 +171,7 @@ fn column(options: &Options, transport: Transport, ip: IpAddr, registered: bool)
     thread::sleep(OBSERVED);
     let cells = look(&stage, &callers, &calls);
     stage.callers.iter().for_each(Phone::hang_up);
-    let records = settle::records(&stage.lab, stage.callers.len())?;
+    let records = settle::records_or_so(&stage.lab, stage.callers.len())?;
     Ok(with_records(cells, &callers, &records))
 }
 

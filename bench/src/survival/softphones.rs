@@ -161,7 +161,7 @@ fn verdict(stage: &Stage, soft: &mut Soft, other: &Phone, begun: Instant) -> Opt
     if !other.wait_state(State::Over(By::Them), END_WITHIN) {
         return Some("its BYE does not reach the other end".to_owned());
     }
-    let records = settle::records(&stage.lab, 1).unwrap_or_default();
+    let records = settle::records_or_so(&stage.lab, 1).unwrap_or_default();
     match &records[..] {
         [cdr] if cdr["outcome"] == "answered" && cdr["end_reason"] != "node_lost" => None,
         [cdr] => Some(format!("its record says {} {}", cdr["outcome"], cdr["end_reason"])),

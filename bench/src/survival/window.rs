@@ -86,7 +86,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         let node = 1 + (kills % 3) as u16;
         kills += 1;
         stage.lab.await_whole(&[1, 2, 3], WHOLE_WITHIN)?;
-        round(&stage, node, ringing, &mut random, &mut seen)?;
+        round(&stage, node, ringing, options.common.trace, &mut random, &mut seen)?;
         eprintln!("kill {kills}: {seen:?}");
         if seen.stuck + seen.left > 0 {
             // A further round would meet what this one left behind.
@@ -115,7 +115,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
 }
 
 /// One kill with actions around it.
-fn round(stage: &Stage, node: u16, ringing: usize, random: &mut Random, seen: &mut Seen) -> Result<(), Error> {
+fn round(stage: &Stage, node: u16, ringing: usize, trace: bool, random: &mut Random, seen: &mut Seen) -> Result<(), Error> {
     let (to_ring, to_answer) = stage.callers.split_at(ringing);
     stage.call(to_ring, node, "ringing");
     let answered = stage.talk(to_answer, &stage.agents[1], node, "answered")?;
@@ -149,7 +149,7 @@ fn round(stage: &Stage, node: u16, ringing: usize, random: &mut Random, seen: &m
     thread::sleep(SETTLED);
     seen.tries += acts.len();
     look(&stage.callers, &stage.agents, seen);
-    end_rest(stage, seen);
+    end_rest(stage, start + BEFORE, trace, seen);
     Ok(())
 }
 
@@ -178,12 +178,16 @@ fn look(callers: &[Phone], agents: &[Vec<Phone>], seen: &mut Seen) {
 }
 
 /// Callers that are still there give up. Every phone must be out of its call soon, theirs and the agents'.
-fn end_rest(stage: &Stage, seen: &mut Seen) {
+fn end_rest(stage: &Stage, killed: Instant, trace: bool, seen: &mut Seen) {
     stage.callers.iter().for_each(Phone::hang_up);
     let mut until = Instant::now() + judge::END_WITHIN;
     let quiet =
         |phone: &Phone, until: Instant| phone.wait_for(until.saturating_duration_since(Instant::now()), |ua| ua.live().next().is_none());
-    seen.never_ended += stage.phones().filter(|phone| !quiet(phone, until)).count();
+    let late: Vec<&Phone> = stage.phones().filter(|phone| !quiet(phone, until)).collect();
+    seen.never_ended += late.len();
+    if let Some(phone) = late.first().filter(|_| trace) {
+        judge::show(&phone.look(|ua| ua.options.user.clone()), phone, killed);
+    }
     // Those that failed get the time that RFC 3261 gives them, so that they do not disturb the next round.
     until += GIVEN_UP_WITHIN;
     seen.stuck += stage.phones().filter(|phone| !quiet(phone, until)).count();
@@ -194,7 +198,7 @@ fn end_rest(stage: &Stage, seen: &mut Seen) {
 }
 
 fn verdict(report: &mut Report, stage: &Stage, calls: usize) -> Result<(), Error> {
-    let cdrs = crate::settle::records(&stage.lab, calls)?;
+    let cdrs = crate::settle::records_or_so(&stage.lab, calls)?;
     let ids: BTreeSet<&str> = cdrs.iter().filter_map(|cdr| cdr["call_id"].as_str()).collect();
     report.bounded("records", cdrs.len() as f64, "records", format!("= {calls}"), cdrs.len() == calls);
     let doubled = cdrs.len() - ids.len();
