@@ -1,19 +1,26 @@
 //! RTP of all phones of a process: one socket per phone, a sender that speaks every packet time, a receiver that notes each
-//! arrival at once. It runs on a thread of its own, so that signalling cannot hold it up, and measures how late that thread
-//! itself was: a pause it causes must not be taken for the product's.
+//! arrival with the kernel's own stamp, so that a busy receiver makes no pause. It runs on threads of its own, so that
+//! signalling cannot hold it up, and measures how late the sender was: a pause that it causes must not be taken for the
+//! product's.
 
 use std::{
-    io,
+    io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd,
     sync::{
         Arc, Weak,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
+use nix::sys::{
+    socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt::ReceiveTimestampns},
+    time::TimeSpec,
+};
 use parking_lot::Mutex;
 use tokio::{
+    io::Interest,
     net::UdpSocket,
     runtime::Runtime,
     time::{MissedTickBehavior, interval},
@@ -26,6 +33,8 @@ use super::{
 
 /// The sender looks this often who is to speak.
 const TICK: Duration = Duration::from_millis(1);
+/// One for the sender, one for the receivers, as they come.
+const THREADS: usize = 2;
 const SAMPLES_PER_MS: u32 = 8;
 
 /// Where a phone speaks to.
@@ -73,7 +82,7 @@ pub struct Media {
 impl Media {
     /// Every phone sends a packet each `ptime`, a whole number of milliseconds.
     pub fn start(ptime: Duration) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("phone-rtp").enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).thread_name("phone-rtp").enable_all().build()?;
         let slots: Arc<Vec<Mutex<Vec<Weak<Inner>>>>> = Arc::new((0..ptime.as_millis().max(1)).map(|_| Mutex::default()).collect());
         let late_us = Arc::new(AtomicU64::new(0));
         runtime.spawn(speak(Arc::clone(&slots), Arc::clone(&late_us)));
@@ -84,6 +93,7 @@ impl Media {
     pub fn open(&self, ip: IpAddr) -> io::Result<Stream> {
         let socket = std::net::UdpSocket::bind((ip, 0))?;
         socket.set_nonblocking(true)?;
+        setsockopt(&socket, ReceiveTimestampns, &true)?;
         let addr = socket.local_addr()?;
         let speaker = self.speakers.fetch_add(1, Ordering::Relaxed);
         let runtime = self.runtime.as_ref().expect("it is only taken on drop");
@@ -130,7 +140,7 @@ async fn speak(slots: Arc<Vec<Mutex<Vec<Weak<Inner>>>>>, late_us: Arc<AtomicU64>
 
 /// Notes what arrives until the phone is gone.
 async fn hear(phone: Weak<Inner>) {
-    let mut buffer = [0; RTP_DATAGRAM_BYTES_MAX];
+    let (mut buffer, mut stamp) = ([0; RTP_DATAGRAM_BYTES_MAX], nix::cmsg_space!(TimeSpec));
     loop {
         let Some(phone) = phone.upgrade() else { return };
         // Looks now and then whether the phone is still there.
@@ -138,10 +148,30 @@ async fn hear(phone: Weak<Inner>) {
         if !matches!(readable, Ok(Ok(()))) {
             continue;
         }
-        while let Ok((length, source)) = phone.socket.try_recv_from(&mut buffer) {
-            phone.hearing.lock().arrived(Instant::now(), source, &buffer[..length]);
+        while let Ok((at, source, length)) = phone.socket.try_io(Interest::READABLE, || receive(&phone.socket, &mut buffer, &mut stamp)) {
+            phone.hearing.lock().arrived(at, source, &buffer[..length]);
         }
     }
+}
+
+/// Takes a datagram with the moment it reached this machine's socket.
+fn receive(socket: &UdpSocket, buffer: &mut [u8], stamp: &mut [u8]) -> io::Result<(Instant, SocketAddr, usize)> {
+    let mut parts = [IoSliceMut::new(buffer)];
+    let got = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(stamp), MsgFlags::MSG_DONTWAIT)?;
+    let (now, wall) = (Instant::now(), SystemTime::now());
+    let stamped = got.cmsgs()?.find_map(|message| match message {
+        ControlMessageOwned::ScmTimestampns(time) => Some(SystemTime::UNIX_EPOCH + Duration::from(time)),
+        _ => None,
+    });
+    // Without a stamp, or after a step of the clock, it is as if it came just now.
+    let age = stamped.and_then(|stamped| wall.duration_since(stamped).ok()).unwrap_or_default();
+    let source = got.address.as_ref().and_then(ip_of).ok_or(io::ErrorKind::InvalidData)?;
+    Ok((now.checked_sub(age).unwrap_or(now), source, got.bytes))
+}
+
+fn ip_of(addr: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = addr.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
+    v4.or_else(|| addr.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
 }
 
 impl Inner {
@@ -201,5 +231,27 @@ impl Stream {
     /// Looks at what was heard.
     pub fn heard<R>(&self, look: impl FnOnce(&Hearing) -> R) -> R {
         look(&self.inner.hearing.lock())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_packet_that_waits_for_its_reader_has_the_time_of_its_arrival() {
+        for ip in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = UdpSocket::bind(ip).await.unwrap();
+            setsockopt(&socket, ReceiveTimestampns, &true).unwrap();
+            let sender = std::net::UdpSocket::bind(ip).unwrap();
+            sender.send_to(b"x", socket.local_addr().unwrap()).unwrap();
+            let sent = Instant::now();
+            std::thread::sleep(Duration::from_millis(200));
+            socket.readable().await.unwrap();
+            let (mut buffer, mut stamp) = ([0; 16], nix::cmsg_space!(TimeSpec));
+            let (at, source, length) = receive(&socket, &mut buffer, &mut stamp).unwrap();
+            assert!(at < sent + Duration::from_millis(100), "{:?} after it was sent", at.saturating_duration_since(sent));
+            assert_eq!((source, length), (sender.local_addr().unwrap(), 1));
+        }
     }
 }
