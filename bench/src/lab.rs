@@ -107,6 +107,8 @@ impl Lab {
         fs::write(&tenant, &options.tenant)?;
         let mut command = Command::new(program()?);
         command.arg("dev").arg("--data").arg(dir).arg("--tenant").arg(&tenant);
+        // Room for thousands of calls on one node.
+        command.args(["--media-base", "14000", "--media-ports", "9000"]);
         for (flag, value) in
             [("--nodes", options.nodes), ("--sip-base", sip_base), ("--http-base", http_base), ("--cluster-base", cluster_base)]
         {

@@ -231,7 +231,9 @@ impl Stack {
                 leg.session.demand(least_of(response));
                 self.at(now, Due::Resume(id));
             }
-            408 | 481 => self.resume_failed(now, id),
+            // It hung up and nobody was there to hear it.
+            481 => self.finish(id, LegEvent::HungUp { cause: HangUpCause::Bye }),
+            408 => self.resume_failed(now, id),
             // Refused for a reason of its own; the dialog stands (§14.1), and with it the call.
             _ => {
                 leg.busy = false;

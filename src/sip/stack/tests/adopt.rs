@@ -109,8 +109,8 @@ fn a_party_may_hang_up_at_its_new_edge() {
 }
 
 #[test]
-fn a_party_that_is_gone_or_silent_ends_its_leg_as_not_adopted() {
-    for status in [481, 408, 0] {
+fn a_party_that_had_hung_up_did_so_and_a_silent_one_was_not_adopted() {
+    for (status, cause) in [(481, HangUpCause::Bye), (408, HangUpCause::NotAdopted), (0, HangUpCause::NotAdopted)] {
         let (mut bench, _) = heir();
         let request = bench.sent[0].1.clone();
         if status > 0 {
@@ -118,7 +118,7 @@ fn a_party_that_is_gone_or_silent_ends_its_leg_as_not_adopted() {
         }
         bench.pass(Duration::from_secs(33));
         let said = events(&bench, caller());
-        assert_eq!(said[0], &LegEvent::HungUp { cause: HangUpCause::NotAdopted }, "after {status}");
+        assert_eq!(said[0], &LegEvent::HungUp { cause }, "after {status}");
     }
 }
 
