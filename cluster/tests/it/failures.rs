@@ -161,6 +161,31 @@ async fn a_leader_with_a_slow_disk_gives_its_leaderships_away() {
     assert_eq!(slow.nodes().borrow().get(&1).map(|row| row.state), Some(NodeState::Up), "it stays a member");
 }
 
+/// An election then takes longer than the pause between two candidates, who must not outbid each other for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn survivors_with_slow_disks_agree_on_a_successor() {
+    let fleet = Fleet::new(3);
+    let faults = Arc::new(Faults::default());
+    let mut nodes = Vec::new();
+    for id in 1..=3 {
+        nodes.push(fleet.try_start(Options { disk_faults: Arc::clone(&faults), ..fleet.options(id) }).await.expect("the node starts"));
+    }
+    eventually("every group is led", || (0..=GROUPS).all(|group| nodes[1].leader(group).is_some()) && nodes[1].lease_valid()).await;
+    write(&nodes[1], 1, "first").await.expect("committed");
+    faults.slow(SECOND / 10);
+    let (dead, incarnation) = (nodes[0].node(), nodes[0].incarnation());
+    drop(nodes.remove(0));
+    announce_death(&fleet.options(dead), incarnation, 5 * SECOND).await.expect("the certificate is good");
+    for survivor in &nodes {
+        eventually("another leader of every group", || {
+            (0..=GROUPS).all(|group| survivor.leader(group).is_some_and(|leader| leader != dead))
+        })
+        .await;
+    }
+    faults.slow(std::time::Duration::ZERO);
+    write(&nodes[0], 1, "on").await.expect("committed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_applies_a_group_slowly_gives_that_group_away() {
     let fleet = Fleet::new(3);

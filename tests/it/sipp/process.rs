@@ -6,6 +6,7 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     net::SocketAddr,
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -75,7 +76,15 @@ impl Sipp {
                 None => thread::sleep(POLL),
             }
         };
-        assert!(status.is_some_and(|status| status.success()), "{}", self.account(status));
+        assert!(status.is_some_and(|status| status.success()), "{}{}", self.account(status), self.threads());
+    }
+
+    /// Where each thread of a process that did not end is held up; nothing of one that did.
+    fn threads(&self) -> String {
+        let of = |thread: &Path, file: &str| fs::read_to_string(thread.join(file)).unwrap_or_default().trim().to_owned();
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let lines = threads.map(|thread| thread.path()).map(|path| format!("\n{} in {}", of(&path, "comm"), of(&path, "wchan")));
+        lines.collect()
     }
 
     /// What is known of a scenario that failed, the most telling last: that is what a cut report keeps.
