@@ -87,6 +87,8 @@ pub const HEARTBEATS_PER_FRAME: usize = 256;
 
 /// Role changes an observer may lag behind.
 pub const ROLE_EVENTS: usize = 4_096;
+/// Leases for which a node whose life some peers gave up waits for the others to be in reach again, before it takes a new life.
+pub const WAIT_LEASES: u32 = 10;
 /// Pause between two attempts to reach a group's leader.
 pub const FORWARD_PAUSE: Duration = Duration::from_millis(5);
 /// How long a peer may take to say what it thinks of a silent node.

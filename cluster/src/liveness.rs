@@ -13,7 +13,7 @@ use std::{
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{Incarnation, NodeId, electorate::Electorate};
+use crate::{Incarnation, NodeId, electorate::Electorate, limits::WAIT_LEASES};
 
 /// Time since boot, suspend included: a node that slept must notice.
 fn now() -> Duration {
@@ -35,6 +35,8 @@ struct Rows {
     supported_since: BTreeMap<NodeId, Duration>,
     /// Peers that will not support the present life of this node again.
     refused_by: BTreeSet<NodeId>,
+    /// Since when too few of the others have been in reach for a majority.
+    short_since: Option<Duration>,
     /// When a peer's ping was last answered.
     answered: BTreeMap<NodeId, (Incarnation, Duration)>,
     /// The same for the life before, which a quick restart leaves no time to mourn.
@@ -77,11 +79,25 @@ impl Liveness {
         self.rows.lock().refused_by.insert(by);
     }
 
-    /// True if the peers that could still support this life, `reachable` ones that did not refuse, are no majority.
+    /// True if this life has no future: of the peers that have not refused it, too few for a majority are left alive or were in
+    /// reach lately. A peer that is out of reach for a moment is waited for, since a new life makes all others lose this
+    /// node for a moment: on a machine too busy for its leases they would go on ending each other's lives.
     pub(crate) fn must_begin_anew(&self, electorate: &Electorate, reachable: impl Fn(NodeId) -> bool) -> bool {
-        let rows = self.rows.lock();
-        let could = |node: NodeId| node == self.me || (reachable(node) && !rows.refused_by.contains(&node));
-        !rows.refused_by.is_empty() && !electorate.majority(could)
+        let rows = &mut *self.rows.lock();
+        if rows.refused_by.is_empty() {
+            rows.short_since = None;
+            return false;
+        }
+        let gone = |node: NodeId| rows.answered.get(&node).is_some_and(|(life, _)| reaches(&rows.lost, node, *life));
+        let here = |node: NodeId| node == self.me || (reachable(node) && !rows.refused_by.contains(&node));
+        if !electorate.majority(|node| here(node) || !(rows.refused_by.contains(&node) || gone(node))) {
+            return true;
+        }
+        if electorate.majority(here) {
+            rows.short_since = None;
+            return false;
+        }
+        now().saturating_sub(*rows.short_since.get_or_insert_with(now)) >= self.lease * WAIT_LEASES
     }
 
     /// Starts a new life of this node without any support.
@@ -89,6 +105,7 @@ impl Liveness {
         let mut rows = self.rows.lock();
         rows.supported_since.clear();
         rows.refused_by.clear();
+        rows.short_since = None;
     }
 
     /// Answers a ping, unless this life was given up or is over.
@@ -211,8 +228,19 @@ mod tests {
         assert!(!liveness.must_begin_anew(&nodes, |_| false), "nobody refused: a quorum is merely out of reach");
         liveness.refused(2);
         assert!(!liveness.must_begin_anew(&nodes, |_| true), "node 3 is enough");
-        assert!(liveness.must_begin_anew(&nodes, |node| node == 2));
+        assert!(!liveness.must_begin_anew(&nodes, |node| node == 2), "node 3 may be back in a moment");
+        assert!(liveness.support(3, 7) && liveness.lose(3, 7));
+        assert!(liveness.must_begin_anew(&nodes, |node| node == 2), "that life of node 3 will not");
         liveness.begin_anew();
         assert!(!liveness.must_begin_anew(&nodes, |_| true));
+        [2, 3].iter().for_each(|peer| liveness.refused(*peer));
+        assert!(liveness.must_begin_anew(&nodes, |_| true), "a majority will never support it again");
+    }
+
+    #[test]
+    fn a_peer_out_of_reach_is_not_waited_for_for_ever() {
+        let (nodes, liveness) = (three(), expired());
+        liveness.refused(2);
+        assert!(liveness.must_begin_anew(&nodes, |node| node == 2));
     }
 }
