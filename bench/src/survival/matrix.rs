@@ -89,7 +89,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     let mut table: Vec<(&str, Result<Cells, Error>)> = Vec::new();
     for (name, transport, ip, registered) in columns {
         let cells = column(options, transport, ip, registered);
-        eprintln!("{name}: {cells:?}");
+        eprintln!("{name}: {}", if cells.is_ok() { "looked at" } else { "not run" });
         table.push((name, cells));
     }
     print(&mut report, &table);
@@ -169,8 +169,17 @@ fn column(options: &Options, transport: Transport, ip: IpAddr, registered: bool)
     await_wrap_up(&stage, n)?;
     stage.lab.signal(NODE, Signal::KILL)?;
     thread::sleep(OBSERVED);
-    let cells = look(&stage, &callers, &calls);
+    let mut cells = look(&stage, &callers, &calls);
     stage.callers.iter().for_each(Phone::hang_up);
+    let until = Instant::now() + judge::END_WITHIN;
+    for (state, agents) in stage.agents.iter().enumerate() {
+        for (n, agent) in agents.iter().enumerate() {
+            let ended = agent.wait_for(until.saturating_duration_since(Instant::now()), |ua| ua.live().next().is_none());
+            if let Some(cell) = cells.get_mut(&(state, "agent")).and_then(|cell| cell.get_mut(n)).filter(|_| !ended) {
+                *cell = cell.or(Some("is not told of the end"));
+            }
+        }
+    }
     let records = settle::records_or_so(&stage.lab, stage.callers.len())?;
     Ok(with_records(cells, &callers, &records))
 }
@@ -246,6 +255,9 @@ fn wrapped_up(stage: &Stage, agent: &Phone) -> Option<&'static str> {
 
 /// Why this side of a call is lost: its own end, or what the call lacks as a whole.
 fn side(phone: &Phone, lost: Option<&'static str>) -> Option<&'static str> {
+    let moved = phone.look(|ua| ua.call().is_some_and(|call| call.new_owners() > 0));
+    // Direct audio may outlast its node, and the call is nobody's all the same.
+    let lost = lost.or((!moved).then_some("is not taken over"));
     lost.map(|why| if phone.state() == Some(State::Up) { why } else { "the call is ended" })
 }
 
