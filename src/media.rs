@@ -20,15 +20,24 @@ mod outbox;
 mod player;
 mod ports;
 mod prompts;
+mod recorder;
 mod relay;
 mod rtp;
 mod sdp;
 mod shard;
 mod stream;
+mod tap;
+mod voice;
 mod wav;
 mod worker;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -88,7 +97,10 @@ pub trait MediaPlane: Send + Sync + 'static {
     /// Ends what is played; the leg hears its sources again.
     fn stop(&self, leg: LegId);
 
-    /// Forgets a leg and frees its ports.
+    /// Records what a leg's party says, or leaves it.
+    fn record(&self, leg: LegId, recording: Recording);
+
+    /// Forgets a leg and frees its ports; its recording ends.
     fn close(&self, leg: LegId);
 
     /// What happens to legs. A slow reader misses the oldest ones.
@@ -115,8 +127,27 @@ pub enum Event {
     Digit { leg: LegId, digit: char, ms: u32 },
     /// The program ended by itself.
     PlayDone { leg: LegId },
+    /// A part of a recording is complete: where it is, how long, and the windows that were masked, in milliseconds from its start.
+    Recorded { leg: LegId, part: u32, path: Arc<Path>, ms: u64, masked: Arc<[(u64, u64)]> },
+    /// A part could not be begun or ended early; what there is of it is kept.
+    RecordFailed { leg: LegId, part: u32 },
     /// Nothing came from the party for so long. Said once per silence.
     Quiet { leg: LegId, quiet: Duration },
+}
+
+/// What becomes of a leg's recording. Times of legs that were started together stay together: what is masked, lost or not said
+/// is silent in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recording {
+    /// Begins a file `stem.NNN.wav` (8 kHz, one channel, 16 bits), which must not exist. Ends the part before.
+    Start {
+        stem: PathBuf,
+        part: u32,
+    },
+    /// Masks what is said until resumed, such as a card number.
+    Pause,
+    Resume,
+    Stop,
 }
 
 /// What is played to a leg, one item after the other.

@@ -43,6 +43,10 @@ pub enum Count {
     Register,
     /// Prompts that could not be read and became a tone.
     Prompt,
+    /// Packets that a recording lacks because its writer was behind.
+    Unrecorded,
+    /// Recordings that could not be written.
+    Recording,
     /// Events nobody could take.
     Event,
 }
@@ -65,6 +69,8 @@ const PUBLISHED: [(Count, &str, &str, &str); COUNTS] = [
     (Count::Send, DROPPED_TOTAL, "reason", "socket"),
     (Count::Register, FAULTS_TOTAL, "kind", "port"),
     (Count::Prompt, FAULTS_TOTAL, "kind", "prompt"),
+    (Count::Unrecorded, DROPPED_TOTAL, "reason", "unrecorded"),
+    (Count::Recording, FAULTS_TOTAL, "kind", "recording"),
     (Count::Event, FAULTS_TOTAL, "kind", "event_unread"),
 ];
 

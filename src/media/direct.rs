@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::broadcast;
 
-use super::{Error, Event, Image, MediaPlane, Program};
+use super::{Error, Event, Image, MediaPlane, Program, Recording};
 use crate::core::id::LegId;
 
 /// The plane without media: treatment, recording and takeover of audio are not to be had with it.
@@ -48,6 +48,8 @@ impl MediaPlane for Direct {
     fn play(&self, _leg: LegId, _program: Program) {}
 
     fn stop(&self, _leg: LegId) {}
+
+    fn record(&self, _leg: LegId, _recording: Recording) {}
 
     fn close(&self, _leg: LegId) {}
 

@@ -14,8 +14,11 @@ use super::{
     latch::{Bucket, Latch, Verdict},
     player::Player,
     ports::Pair,
+    recorder::Recorder,
     rtp::Header,
     stream::Stream,
+    tap::Tap,
+    voice::{Cursor, Voice},
 };
 use crate::core::id::LegId;
 
@@ -49,9 +52,15 @@ pub struct Leg {
     pub relayed_at: Option<Instant>,
     pub player: Option<Player>,
     keys: Keys,
-    /// Payload types of events its party sends, a bit each, and their clock.
+    /// Payload types of events and of either law that its party sends, a bit each.
     event_types: u128,
+    law_types: [(Law, u128); 2],
     event_rate: u32,
+    /// What its party said lately, while somebody hears it mixed.
+    pub voice: Option<Voice>,
+    /// Whom it hears mixed: their places, and how far.
+    pub mix: Vec<(u32, Cursor)>,
+    pub tap: Option<Tap>,
     /// Samples of comfort noise made.
     pub noise_at: usize,
     /// The moment of a frame at which it is served, if audio is made for it.
@@ -78,6 +87,10 @@ impl Leg {
             player: None,
             keys: Keys::default(),
             event_types: 0,
+            law_types: [(Law::Mu, 0), (Law::A, 0)],
+            voice: None,
+            mix: Vec::new(),
+            tap: None,
             event_rate: 8_000,
             noise_at: 0,
             phase: None,
@@ -102,16 +115,46 @@ impl Leg {
         }
         let rate = terms.sends.iter().find(|(_, codec)| codec.is_audio()).map_or(8_000, |(_, codec)| codec.rate());
         self.stream.rate = rate;
-        self.event_types = 0;
-        for (number, codec) in terms.expects.iter().rev().filter(|_| !terms.encrypted) {
-            // The newest meaning of a number stands in front.
-            self.event_types &= !(1 << (number & 0x7F));
-            if let Codec::Event(rate) = codec {
-                self.event_types |= 1 << (number & 0x7F);
-                self.event_rate = *rate;
-            }
-        }
+        self.learn_types(&terms);
         self.terms = Some(terms);
+    }
+
+    fn learn_types(&mut self, terms: &Terms) {
+        (self.event_types, self.law_types) = (0, [(Law::Mu, 0), (Law::A, 0)]);
+        let mut known = 0_u128;
+        // The newest meaning of a number stands in front.
+        for (number, codec) in terms.expects.iter().filter(|_| !terms.encrypted) {
+            let bit = 1_u128 << (number & 0x7F);
+            if known & bit == 0 {
+                match codec {
+                    Codec::Event(rate) => (self.event_types, self.event_rate) = (self.event_types | bit, *rate),
+                    Codec::G711(Law::Mu) => self.law_types[0].1 |= bit,
+                    Codec::G711(Law::A) => self.law_types[1].1 |= bit,
+                    Codec::Noise | Codec::Other(..) => {}
+                }
+            }
+            known |= bit;
+        }
+    }
+
+    /// The law of a payload type its party sends.
+    fn law_of(&self, payload_type: u8) -> Option<Law> {
+        self.law_types.iter().find(|(_, types)| types >> payload_type & 1 == 1).map(|(law, _)| *law)
+    }
+
+    /// Keeps what its party says for those who mix or record it.
+    pub fn listen(&mut self, header: &Header, packet: &[u8], recorder: &Recorder, now: Instant) {
+        if self.voice.is_none() && self.tap.is_none() {
+            return;
+        }
+        let Some(law) = self.law_of(header.payload_type) else { return };
+        let codes = &packet[header.payload.clone()];
+        if let Some(voice) = &mut self.voice {
+            voice.put(header.ssrc, header.timestamp, law, codes);
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.audio(recorder, (header.ssrc, header.timestamp), law, codes, now);
+        }
     }
 
     /// Where its party's audio goes, if it wants any.

@@ -82,3 +82,33 @@ pub const PROMPT_FRESH: Duration = Duration::from_secs(60);
 
 /// A key whose end was lost counts as released so long after its last packet.
 pub const DIGIT_LOST_AFTER: Duration = Duration::from_millis(200);
+
+// Mixing.
+
+/// Samples of one party kept for those who hear it mixed with others: half a second at 8 kHz.
+pub const VOICE_SAMPLES: usize = 4_096;
+/// A listener of a mix is so far behind what came, against jitter: two frames.
+pub const VOICE_DELAY_SAMPLES: u64 = 2 * FRAME_SAMPLES as u64;
+/// Farther behind than this (clocks that drift, a burst), a listener catches up.
+pub const VOICE_BEHIND_SAMPLES: u64 = 10 * FRAME_SAMPLES as u64;
+
+// Recording.
+
+/// Packets waiting for the writer; those behind are missing from the recording, in their place, and counted.
+pub const RECORD_QUEUE_MAX: usize = 4_096;
+/// Samples of one message to the writer; larger packets make several.
+pub const RECORD_CHUNK_SAMPLES: usize = 240;
+/// Samples held back so that packets out of order find their place: 100 ms.
+pub const RECORD_HOLD_SAMPLES: usize = 800;
+/// Recordings open at once.
+pub const RECORDINGS_MAX: usize = 2_048;
+/// Longest recording; the part ends there.
+pub const RECORD_SAMPLES_MAX: u64 = 8_000 * 3_600 * 4;
+/// Windows without audio told of one part; those after that are told as one.
+pub const RECORD_WINDOWS_MAX: usize = 256;
+/// How often the writer looks for recordings that began or ended.
+pub const RECORD_SWEEP_EVERY: Duration = Duration::from_millis(100);
+/// How often a recording's header is brought up to date, so that a crash leaves a file that can be read.
+pub const RECORD_FLUSH_EVERY: Duration = Duration::from_secs(2);
+/// RTP time may part so far from the clock before it is set anew: a quarter of a second.
+pub const RECORD_DRIFT_SAMPLES: u64 = 2_000;

@@ -10,13 +10,15 @@ use rand::RngCore as _;
 use tokio::sync::broadcast;
 
 use super::{
-    Count, Error, Event, Image, MediaPlane, Program,
+    Count, Error, Event, Image, MediaPlane, Program, Recording,
     book::{Book, Changed, Family},
     counts::Counts,
     limits,
     ports::Ports,
     prompts::Prompts,
+    recorder::Recorder,
     shard::Shard,
+    tap::Wanted,
     worker::Worker,
 };
 use crate::core::id::LegId;
@@ -72,10 +74,11 @@ impl fmt::Debug for Options {
 #[derive(Debug)]
 pub struct Shared {
     pub book: Mutex<Book>,
-    pub counts: Counts,
+    pub counts: Arc<Counts>,
     pub events: broadcast::Sender<Event>,
     pub quiet_after: Duration,
     pub prompts: Prompts,
+    pub recorder: Recorder,
 }
 
 impl Shared {
@@ -109,10 +112,12 @@ impl Relay {
         if ipv4.is_none() && ipv6.is_none() {
             return Err(Error::NoAddress);
         }
+        let (counts, events) = (Arc::new(Counts::default()), broadcast::channel(limits::EVENTS_MAX).0);
         let shared = Arc::new(Shared {
+            recorder: Recorder::start(Arc::clone(&counts), events.clone()).map_err(Error::Start)?,
             book: Mutex::new(Book::new(ipv4, ipv6)),
-            counts: Counts::default(),
-            events: broadcast::channel(limits::EVENTS_MAX).0,
+            counts,
+            events,
             quiet_after: options.quiet_after,
             prompts: Prompts::start(options.prompts.clone()).map_err(Error::Start)?,
         });
@@ -219,6 +224,15 @@ impl MediaPlane for Relay {
 
     fn stop(&self, leg: LegId) {
         self.shard(leg).change(leg, |change| change.play = Some(None));
+    }
+
+    fn record(&self, leg: LegId, recording: Recording) {
+        self.shard(leg).change(leg, |change| match recording {
+            Recording::Start { stem, part } => (change.record, change.masked) = (Some(Some(Wanted { stem, part })), Some(false)),
+            Recording::Pause => change.masked = Some(true),
+            Recording::Resume => change.masked = Some(false),
+            Recording::Stop => change.record = Some(None),
+        });
     }
 
     fn close(&self, leg: LegId) {

@@ -7,7 +7,7 @@ use std::{collections::HashMap, io, os::fd::OwnedFd, sync::Arc};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{Program, book::Terms, ports::Pair};
+use super::{Program, book::Terms, ports::Pair, tap::Wanted};
 use crate::core::id::LegId;
 
 /// What is to become of a leg, relative to what its thread knows.
@@ -20,6 +20,9 @@ pub struct Change {
     pub hear: Option<Arc<[LegId]>>,
     /// `Some(None)`: stop.
     pub play: Option<Option<Program>>,
+    /// `Some(None)`: stop.
+    pub record: Option<Option<Wanted>>,
+    pub masked: Option<bool>,
 }
 
 #[derive(Debug, Default)]

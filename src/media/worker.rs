@@ -32,6 +32,8 @@ use super::{
     relay::{Gate, Shared},
     rtp::{self, HEADER_BYTES, Header},
     shard::{Change, Shard},
+    tap::Tap,
+    voice,
 };
 use crate::core::id::LegId;
 
@@ -157,6 +159,7 @@ impl Worker {
         if let Some(key) = leg.key(&header, packet.bytes, now) {
             self.shared.tell(Event::Digit { leg: leg.id, digit: key.digit, ms: key.ms });
         }
+        leg.listen(&header, packet.bytes, &self.shared.recorder, now);
         let listeners = std::mem::take(&mut self.table.get_mut(place).expect("looked up above").listeners);
         let mut result = Ok(());
         for listener in &listeners {
@@ -260,6 +263,9 @@ impl Worker {
             && let Some((place, leg)) = self.table.remove(id)
         {
             self.leave(place, &leg);
+            if let Some(tap) = leg.tap {
+                tap.end(&self.shared.recorder, now);
+            }
         }
         if let Some(pair) = change.open {
             let place = match self.table.place(id) {
@@ -286,6 +292,15 @@ impl Worker {
             Some(Some(program)) => leg.player = Some(Player::new(program)),
             Some(None) => leg.player = None,
             None => {}
+        }
+        if let Some(wanted) = change.record {
+            if let Some(tap) = leg.tap.take() {
+                tap.end(&self.shared.recorder, now);
+            }
+            leg.tap = wanted.and_then(|wanted| Tap::begin(&self.shared.recorder, id, wanted, now));
+        }
+        if let (Some(masked), Some(tap)) = (change.masked, &mut leg.tap) {
+            tap.mask(&self.shared.recorder, masked, now);
         }
         Some(place)
     }
@@ -353,7 +368,9 @@ impl Worker {
         if played == Some(Frame::Instead) {
             self.shared.counts.add(Count::Prompt, 1);
         }
-        if leg.player.is_none() {
+        let silent = leg.player.is_none() && !self.mix(place, &mut frame);
+        let Some(leg) = self.table.get_mut(place) else { return };
+        if silent {
             if !is_due_noise(leg, now) {
                 return;
             }
@@ -367,6 +384,22 @@ impl Worker {
             *code = law.encode(sample);
         }
         self.outbox.push(place, false, to, HEADER_BYTES + FRAME_SAMPLES, Count::Made);
+    }
+
+    /// What several others say to a leg; false if that is nothing.
+    fn mix(&mut self, place: u32, frame: &mut [i16; FRAME_SAMPLES]) -> bool {
+        let Some(leg) = self.table.get_mut(place).filter(|leg| !leg.mix.is_empty()) else { return false };
+        let mut mix = std::mem::take(&mut leg.mix);
+        let mut sum = [0; FRAME_SAMPLES];
+        let mut spoke = false;
+        for (source, cursor) in &mut mix {
+            if let Some(voice) = self.table.get(*source).and_then(|leg| leg.voice.as_ref()) {
+                spoke |= cursor.add(voice, &mut sum);
+            }
+        }
+        self.table.get_mut(place).expect("looked up above").mix = mix;
+        voice::clip(&sum, frame);
+        spoke
     }
 
     // Once a second.

@@ -347,3 +347,61 @@ fn a_party_on_hold_gets_nothing() {
     until("it is received", || relay.count(Count::Received) == 1);
     assert_eq!(relay.count(Count::Relayed), 0);
 }
+
+#[test]
+fn three_parties_in_a_conference_hear_the_sum_of_the_others() {
+    const SECOND: LegId = LegId { call: CallId(7), n: 2 };
+    let relay = relay();
+    let mut parties = [Party::new("0"), Party::new("0"), Party::new("8")];
+    let legs = [CALLER, AGENT, SECOND];
+    for (leg, party) in legs.iter().zip(&mut parties) {
+        party.told(&relay.answer(*leg, &party.sdp()).expect("answered"));
+    }
+    for leg in legs {
+        let others: Vec<_> = legs.iter().copied().filter(|other| *other != leg).collect();
+        relay.hear(leg, &others);
+    }
+    use crate::media::g711::Law;
+    let level = |law: Law, payload: &[u8]| i32::from(law.decode(payload[80]));
+    let mut sequence = 0;
+    // Everybody speaks at real pace; the caller must hear the two others together.
+    until("the sum is heard", || {
+        sequence += 1;
+        parties[0].send(0, sequence, &[Law::Mu.encode(500); 160]);
+        parties[1].send(0, sequence, &[Law::Mu.encode(1_000); 160]);
+        parties[2].send(8, sequence, &[Law::A.encode(2_000); 160]);
+        let (header, payload) = parties[0].receive();
+        assert_eq!(header.payload_type, 0);
+        (2_900..3_100).contains(&level(Law::Mu, &payload))
+    });
+    let heard = (0..50).map(|_| level(Law::A, &parties[2].receive().1)).find(|level| (1_400..1_600).contains(level));
+    assert!(heard.is_some(), "the third hears the first two, in its own law");
+}
+
+#[test]
+fn a_leg_is_recorded_but_not_what_is_masked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = relay();
+    let mut events = relay.events();
+    let mut caller = Party::new("0");
+    caller.told(&relay.answer(CALLER, &caller.sdp()).expect("answered"));
+    let stem = folder.path().join("caller");
+    relay.record(CALLER, Recording::Start { stem, part: 1 });
+    let received = |count: u64| until("it is received", || relay.count(Count::Received) == count);
+    caller.send(0, 1, &[crate::media::g711::Law::Mu.encode(1_000); 160]);
+    received(1);
+    relay.record(CALLER, Recording::Pause);
+    caller.send(0, 2, &[crate::media::g711::Law::Mu.encode(-9_000); 160]);
+    received(2);
+    relay.record(CALLER, Recording::Resume);
+    caller.send(0, 3, &[crate::media::g711::Law::Mu.encode(2_000); 160]);
+    received(3);
+    relay.close(CALLER);
+    let Event::Recorded { path, masked, part: 1, .. } = event(&mut events, |event| matches!(event, Event::Recorded { .. })) else {
+        panic!("waited for it")
+    };
+    assert_eq!((path.file_name().and_then(|name| name.to_str()), masked.len()), (Some("caller.001.wav"), 1));
+    let samples: Vec<i16> = hound::WavReader::open(&*path).expect("a file").samples().collect::<Result<_, _>>().expect("complete");
+    assert!(samples.iter().any(|sample| *sample > 900) && samples.iter().any(|sample| *sample > 1_900));
+    assert!(samples.iter().all(|sample| *sample >= 0), "what was masked is not there");
+}

@@ -7,6 +7,7 @@ use crate::{
     media::{
         codec::Route,
         leg::{Leg, Listener},
+        voice::Cursor,
     },
 };
 
@@ -67,11 +68,38 @@ impl Table {
             let listeners = places.iter().filter_map(|listener| self.line(*source, *listener)).collect();
             self.get_mut(*source).expect("listed under its call").listeners = listeners;
         }
+        self.mix(&places);
+    }
+
+    /// Who of a call hears whom mixed: voices are kept for those, and cursors go on where they were.
+    fn mix(&mut self, places: &[u32]) {
+        let mut mixed: Vec<u32> = Vec::new();
+        for place in places {
+            let Some(hears) = self.get(*place).and_then(|leg| leg.hears.clone()).filter(|hears| hears.len() > 1) else {
+                if let Some(leg) = self.get_mut(*place) {
+                    leg.mix.clear();
+                }
+                continue;
+            };
+            let sources: Vec<u32> = hears.iter().filter_map(|id| self.place(*id)).collect();
+            let mut mix = Vec::with_capacity(sources.len());
+            for source in sources {
+                mixed.push(source);
+                let voice = self.get_mut(source).expect("it has a place").voice.get_or_insert_default();
+                let begun = Cursor::new(voice);
+                let known = self.get(*place).and_then(|leg| leg.mix.iter().find(|(other, _)| *other == source));
+                mix.push((source, known.map_or(begun, |(_, cursor)| *cursor)));
+            }
+            self.get_mut(*place).expect("looked up above").mix = mix;
+        }
+        for leg in places.iter().filter(|place| !mixed.contains(place)) {
+            self.get_mut(*leg).expect("listed under its call").voice = None;
+        }
     }
 
     fn line(&self, source: u32, listener: u32) -> Option<Listener> {
         let (from, to) = (self.get(source)?, self.get(listener)?);
-        if !to.hears.as_ref()?.contains(&from.id) {
+        if **to.hears.as_ref()? != [from.id] {
             return None;
         }
         let route = Route::new(&from.terms.as_ref()?.expects, &to.terms.as_ref()?.sends);
