@@ -18,6 +18,7 @@ mod overload;
 mod phone;
 mod prometheus;
 mod raft;
+mod relay;
 mod report;
 mod rolling;
 mod settle;
@@ -73,6 +74,11 @@ enum What {
     /// One node of `raft`, started by it.
     #[command(hide = true)]
     RaftNode(raft::NodeArguments),
+    /// The media relay alone: calls at no loss on one thread, beside rtpengine in user space.
+    Relay(relay::Options),
+    /// The process of `relay` that carries packets, started by it.
+    #[command(hide = true)]
+    RelayNode(relay::NodeArguments),
     /// The pure core alone: commands a second, few and very many waiting.
     Core(core::Options),
 }
@@ -80,6 +86,7 @@ enum What {
 fn run(what: &What) -> Result<Option<Report>, Error> {
     let report = match what {
         What::RaftNode(arguments) => return raft::node(arguments).map(|()| None),
+        What::RelayNode(arguments) => return relay::node(arguments).map(|()| None),
         What::Calls(options) => calls::run(options),
         What::Offers(options) => offers::run(options),
         What::Failover(options) => failover::run(options),
@@ -92,6 +99,7 @@ fn run(what: &What) -> Result<Option<Report>, Error> {
         What::Survival(options) => survival::run(options),
         What::Overload(options) => overload::run(options),
         What::Raft(options) => raft::run(options),
+        What::Relay(options) => relay::run(options),
         What::Core(options) => core::run(options),
     };
     report.map(Some)
