@@ -24,6 +24,7 @@ mod recorder;
 mod relay;
 mod rtp;
 mod sdp;
+mod secure;
 mod shard;
 mod stream;
 mod tap;

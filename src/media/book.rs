@@ -17,6 +17,7 @@ use super::{
     limits,
     ports::{Pair, Ports},
     sdp::{self, Audio, Description, Ours},
+    secure::Keys,
 };
 use crate::core::id::LegId;
 
@@ -45,8 +46,8 @@ pub struct Terms {
     pub listens: bool,
     /// It has something to say.
     pub speaks: bool,
-    /// Packets cannot be understood here and keep their numbers.
-    pub encrypted: bool,
+    /// SRTP is spoken with it.
+    pub keys: Option<Keys>,
     /// Taken over from another node: it gets audio before anybody says what.
     pub restored: bool,
 }
@@ -76,6 +77,8 @@ struct Side {
     expects: Codecs,
     /// Where its RTP came from while it described this address.
     source: Option<(Option<SocketAddr>, SocketAddr)>,
+    /// Both sides of SRTP, if its party wants that.
+    keys: Option<Keys>,
     /// We described ourselves to it and stay on what was agreed.
     own: bool,
     restored: bool,
@@ -180,6 +183,10 @@ impl Book {
             return;
         }
         side.generation += 1;
+        side.keys = audio.key.clone().map(|theirs| {
+            let ours = side.keys.take().map_or_else(|| theirs.answering(), |known| known.ours.kept_for(&theirs));
+            Keys { theirs, ours }
+        });
         side.said = Some(Said { bytes: Bytes::copy_from_slice(sdp), audio: audio.clone() });
     }
 
@@ -240,7 +247,8 @@ impl Book {
         let advertise = self.family(address.is_ipv6()).map_or(address, |family| family.advertise);
         let side = self.sides.get_mut(&leg).expect("looked up above");
         let mux = side.said.as_ref().map_or(other.audio.mux, |said| said.audio.mux);
-        let mut ours = Ours { address: advertise, port, session: session(leg), version: side.version, mux };
+        let key = side.keys.as_ref().map(|keys| keys.ours.line());
+        let mut ours = Ours { address: advertise, port, session: session(leg), version: side.version, mux, key };
         let mut bytes = word(&ours);
         if side.told.as_ref().is_none_or(|told| told.bytes != bytes) {
             ours.version += 1;
@@ -274,7 +282,7 @@ impl Book {
             expects: side.expects.iter().chain(theirs).cloned().collect(),
             listens: audio.direction.listens(),
             speaks: audio.direction.speaks(),
-            encrypted: audio.encrypted,
+            keys: side.keys.clone(),
             restored: side.restored,
         })
     }
@@ -303,9 +311,6 @@ enum Manner {
 
 /// G.711 and events for a leg that we speak to ourselves: the first law it names, under its own numbers.
 fn spoken(audio: &Audio) -> Option<Codecs> {
-    if audio.encrypted {
-        return None;
-    }
     let speech = audio.codecs.iter().find(|(_, codec)| codec.law().is_some())?;
     Some(with_events(speech, audio))
 }
@@ -313,9 +318,6 @@ fn spoken(audio: &Audio) -> Option<Codecs> {
 /// The codec two legs go on with after both were taken over: the first of the older leg that the newer has too. Whichever of
 /// them is told first, both get the same.
 fn common(from: LegId, to: LegId, said: &Audio, listener: &Audio) -> Option<Codecs> {
-    if said.encrypted || listener.encrypted {
-        return None;
-    }
     let (older, newer) = if from.n < to.n { (said, listener) } else { (listener, said) };
     let (_, codec) = older.codecs.iter().find(|(_, codec)| codec.is_audio() && newer.number(codec).is_some())?;
     let speech = (listener.number(codec)?, codec.clone());

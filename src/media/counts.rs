@@ -29,6 +29,8 @@ pub enum Count {
     Oversize,
     /// From another source than the one a port is locked to.
     Stranger,
+    /// Not authentic under the party's SRTP key, or a replay.
+    Forged,
     /// More packets than a port may bring.
     Flood,
     /// The listener has no payload type for it.
@@ -62,6 +64,7 @@ const PUBLISHED: [(Count, &str, &str, &str); COUNTS] = [
     (Count::Malformed, DROPPED_TOTAL, "reason", "malformed"),
     (Count::Oversize, DROPPED_TOTAL, "reason", "oversize"),
     (Count::Stranger, DROPPED_TOTAL, "reason", "stranger"),
+    (Count::Forged, DROPPED_TOTAL, "reason", "forged"),
     (Count::Flood, DROPPED_TOTAL, "reason", "flood"),
     (Count::Payload, DROPPED_TOTAL, "reason", "payload"),
     (Count::Foreign, DROPPED_TOTAL, "reason", "foreign_rtcp"),

@@ -51,6 +51,11 @@ impl Latch {
         self.packets >= limits::LATCH_LOCK_PACKETS
     }
 
+    /// A packet from `source` is refused whatever it holds.
+    pub fn refuses(&self, source: SocketAddr) -> bool {
+        self.is_locked() && self.chosen != Some(source)
+    }
+
     /// A valid packet came from `source`.
     pub fn admit(&mut self, source: SocketAddr, now: Instant) -> Verdict {
         if self.is_locked() {

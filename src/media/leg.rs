@@ -6,9 +6,12 @@ use std::{
     time::Instant,
 };
 
+use bytes::BytesMut;
+
 use super::{
     book::Terms,
     codec::{Codec, Route},
+    counts::Count,
     dtmf::{Digit, Keys},
     g711::Law,
     latch::{Bucket, Latch, Verdict},
@@ -16,6 +19,7 @@ use super::{
     ports::Pair,
     recorder::Recorder,
     rtp::Header,
+    secure::Secure,
     stream::Stream,
     tap::Tap,
     voice::{Cursor, Voice},
@@ -61,6 +65,8 @@ pub struct Leg {
     /// Whom it hears mixed: their places, and how far.
     pub mix: Vec<(u32, Cursor)>,
     pub tap: Option<Tap>,
+    /// SRTP with its party.
+    secure: Option<Secure>,
     /// Samples of comfort noise made.
     pub noise_at: usize,
     /// The moment of a frame at which it is served, if audio is made for it.
@@ -91,6 +97,7 @@ impl Leg {
             voice: None,
             mix: Vec::new(),
             tap: None,
+            secure: None,
             event_rate: 8_000,
             noise_at: 0,
             phase: None,
@@ -116,6 +123,9 @@ impl Leg {
         let rate = terms.sends.iter().find(|(_, codec)| codec.is_audio()).map_or(8_000, |(_, codec)| codec.rate());
         self.stream.rate = rate;
         self.learn_types(&terms);
+        if self.terms.as_ref().is_none_or(|old| old.keys != terms.keys) {
+            self.secure = terms.keys.as_ref().and_then(|keys| Secure::new(keys, self.secure.take()));
+        }
         self.terms = Some(terms);
     }
 
@@ -123,7 +133,7 @@ impl Leg {
         (self.event_types, self.law_types) = (0, [(Law::Mu, 0), (Law::A, 0)]);
         let mut known = 0_u128;
         // The newest meaning of a number stands in front.
-        for (number, codec) in terms.expects.iter().filter(|_| !terms.encrypted) {
+        for (number, codec) in &terms.expects {
             let bit = 1_u128 << (number & 0x7F);
             if known & bit == 0 {
                 match codec {
@@ -165,7 +175,7 @@ impl Leg {
 
     /// Payload type and law of audio made for it.
     pub fn law(&self) -> Option<(u8, Law)> {
-        let terms = self.terms.as_ref().filter(|terms| !terms.encrypted)?;
+        let terms = self.terms.as_ref()?;
         terms.sends.iter().find_map(|(number, codec)| match codec {
             Codec::G711(law) => Some((*number, *law)),
             _ => None,
@@ -214,6 +224,25 @@ impl Leg {
         let described = terms.rtcp.filter(|rtcp| rtcp.ip() == rtp.ip());
         let target = self.rtcp_source.or(described)?;
         (target.is_ipv6() == self.is_ipv6).then_some((target, false))
+    }
+
+    /// A packet of its party in the clear, if it speaks SRTP; the error is why it is dropped.
+    pub fn open(&mut self, packet: &[u8], is_rtcp: bool) -> Result<Option<BytesMut>, Count> {
+        match &mut self.secure {
+            Some(secure) => secure.open(packet, is_rtcp).map(Some).ok_or(Count::Forged),
+            // Nothing in the clear is taken from a party that wants SRTP.
+            None if self.terms.as_ref().is_some_and(|terms| terms.keys.is_some()) => Err(Count::Forged),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes the first `length` bytes of `buffer` fit to be sent to its party; the new length.
+    pub fn seal(&mut self, buffer: &mut [u8], length: usize, is_rtcp: bool) -> Option<usize> {
+        match &mut self.secure {
+            Some(secure) => secure.seal(buffer, length, is_rtcp),
+            None if self.terms.as_ref().is_some_and(|terms| terms.keys.is_some()) => None,
+            None => Some(length),
+        }
     }
 
     /// A valid RTP packet came.

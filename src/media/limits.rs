@@ -112,3 +112,12 @@ pub const RECORD_SWEEP_EVERY: Duration = Duration::from_millis(100);
 pub const RECORD_FLUSH_EVERY: Duration = Duration::from_secs(2);
 /// RTP time may part so far from the clock before it is set anew: a quarter of a second.
 pub const RECORD_DRIFT_SAMPLES: u64 = 2_000;
+
+// SRTP.
+
+/// Packets of one stream among which a repeated one is noticed (RFC 3711 §3.3.2).
+pub const SRTP_REPLAY_PACKETS: usize = 128;
+/// Streams of one party under one key.
+pub const SRTP_STREAMS_MAX: usize = 64;
+/// Packets under unknown stream names that were not authentic, after which no new names are tried under that key.
+pub const SRTP_FORGED_MAX: u32 = 1_024;

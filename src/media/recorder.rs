@@ -12,6 +12,7 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
+    thread::JoinHandle,
     time::Instant,
 };
 
@@ -53,12 +54,24 @@ struct Entries {
     open: HashMap<u64, Entry>,
 }
 
-/// Hands recordings to the writer. The thread writes what is left and ends when this is dropped.
+/// Hands recordings to the writer, which completes what is open when this is dropped.
 #[derive(Debug)]
 pub struct Recorder {
     entries: Arc<Mutex<Entries>>,
-    chunks: SyncSender<Chunk>,
+    /// `None` only while it is dropped.
+    chunks: Option<SyncSender<Chunk>>,
     counts: Arc<Counts>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.chunks = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Recorder {
@@ -68,8 +81,8 @@ impl Recorder {
         let entries: Arc<Mutex<Entries>> = Arc::default();
         let (chunks, queue) = sync_channel(limits::RECORD_QUEUE_MAX);
         let writer = Writer { entries: Arc::clone(&entries), counts: Arc::clone(&counts), events, parts: HashMap::new() };
-        std::thread::Builder::new().name("media-recorder".into()).spawn(move || writer.run(&queue))?;
-        Ok(Self { entries, chunks, counts })
+        let thread = std::thread::Builder::new().name("media-recorder".into()).spawn(move || writer.run(&queue))?;
+        Ok(Self { entries, chunks: Some(chunks), counts, thread: Some(thread) })
     }
 
     /// A name for a new recording; `None` if there are too many.
@@ -90,7 +103,7 @@ impl Recorder {
             let mut chunk =
                 Chunk { id, place: place + (n * RECORD_CHUNK_SAMPLES) as u64, law, length: piece.len(), codes: [0; RECORD_CHUNK_SAMPLES] };
             chunk.codes[..piece.len()].copy_from_slice(piece);
-            if self.chunks.try_send(chunk).is_err() {
+            if self.chunks.as_ref().is_none_or(|chunks| chunks.try_send(chunk).is_err()) {
                 self.counts.add(Count::Unrecorded, 1);
             }
         }

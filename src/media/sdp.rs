@@ -14,6 +14,7 @@ use super::{
     Error,
     codec::{Codec, Codecs},
     limits,
+    secure::Key,
 };
 
 /// Which way audio goes, from the one who says it (RFC 8866 §6.7).
@@ -68,8 +69,8 @@ pub struct Audio {
     pub is_ipv6: bool,
     pub direction: Direction,
     pub codecs: Codecs,
-    /// Keys are exchanged by the parties themselves (RFC 4568): packets can be carried, not understood.
-    pub encrypted: bool,
+    /// The first key it offers under a suite we know; then it wants SRTP (RFC 4568).
+    pub key: Option<Key>,
 }
 
 impl Audio {
@@ -111,10 +112,11 @@ pub fn parse(bytes: &[u8]) -> Result<Description, Error> {
 
 fn audio(session: &Session, line: usize) -> Result<Audio, Error> {
     let media = &session.medias[line];
-    let encrypted = match media.proto.as_str() {
-        "RTP/AVP" | "RTP/AVPF" => false,
-        "RTP/SAVP" | "RTP/SAVPF" if value(media, "crypto").is_some() => true,
-        other => return Err(Error::Profile(other.chars().take(32).collect())),
+    let profile = || Error::Profile(media.proto.chars().take(32).collect());
+    let key = match media.proto.as_str() {
+        "RTP/AVP" | "RTP/AVPF" => None,
+        "RTP/SAVP" | "RTP/SAVPF" => Some(key(media).ok_or_else(profile)?),
+        _ => return Err(profile()),
     };
     let codecs = codecs(media);
     if !codecs.iter().any(|(_, codec)| codec.is_audio()) {
@@ -128,7 +130,12 @@ fn audio(session: &Session, line: usize) -> Result<Audio, Error> {
     let mux = media.attributes.iter().any(|attribute| attribute.attribute == "rtcp-mux");
     let rtcp = rtp.and_then(|rtp| rtcp(media, rtp, mux));
     let is_ipv6 = address.map_or(connection.addrtype.as_str().eq_ignore_ascii_case("IP6"), |ip| ip.is_ipv6());
-    Ok(Audio { line, rtp, rtcp, mux, is_ipv6, direction: direction(session, media), codecs, encrypted })
+    Ok(Audio { line, rtp, rtcp, mux, is_ipv6, direction: direction(session, media), codecs, key })
+}
+
+fn key(media: &Media) -> Option<Key> {
+    let lines = media.attributes.iter().filter(|attribute| attribute.attribute == "crypto");
+    lines.filter_map(|line| Key::parse(line.value.as_deref()?)).next()
 }
 
 fn value<'a>(media: &'a Media, name: &str) -> Option<&'a str> {

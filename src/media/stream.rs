@@ -59,13 +59,12 @@ impl Stream {
         matches!(self.source, Source::Shifted { .. } | Source::Made)
     }
 
-    /// Numbers of a packet of `leg`. `through`: its numbers must not be changed (encrypted from end to end).
-    pub fn relayed(&mut self, leg: u32, header: &Header, through: bool, now: Instant) -> Stamp {
+    /// Numbers of a packet of `leg`.
+    pub fn relayed(&mut self, leg: u32, header: &Header, now: Instant) -> Stamp {
         match self.source {
             Source::Nothing => self.source = Source::Through { leg },
             Source::Through { leg: same } if same == leg => {}
             Source::Shifted { leg: same, ssrc, .. } if same == leg && ssrc == header.ssrc => {}
-            _ if through => self.source = Source::Through { leg },
             _ => return self.switched(leg, header, now),
         }
         let (sequence, timestamp, ssrc) = match self.source {
@@ -140,9 +139,9 @@ mod tests {
     fn a_single_source_goes_through_untouched() {
         let now = Instant::now();
         let mut stream = Stream::new(7, 8_000, now);
-        let stamp = stream.relayed(1, &packet(0xAA, 65_535, 5), false, now);
+        let stamp = stream.relayed(1, &packet(0xAA, 65_535, 5), now);
         assert_eq!((stamp.ssrc, stamp.sequence, stamp.timestamp, stamp.marker), (0xAA, 65_535, 5, false));
-        assert_eq!(stream.relayed(1, &packet(0xAA, 0, 165), false, now).sequence, 0);
+        assert_eq!(stream.relayed(1, &packet(0xAA, 0, 165), now).sequence, 0);
         assert!(!stream.is_ours());
     }
 
@@ -154,10 +153,10 @@ mod tests {
         let second = stream.made(start + Duration::from_millis(20));
         assert!(first.marker && !second.marker);
         assert_eq!(second.timestamp.wrapping_sub(first.timestamp), 160);
-        let agent = stream.relayed(2, &packet(0xBB, 9_000, 77_000), false, start + Duration::from_millis(60));
+        let agent = stream.relayed(2, &packet(0xBB, 9_000, 77_000), start + Duration::from_millis(60));
         assert_eq!((agent.ssrc, agent.sequence, agent.marker), (first.ssrc, second.sequence.wrapping_add(1), true));
         assert_eq!(agent.timestamp.wrapping_sub(second.timestamp), 320, "40 ms later");
-        let next = stream.relayed(2, &packet(0xBB, 9_001, 77_160), false, start + Duration::from_millis(80));
+        let next = stream.relayed(2, &packet(0xBB, 9_001, 77_160), start + Duration::from_millis(80));
         assert_eq!((next.sequence, next.marker), (agent.sequence.wrapping_add(1), false));
         assert_eq!(next.timestamp.wrapping_sub(agent.timestamp), 160);
     }
@@ -167,8 +166,8 @@ mod tests {
         let now = Instant::now();
         let mut stream = Stream::new(1, 8_000, now);
         let made = stream.made(now);
-        stream.relayed(2, &packet(0xBB, 10, 1_000), false, now);
-        let moved = stream.relayed(2, &packet(0xCC, 50_000, 9), false, now + Duration::from_millis(20));
+        stream.relayed(2, &packet(0xBB, 10, 1_000), now);
+        let moved = stream.relayed(2, &packet(0xCC, 50_000, 9), now + Duration::from_millis(20));
         assert_eq!((moved.ssrc, moved.sequence, moved.marker), (made.ssrc, made.sequence.wrapping_add(2), true));
     }
 
@@ -176,8 +175,8 @@ mod tests {
     fn packets_out_of_order_stay_out_of_order_and_do_not_set_the_stream_back() {
         let now = Instant::now();
         let mut stream = Stream::new(1, 8_000, now);
-        stream.relayed(1, &packet(0xAA, 5, 800), false, now);
-        stream.relayed(1, &packet(0xAA, 4, 640), false, now);
+        stream.relayed(1, &packet(0xAA, 5, 800), now);
+        stream.relayed(1, &packet(0xAA, 4, 640), now);
         assert_eq!(stream.made(now).sequence, 6);
     }
 }

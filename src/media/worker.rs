@@ -7,6 +7,7 @@ mod table;
 
 use std::{
     io,
+    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::{Duration, Instant},
@@ -141,10 +142,16 @@ impl Worker {
         if packet.truncated {
             return Err(Count::Oversize);
         }
-        if on_rtcp || rtp::is_rtcp(packet.bytes) {
-            return self.take_rtcp(place, packet);
+        if !on_rtcp && leg.latch.refuses(packet.source) {
+            return Err(Count::Stranger);
         }
-        let header = Header::parse(packet.bytes).ok_or(Count::Malformed)?;
+        let is_rtcp = on_rtcp || rtp::is_rtcp(packet.bytes);
+        let opened = leg.open(packet.bytes, is_rtcp)?;
+        let bytes = opened.as_deref().unwrap_or(packet.bytes);
+        if is_rtcp {
+            return self.take_rtcp(place, packet.source, bytes);
+        }
+        let header = Header::parse(bytes).ok_or(Count::Malformed)?;
         match leg.admit(packet.source, now) {
             Verdict::Accepted => {}
             Verdict::Refused => return Err(Count::Stranger),
@@ -156,14 +163,14 @@ impl Worker {
         }
         self.shared.counts.add(Count::Received, 1);
         let leg = self.table.get_mut(place).expect("looked up above");
-        if let Some(key) = leg.key(&header, packet.bytes, now) {
+        if let Some(key) = leg.key(&header, bytes, now) {
             self.shared.tell(Event::Digit { leg: leg.id, digit: key.digit, ms: key.ms });
         }
-        leg.listen(&header, packet.bytes, &self.shared.recorder, now);
+        leg.listen(&header, bytes, &self.shared.recorder, now);
         let listeners = std::mem::take(&mut self.table.get_mut(place).expect("looked up above").listeners);
         let mut result = Ok(());
         for listener in &listeners {
-            if let Err(reason) = self.relay(place, listener, &header, packet.bytes, now) {
+            if let Err(reason) = self.relay(place, listener, &header, bytes, now) {
                 result = Err(reason);
             }
         }
@@ -171,12 +178,12 @@ impl Worker {
         result
     }
 
-    fn take_rtcp(&mut self, place: u32, packet: &Packet<'_>) -> Result<(), Count> {
+    fn take_rtcp(&mut self, place: u32, source: SocketAddr, bytes: &[u8]) -> Result<(), Count> {
         let leg = self.table.get_mut(place).expect("looked up by the caller");
-        if !rtp::is_valid_rtcp(packet.bytes) && leg.terms.as_ref().is_none_or(|terms| !terms.encrypted) {
+        if !rtp::is_valid_rtcp(bytes) {
             return Err(Count::Malformed);
         }
-        if !leg.admits_rtcp(packet.source) {
+        if !leg.admits_rtcp(source) {
             return Err(Count::Stranger);
         }
         for n in 0..leg.listeners.len() {
@@ -184,13 +191,15 @@ impl Worker {
                 self.flush();
             }
             let Some(listener) = self.table.get(place).and_then(|leg| leg.listeners.get(n)).map(|listener| listener.place) else { break };
-            let Some(leg) = self.table.get(listener) else { continue };
+            let Some(leg) = self.table.get_mut(listener) else { continue };
             if leg.stream.is_ours() {
                 return Err(Count::Foreign);
             }
             let Some((to, on_rtp)) = leg.reports_to() else { continue };
-            self.outbox.buffer()[..packet.bytes.len()].copy_from_slice(packet.bytes);
-            self.outbox.push(listener, !on_rtp, to, packet.bytes.len(), Count::Rtcp);
+            let buffer = self.outbox.buffer();
+            buffer[..bytes.len()].copy_from_slice(bytes);
+            let length = leg.seal(buffer, bytes.len(), true).ok_or(Count::Malformed)?;
+            self.outbox.push(listener, !on_rtp, to, length, Count::Rtcp);
         }
         Ok(())
     }
@@ -207,8 +216,7 @@ impl Worker {
             Carry::As(payload_type) => (payload_type, None),
             Carry::Transcode(payload_type, law) => (payload_type, Some(law)),
         };
-        let encrypted = leg.terms.as_ref().is_some_and(|terms| terms.encrypted);
-        let stamp = leg.stream.relayed(from, header, encrypted, now);
+        let stamp = leg.stream.relayed(from, header, now);
         leg.relayed_at = Some(now);
         let joins = leg.phase.is_none() && leg.stream.is_ours();
         let buffer = self.outbox.buffer();
@@ -217,7 +225,8 @@ impl Worker {
         if let Some(law) = law {
             law.to_other(&mut buffer[header.payload.clone()]);
         }
-        self.outbox.push(listener.place, false, to, bytes.len(), Count::Relayed);
+        let length = leg.seal(buffer, bytes.len(), false).ok_or(Count::Oversize)?;
+        self.outbox.push(listener.place, false, to, length, Count::Relayed);
         if joins {
             self.join(listener.place, now);
         }
@@ -383,7 +392,8 @@ impl Worker {
         for (code, sample) in buffer[HEADER_BYTES..].iter_mut().zip(frame) {
             *code = law.encode(sample);
         }
-        self.outbox.push(place, false, to, HEADER_BYTES + FRAME_SAMPLES, Count::Made);
+        let Some(length) = leg.seal(buffer, HEADER_BYTES + FRAME_SAMPLES, false) else { return };
+        self.outbox.push(place, false, to, length, Count::Made);
     }
 
     /// What several others say to a leg; false if that is nothing.

@@ -405,3 +405,22 @@ fn a_leg_is_recorded_but_not_what_is_masked() {
     assert!(samples.iter().any(|sample| *sample > 900) && samples.iter().any(|sample| *sample > 1_900));
     assert!(samples.iter().all(|sample| *sample >= 0), "what was masked is not there");
 }
+
+#[test]
+fn a_party_with_srtp_talks_to_one_without() {
+    let relay = relay();
+    let (mut caller, mut agent) = (Party::new("0"), Party::new("0"));
+    caller.offer_srtp();
+    connected(&relay, &mut caller, &mut agent);
+    assert!(!String::from_utf8_lossy(&agent.heard_of).contains("crypto"), "the caller's key stays here");
+    caller.send(0, 1, &[7; 160]);
+    assert_eq!(agent.receive().1, [7; 160]);
+    agent.send(0, 1, &[8; 160]);
+    assert_eq!(caller.receive().1, [8; 160]);
+    caller.send_bytes(&[0x80, 0, 0, 2, 0, 0, 0, 0, 1, 2, 3, 4, 5, 5, 5, 5]);
+    until("what is in the clear is no packet of this party", || relay.count(Count::Forged) == 1);
+    // A new description under the same key goes on where it was.
+    caller.told(&relay.pass(AGENT, CALLER, &agent.sdp()).expect("answer"));
+    agent.send(0, 2, &[9; 160]);
+    assert_eq!(caller.receive().1, [9; 160]);
+}

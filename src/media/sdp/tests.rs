@@ -11,7 +11,7 @@ const PHONE: &str = "v=0\r\no=alice 2890844526 7 IN IP4 10.1.2.3\r\ns=Alice's ph
     a=ice-ufrag:8hhY\r\na=x-codec-hint:42\r\na=sendonly\r\nm=video 49180 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n";
 
 fn ours() -> Ours {
-    Ours { address: IpAddr::from([192, 0, 2, 9]), port: 30_000, session: 77, version: 3, mux: false }
+    Ours { address: IpAddr::from([192, 0, 2, 9]), port: 30_000, session: 77, version: 3, mux: false, key: None }
 }
 
 fn told(sdp: &str) -> String {
@@ -77,6 +77,23 @@ fn what_cannot_be_carried_is_a_typed_error() {
     assert!(matches!(error(&"m".repeat(limits::SDP_BYTES_MAX + 1)), Error::TooMuch("bytes")));
     let many = format!("{PHONE}{}", "m=video 0 RTP/AVP 96\r\n".repeat(limits::MEDIA_LINES_MAX));
     assert!(matches!(error(&many), Error::TooMuch("media lines")));
+}
+
+#[test]
+fn a_party_that_wants_srtp_is_told_a_key_of_ours_and_its_own_goes_nowhere() {
+    let theirs = "1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz|2^20";
+    let sdp = PHONE
+        .replace("49170 RTP/AVP", "49170 RTP/SAVP")
+        .replace("a=rtcp:53020", &format!("a=crypto:9 UNKNOWN inline:x\r\na=crypto:{theirs}"));
+    assert!(parse(sdp.as_bytes()).expect("valid").audio.key.is_some());
+    let plain = told(&sdp);
+    assert!(plain.contains("m=audio 30000 RTP/AVP 9") && !plain.contains("crypto"), "{plain}");
+    let ours = Ours { key: Some("1 AES_CM_128_HMAC_SHA1_80 inline:ours".into()), ..ours() };
+    let secure = String::from_utf8(retold(&parse(PHONE.as_bytes()).expect("valid"), &ours)).expect("text");
+    assert!(
+        secure.contains("m=audio 30000 RTP/SAVP 9") && secure.contains("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:ours\r\n"),
+        "{secure}"
+    );
 }
 
 #[test]

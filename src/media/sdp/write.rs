@@ -11,7 +11,7 @@ use crate::media::{
 };
 
 /// Our side of a leg.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Ours {
     /// What the party is to send to.
     pub address: IpAddr,
@@ -22,9 +22,11 @@ pub struct Ours {
     pub version: u64,
     /// Offer or accept RTCP on the port of RTP.
     pub mux: bool,
+    /// Our side of SRTP, if the party wants that: the value of `a=crypto`.
+    pub key: Option<String>,
 }
 
-/// Attributes about a party's own transport, streams and grouping (RFC 8839, 8842, 5576, 9143): wrong for our side of it.
+/// Attributes about a party's own transport, keys, streams and grouping (RFC 8839, 4568, 8842, 5576, 9143): wrong for our side of it.
 const TRANSPORT: &[&str] = &[
     "candidate",
     "end-of-candidates",
@@ -35,6 +37,7 @@ const TRANSPORT: &[&str] = &[
     "ice-lite",
     "ice-mismatch",
     "ice-pacing",
+    "crypto",
     "fingerprint",
     "setup",
     "tls-id",
@@ -126,6 +129,9 @@ fn face(media: &mut Media, ours: &Ours) {
     if ours.mux {
         media.attributes.push(Attribute::new("rtcp-mux"));
     }
+    let feedback = if media.proto.ends_with('F') { "F" } else { "" };
+    media.proto = format!("RTP/{}AVP{feedback}", if ours.key.is_some() { "S" } else { "" });
+    media.attributes.extend(ours.key.iter().map(|key| Attribute::with_value("crypto", key)));
 }
 
 /// Refuses a media line (RFC 3264 §6): it stays in its place with port 0.

@@ -1,6 +1,7 @@
 //! A party of a call in tests: sockets, a description, and what the relay told it.
 
 use std::{
+    cell::RefCell,
     net::{SocketAddr, UdpSocket},
     ops::RangeInclusive,
     time::{Duration, Instant},
@@ -10,6 +11,7 @@ use crate::media::{
     Options,
     rtp::{self, HEADER_BYTES, Header, Stamp},
     sdp,
+    secure::{Key, Keys, Secure},
 };
 
 /// Longer than anything takes on a busy machine.
@@ -46,6 +48,9 @@ pub struct Party {
     /// Where it was told to send.
     pub relay: SocketAddr,
     pub heard_of: Vec<u8>,
+    /// Its own key, and SRTP once it was told ours.
+    key: Option<Key>,
+    secure: RefCell<Option<Secure>>,
 }
 
 impl Party {
@@ -62,13 +67,26 @@ impl Party {
         let rtp = socket();
         let ssrc = 0xFACE_0000 | u32::from(rtp.local_addr().expect("bound").port());
         let relay = rtp.local_addr().expect("bound");
-        Self { rtp, rtcp: socket(), mux: false, ssrc, formats, describes: None, relay, heard_of: Vec::new() }
+        Self {
+            rtp,
+            rtcp: socket(),
+            mux: false,
+            ssrc,
+            formats,
+            describes: None,
+            relay,
+            heard_of: Vec::new(),
+            key: None,
+            secure: RefCell::default(),
+        }
     }
 
     pub fn sdp(&self) -> Vec<u8> {
         let at = self.describes.unwrap_or(self.rtp.local_addr().expect("bound"));
         let (family, ip) = (if at.is_ipv4() { "IP4" } else { "IP6" }, at.ip());
         let rtcp = if self.mux { "rtcp-mux".to_owned() } else { format!("rtcp:{}", self.rtcp.local_addr().expect("bound").port()) };
+        let profile = if self.key.is_some() { "SAVP" } else { "AVP" };
+        let key = self.key.as_ref().map_or(String::new(), |key| format!("a=crypto:{}\r\n", key.line()));
         let events: String = self
             .formats
             .split(' ')
@@ -76,15 +94,25 @@ impl Party {
             .map(|number| format!("a=rtpmap:{number} telephone-event/8000\r\n"))
             .collect();
         format!(
-            "v=0\r\no=p 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\nm=audio {} RTP/AVP {}\r\na={rtcp}\r\n{events}",
+            "v=0\r\no=p 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\nm=audio {} RTP/{profile} {}\r\na={rtcp}\r\n{key}{events}",
             at.port(),
             self.formats
         )
         .into_bytes()
     }
 
+    pub fn offer_srtp(&mut self) {
+        let line = "1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+        self.key = Key::parse(line);
+    }
+
     pub fn told(&mut self, sdp: &[u8]) {
-        self.relay = sdp::parse(sdp).expect("told what can be read").audio.rtp.expect("told where to send");
+        let audio = sdp::parse(sdp).expect("told what can be read").audio;
+        self.relay = audio.rtp.expect("told where to send");
+        if let (Some(ours), Some(theirs)) = (self.key.clone(), audio.key) {
+            let before = self.secure.take();
+            self.secure = RefCell::new(Secure::new(&Keys { theirs, ours }, before));
+        }
         self.heard_of = sdp.to_vec();
     }
 
@@ -97,6 +125,12 @@ impl Party {
         let stamp = Stamp { marker: false, sequence, timestamp, ssrc: self.ssrc };
         rtp::begin(&mut packet, payload_type, stamp);
         packet.extend_from_slice(payload);
+        if let Some(secure) = self.secure.borrow_mut().as_mut() {
+            let length = packet.len();
+            packet.resize(length + 64, 0);
+            let length = secure.seal(&mut packet, length, false).expect("sealed");
+            packet.truncate(length);
+        }
         self.send_bytes(&packet);
     }
 
@@ -128,8 +162,12 @@ impl Party {
     fn take(&self) -> Option<(Header, Vec<u8>)> {
         let mut bytes = [0; 2_000];
         let count = self.rtp.recv(&mut bytes).ok()?;
-        let header = Header::parse(&bytes[..count]).expect("RTP");
-        let payload = bytes[header.payload.clone()].to_vec();
+        let mut packet = bytes[..count].to_vec();
+        if let Some(secure) = self.secure.borrow_mut().as_mut() {
+            packet = secure.open(&packet, false).expect("authentic").to_vec();
+        }
+        let header = Header::parse(&packet).expect("RTP");
+        let payload = packet[header.payload.clone()].to_vec();
         Some((header, payload))
     }
 }
