@@ -1,6 +1,7 @@
 //! The relays under test, each in a process of its own: Tandem's in this program's, and rtpengine through its `ng` protocol.
 
 use std::{
+    cell::Cell,
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, UdpSocket},
     process::{Child, Command, Stdio},
@@ -113,21 +114,31 @@ impl Drop for Running {
 }
 
 /// rtpengine's control protocol: a cookie and a bencoded dictionary, over UDP.
-struct Ng(UdpSocket);
+struct Ng {
+    socket: UdpSocket,
+    asked: Cell<u64>,
+}
 
 impl Ng {
     fn connect(control: SocketAddr) -> Result<Self, Error> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.connect(control)?;
         socket.set_read_timeout(Some(ANSWER_WITHIN))?;
-        Ok(Self(socket))
+        Ok(Self { socket, asked: Cell::default() })
     }
 
     fn ask(&self, dictionary: &str) -> Result<String, Error> {
-        self.0.send(format!("x {dictionary}").as_bytes())?;
+        self.asked.set(self.asked.get() + 1);
+        let cookie = format!("{} ", self.asked.get());
+        self.socket.send(format!("{cookie}{dictionary}").as_bytes())?;
         let mut bytes = [0; 16_384];
-        let count = self.0.recv(&mut bytes)?;
-        let answer = String::from_utf8_lossy(&bytes[..count]).into_owned();
+        let answer = loop {
+            let count = self.socket.recv(&mut bytes)?;
+            // An answer to a question given up is passed over.
+            if let Some(answer) = String::from_utf8_lossy(&bytes[..count]).strip_prefix(&cookie) {
+                break answer.to_owned();
+            }
+        };
         if answer.contains("5:error") { Err(Error::Missed(format!("rtpengine says {answer}"))) } else { Ok(answer) }
     }
 }
