@@ -196,6 +196,7 @@ fn sip(config: &Node) -> edge::Options {
         certificate: certificate.or_else(|| Some((config.cluster.cert.clone(), config.cluster.key.clone()))),
         authorities: section.tls_authorities.clone(),
         connections_max: config.limits.sip_connections as usize,
+        nameserver: section.nameserver,
         ..transport::Options::default()
     };
     edge::Options { transport, calls_max: config.limits.calls, calls_per_s_max: config.limits.calls_per_s, ..edge::Options::default() }

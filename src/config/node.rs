@@ -92,6 +92,9 @@ pub struct Sip {
     /// The address put into Via and Contact, when it is not the one listened on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advertise: Option<IpAddr>,
+    /// The name server asked for next hops; those the host is configured with otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nameserver: Option<SocketAddr>,
 }
 
 /// The embedded relay.

@@ -41,8 +41,13 @@ pub const RESOLVES_MAX: usize = 256;
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a look-up's answer is used again.
 pub const RESOLVE_TTL: Duration = Duration::from_secs(30);
-/// Names remembered.
+/// Names remembered, and servers of one name.
 pub const RESOLVE_CACHE_MAX: usize = 1_024;
+pub const RESOLVE_SERVERS_MAX: usize = 16;
+/// How long a server that failed is passed over for others of its name.
+pub const RESOLVE_FAILED_FOR: Duration = Duration::from_secs(30);
+/// Calls of which it is remembered which of several servers they went to.
+pub const RESOLVE_CHOICES_MAX: usize = 65_536;
 
 // Sockets.
 

@@ -26,7 +26,7 @@ mod table;
 mod tls;
 mod udp;
 
-use resolve::Resolver;
+use resolve::{Hop, Resolver, call_of};
 use table::Table;
 
 /// A socket to listen on.
@@ -89,6 +89,8 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// Open connections at once, incoming and outgoing; 0 stands for `CONNECTIONS_MAX`.
     pub connections_max: usize,
+    /// The name server to ask; those the host is configured with otherwise.
+    pub nameserver: Option<SocketAddr>,
 }
 
 /// Why a node's sockets could not be opened.
@@ -201,7 +203,7 @@ impl Transport {
         };
         let streams = parking_lot::Mutex::new(Some(streams));
         let table = Table::new(if options.connections_max == 0 { CONNECTIONS_MAX } else { options.connections_max });
-        let inner = Inner { udp, table, resolver: Resolver::default(), shared: Arc::new(shared), streams, certificates };
+        let inner = Inner { udp, table, resolver: Resolver::new(options.nameserver), shared: Arc::new(shared), streams, certificates };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -241,22 +243,22 @@ impl Transport {
                 None => self.send_stream(flow.transport, flow.remote, &flow.remote.ip().to_string(), to, bytes),
             },
             Destination::Host { transport, host, port } => {
-                let port = port.unwrap_or(if *transport == party::Transport::Tls { 5061 } else { 5060 });
-                if let Some(addr) = self.inner.resolver.known(host, port) {
+                let hop = (*transport, host.clone(), *port);
+                if let Some(addr) = self.inner.resolver.known(&hop, || call_of(bytes)) {
                     return self.send_to(*transport, addr, host, to, bytes);
                 }
                 let place = self.inner.resolver.place().ok_or(NoWay)?;
                 let (this, to, bytes) = (self.clone(), to.clone(), bytes.clone());
-                tokio::spawn(async move { this.send_resolved(place, port, to, bytes).await });
+                tokio::spawn(async move { this.send_resolved(place, hop, to, bytes).await });
                 Ok(())
             }
         }
     }
 
-    async fn send_resolved(&self, _place: tokio::sync::OwnedSemaphorePermit, port: u16, to: Destination, bytes: Bytes) {
-        let Destination::Host { transport, host, .. } = &to else { return };
-        let sent = match self.inner.resolver.look_up(host, port).await {
-            Some(addr) => self.send_to(*transport, addr, host, &to, &bytes),
+    async fn send_resolved(&self, _place: tokio::sync::OwnedSemaphorePermit, hop: Hop, to: Destination, bytes: Bytes) {
+        self.inner.resolver.look_up(&hop).await;
+        let sent = match self.inner.resolver.known(&hop, || call_of(&bytes)) {
+            Some(addr) => self.send_to(hop.0, addr, &hop.1, &to, &bytes),
             None => Err(NoWay),
         };
         if sent.is_err() {
@@ -288,6 +290,13 @@ impl Transport {
         let conn = seat.flow.conn.expect("the table numbers every connection");
         tokio::spawn(connection::dial(self.clone(), seat, name.to_owned()));
         self.inner.table.write(conn, to, bytes)
+    }
+
+    /// The request of a call to a named next hop timed out, could not be delivered or was answered 503. True if the name has
+    /// another server to try; the call's next request goes there (RFC 3263 §4.3).
+    pub fn has_another(&self, to: &Destination, call_id: &str) -> bool {
+        let Destination::Host { transport, host, port } = to else { return false };
+        self.inner.resolver.failed(&(*transport, host.clone(), *port), resolve::hash(call_id.as_bytes()))
     }
 
     /// Open connections.

@@ -1,4 +1,4 @@
-//! Where a Ring goes: the contacts of a trunk in order, the contacts of a redirection, once more with credentials.
+//! Where a Ring goes: the contacts of a trunk in order, the servers of a name, the contacts of a redirection, once more with credentials.
 //!
 //! The stack sends one INVITE at a time and says what it came to; this file says whether there is another to try.
 
@@ -37,6 +37,11 @@ fn contact_of(target: &Target) -> Option<&str> {
         Target::Contact { uri } | Target::Binding { uri, .. } => Some(uri),
         Target::Trunk { .. } => None,
     }
+}
+
+/// True if another server may well do what this one did not.
+const fn is_failure_of_server(event: &LegEvent) -> bool {
+    matches!(event, LegEvent::Refused { status: 503, .. } | LegEvent::Unreachable { .. })
 }
 
 /// A trunk's contact with the number in its user part.
@@ -87,11 +92,16 @@ impl Worker {
 
     fn next_try(&mut self, report: &LegReport, response: &Bytes) -> Option<Ring> {
         let cnonce = self.random();
+        let elsewhere = is_failure_of_server(&report.event)
+            && self.stack.hop(report.leg).is_some_and(|(to, call_id)| self.transport.has_another(to, call_id));
         let phone = self.phones.get_mut(&report.leg)?;
         if phone.tried >= TARGETS_MAX {
             return None;
         }
         phone.tried += 1;
+        if elsewhere {
+            return Some(phone.ring.clone());
+        }
         match &report.event {
             LegEvent::Refused { status: 401 | 407, .. } => phone.with_credentials(response, cnonce),
             LegEvent::Refused { status: 300..=399, contacts, .. } => {
@@ -101,7 +111,7 @@ impl Worker {
                 phone.rest.truncate(TARGETS_MAX);
                 phone.next_target()
             }
-            LegEvent::Refused { status: 503, .. } | LegEvent::Unreachable { .. } => phone.next_target(),
+            event if is_failure_of_server(event) => phone.next_target(),
             _ => None,
         }
     }

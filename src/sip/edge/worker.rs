@@ -265,8 +265,8 @@ impl Worker {
                 self.stack.latched(leg, source);
                 self.drain(now);
             }
-            // Keys and silences are for those who ask for them.
-            Finding::Media(media::Event::Digit { .. } | media::Event::Quiet { .. }) => {}
+            // Keys, silences and recordings are for those who ask for them.
+            Finding::Media(_) => {}
             Finding::Shared => self.sharing = false,
             Finding::Bad { flow, error } => self.bad(now, flow, error),
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{
-    Due, Flow, Output, Stack, T64,
+    Destination, Due, Flow, Output, Stack, T64,
     carry::NotCarried,
     client::{ClientKey, Purpose},
     leg::{Leg, Phase},
@@ -56,6 +56,11 @@ impl Stack {
     /// False if the leg is not waiting for that, was tried too often or the target cannot be addressed.
     pub fn retry(&mut self, now: Instant, id: LegId, ring: &Ring) -> bool {
         self.legs.get(&id).is_some_and(|leg| leg.phase == Phase::Refused) && self.ring_again(now, id, ring, None)
+    }
+
+    /// Where a leg's requests go, and its Call-ID.
+    pub fn hop(&self, id: LegId) -> Option<(&Destination, &str)> {
+        self.legs.get(&id).map(|leg| (&leg.to, &*leg.dialog.call_id))
     }
 
     fn ring_again(&mut self, now: Instant, id: LegId, ring: &Ring, least_s: Option<u32>) -> bool {
