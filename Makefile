@@ -58,7 +58,7 @@ bench:
 	./target/release/tandem-bench calls
 
 ## prove: every proof under load of docs/TESTING.md, one after the other (about 15 minutes; `disk` needs root)
-PROOFS = calls offers failover failover@--no-death-notice outage rolling members witness drill disk overload raft core
+PROOFS = calls offers failover failover@--no-death-notice outage rolling members witness drill disk overload raft memory core
 prove: deps
 	$(CARGO) build --release --workspace
 	@missed=; for proof in $(PROOFS); do \

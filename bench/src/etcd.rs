@@ -1,4 +1,6 @@
-//! The peer beside us: a three-node etcd on the same disk, its leader killed, through its own JSON gateway.
+//! The peer beside us: a three-node etcd on the same disk, its leader killed through its own JSON gateway, or put to by gRPC.
+
+pub mod puts;
 
 use std::{
     net::TcpListener,
@@ -9,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::error::Error;
+use crate::{cpu, error::Error};
 
 const NODES: usize = 3;
 const UP_WITHIN: Duration = Duration::from_secs(20);
@@ -37,7 +39,7 @@ fn free_port() -> Result<u16, Error> {
 }
 
 impl Etcd {
-    fn start() -> Result<Self, Error> {
+    fn start(heartbeat_ms: u32, election_ms: u32) -> Result<Self, Error> {
         let dir = tempfile::tempdir()?;
         let peers = (0..NODES).map(|_| free_port()).collect::<Result<Vec<_>, _>>()?;
         let url = |port: u16| format!("http://127.0.0.1:{port}");
@@ -51,7 +53,7 @@ impl Etcd {
                 .args(["--name", &format!("n{n}"), "--initial-cluster", &cluster, "--log-level", "error"])
                 .args(["--listen-peer-urls", &url(*peer), "--initial-advertise-peer-urls", &url(*peer)])
                 .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-                .args(["--heartbeat-interval", &HEARTBEAT_MS.to_string(), "--election-timeout", &ELECTION_MS.to_string()])
+                .args(["--heartbeat-interval", &heartbeat_ms.to_string(), "--election-timeout", &election_ms.to_string()])
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
@@ -69,6 +71,16 @@ impl Etcd {
             thread::sleep(Duration::from_millis(100));
         }
         Ok(etcd)
+    }
+
+    /// Where a member answers, without the scheme.
+    fn authority(&self, member: usize) -> &str {
+        self.members[member].client.trim_start_matches("http://")
+    }
+
+    /// CPU seconds of all members so far.
+    fn cpu_s(&self) -> f64 {
+        self.members.iter().filter_map(|member| cpu::seconds(member.child.id())).sum()
     }
 
     fn post(&self, member: usize, path: &str, body: &Value) -> Result<Value, Error> {
@@ -103,7 +115,7 @@ impl Drop for Etcd {
 pub fn failover_ms(kills: u32) -> Result<Vec<f64>, Error> {
     let mut gaps_ms = Vec::new();
     for _ in 0..kills {
-        let mut etcd = Etcd::start()?;
+        let mut etcd = Etcd::start(HEARTBEAT_MS, ELECTION_MS)?;
         thread::sleep(BEFORE);
         let leader = etcd.leader().ok_or_else(|| Error::Setup("etcd has no leader".to_owned()))?;
         let survivor = (leader + 1) % NODES;

@@ -12,6 +12,7 @@ mod history;
 mod judge;
 mod lab;
 mod members;
+mod memory;
 mod offers;
 mod outage;
 mod overload;
@@ -79,6 +80,8 @@ enum What {
     /// The process of `relay` that carries packets, started by it.
     #[command(hide = true)]
     RelayNode(relay::NodeArguments),
+    /// Memory per waiting call.
+    Memory(memory::Options),
     /// The pure core alone: commands a second, few and very many waiting.
     Core(core::Options),
 }
@@ -100,6 +103,7 @@ fn run(what: &What) -> Result<Option<Report>, Error> {
         What::Overload(options) => overload::run(options),
         What::Raft(options) => raft::run(options),
         What::Relay(options) => relay::run(options),
+        What::Memory(options) => memory::run(options),
         What::Core(options) => core::run(options),
     };
     report.map(Some)

@@ -16,7 +16,7 @@ use tandem_cluster::{
     BoxFuture, Cluster, Entry, GroupId, Machine, MachineFactory, NodeId, Options as NodeOptions, PeerSpec, Service, Timing, Token, pki,
 };
 
-use crate::{cpu, error::Error, report::Report};
+use crate::{cpu, error::Error, etcd::puts, report::Report};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -29,6 +29,14 @@ pub struct Options {
     pub bytes: usize,
     #[arg(long, default_value_t = 10)]
     pub seconds: u64,
+    /// The same load at a peer before and after, in the same run: `etcd`.
+    #[arg(long)]
+    pub vs: Option<Peer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Peer {
+    Etcd,
 }
 
 /// One node of the run, started by [`run`].
@@ -59,8 +67,39 @@ const SETTLE: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Every so many commands one latency is kept.
 const SAMPLE_EVERY: u64 = 16;
+/// How many times faster than etcd it shall be.
+const TIMES_ETCD_MIN: f64 = 4.0;
 
 pub fn run(options: &Options) -> Result<Report, Error> {
+    let peer = |_| puts::run(options.in_flight, options.bytes, Duration::from_secs(options.seconds));
+    let before = options.vs.map(peer).transpose()?;
+    let (mut report, rate) = ours(options)?;
+    let after = options.vs.map(peer).transpose()?;
+    if let (Some(before), Some(after)) = (before, after) {
+        compare(&mut report, rate, options.seconds, before, after);
+    }
+    Ok(report)
+}
+
+/// A shared machine is not equally busy all the time: the peer is measured on both sides of us, and its mean counts.
+fn compare(report: &mut Report, rate: f64, seconds: u64, before: puts::Puts, after: puts::Puts) {
+    let each = |puts: &puts::Puts| puts.committed as f64 / seconds as f64;
+    let theirs = f64::midpoint(each(&before), each(&after));
+    report.figure("etcd, before", each(&before), "commands/s");
+    report.figure("etcd, after", each(&after), "commands/s");
+    let failed = before.failed + after.failed;
+    report.bounded("etcd failed", failed as f64, "commands", "= 0", failed == 0);
+    let cpu_s = (before.cpu_s + after.cpu_s) * 1e3 / ((before.committed + after.committed).max(1) as f64);
+    report.quantiles("etcd put → committed", &mut [before.latencies_ms, after.latencies_ms].concat(), "ms");
+    report.figure("etcd CPU of all members per 1000 commands", cpu_s, "s");
+    let times = rate / theirs.max(0.001);
+    report.bounded("commands/s, times etcd's", times, "×", format!("≥ {TIMES_ETCD_MIN}"), times >= TIMES_ETCD_MIN);
+    report.note(
+        "etcd is asked by gRPC from this process, a third at each member; our commands are proposed in the nodes' own processes".to_owned(),
+    );
+}
+
+fn ours(options: &Options) -> Result<(Report, f64), Error> {
     let dir = tempfile::tempdir()?;
     let setup = |error: &dyn std::fmt::Display| Error::Setup(error.to_string());
     pki::init(dir.path()).map_err(|error| setup(&error))?;
@@ -101,11 +140,12 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         "raft: {} in flight over {} groups, {} B, {NODES} processes, one disk, {} s",
         options.in_flight, options.groups, options.bytes, options.seconds
     ));
-    report.figure("committed", all.committed as f64 / options.seconds as f64, "commands/s");
+    let rate = all.committed as f64 / options.seconds as f64;
+    report.figure("committed", rate, "commands/s");
     report.bounded("failed", all.failed as f64, "commands", "= 0", all.failed == 0);
     report.quantiles("propose → committed and applied", &mut all.latencies_ms, "ms");
     report.figure("CPU of all nodes per 1000 commands", cpu_s * 1e3 / (all.committed.max(1) as f64), "s");
-    Ok(report)
+    Ok((report, rate))
 }
 
 /// A node goes when its standard input ends.
