@@ -3,11 +3,11 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::{SocketAddr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -96,8 +96,12 @@ impl Service for Echo {
     }
 }
 
+/// Ports that stay free though nobody holds them until the nodes start: on a loopback address of this process and this call alone.
 fn free_addrs(nodes: u64) -> BTreeMap<NodeId, SocketAddr> {
-    let sockets: Vec<_> = (1..=nodes).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a free port")).collect();
+    static CALLS: AtomicU8 = AtomicU8::new(0);
+    let process = std::process::id().to_le_bytes();
+    let ip = Ipv4Addr::new(127, 128 | process[1], process[0], 1 + CALLS.fetch_add(1, Ordering::Relaxed) % 250);
+    let sockets: Vec<_> = (1..=nodes).map(|_| UdpSocket::bind((ip, 0)).expect("a free port")).collect();
     (1..).zip(sockets.iter().map(|socket| socket.local_addr().expect("bound"))).collect()
 }
 
