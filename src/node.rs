@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tandem_cluster::{BoxFuture, Cluster, MachineFactory, NodeId, Options, PeerSpec, Service, Timing};
 use tokio::{
     net::TcpListener,
@@ -108,6 +109,8 @@ pub async fn run(config: Node) -> Result<(), Error> {
     let signals = Signals::new()?;
     let metrics = telemetry::install_metrics().map_err(|e| Error::Metrics(e.to_string()))?;
     crate::sip::edge::metrics::describe();
+    media::describe_metrics();
+    raise_file_limit();
     make_data_dir(&config.data_dir)?;
     let inbox = forward::Inbox::default();
     let prepared = actor::Prepared::new(config.data_dir.clone());
@@ -156,6 +159,15 @@ pub async fn run(config: Node) -> Result<(), Error> {
     }
     tracing::info!(node = config.node, "node drained");
     Ok(())
+}
+
+/// A leg has two sockets, and what a shell or a service manager allows by default is a thousand: takes all it may have.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// How audio is carried: by a relay that falls silent without the node's lease, or not at all.

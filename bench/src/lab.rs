@@ -100,9 +100,9 @@ impl Lab {
 
     /// Starts `tandem dev` in `dir`, with the state it may hold from before.
     pub fn start_in(options: &Options, dir: &Path) -> Result<Self, Error> {
-        let sip_base = free_range(2 * NODES_MAX, 20_000)?;
-        let http_base = free_range(NODES_MAX, 22_000)?;
-        let cluster_base = free_range(NODES_MAX, 24_000)?;
+        let sip_base = free_range(2 * NODES_MAX, 10_000)?;
+        let http_base = free_range(NODES_MAX, 11_500)?;
+        let cluster_base = free_range(NODES_MAX, 13_000)?;
         let tenant = dir.join("tenant.toml");
         fs::write(&tenant, &options.tenant)?;
         let mut command = Command::new(program()?);

@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File},
     io::{Read as _, Seek as _, SeekFrom},
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -157,7 +157,7 @@ impl Folder {
             },
             sip: if args.is_witness(node) { Sip::default() } else { sip },
             media: (!args.is_witness(node)).then(|| Media {
-                listen: vec![local(0).ip()],
+                listen: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
                 advertise: Vec::new(),
                 ports: args.media(node),
                 threads: 1,

@@ -265,7 +265,8 @@ fn a_bounded_number_of_parties_is_told_at_once_and_a_silent_one_holds_nobody_up(
         bench
             .sent
             .iter()
-            .filter_map(|(_, m)| m.is_request().then(|| m.top_via().unwrap().0))
+            .filter(|(_, m)| m.is_request())
+            .map(|(_, m)| m.top_via().unwrap().0)
             .collect::<std::collections::BTreeSet<_>>()
             .len()
     };
