@@ -1,5 +1,6 @@
 //! The node that leads the tenant's partition is killed again and again under load, callers on the other two: no call of
-//! theirs may fail. A second, thinner stream of calls on the node that dies shows that those end as `node_lost` at once.
+//! theirs may fail. A second, thinner stream of calls on the node that dies shows what becomes of parties that do not follow to
+//! another node: those calls end as `node_lost`.
 
 use std::{
     thread,
@@ -52,8 +53,9 @@ const AWAY_MS: u64 = 4_000;
 const MEDIAN_MS: f64 = 500.0;
 const WORST_MS: f64 = 700.0;
 const WHOLE_WITHIN: Duration = Duration::from_secs(40);
-/// A call whose own edge died is recorded as ended within this.
-const NODE_LOST_WITHIN_MS: f64 = 2_000.0;
+/// SIPp's phones do not follow a call to another node (`survival` has phones that do). Such a call is recorded as ended once
+/// its party has not answered the new edge for 8 s.
+const NODE_LOST_WITHIN_MS: f64 = 10_000.0;
 
 pub fn run(options: &Options) -> Result<Report, Error> {
     let stage = Stage::start(options.traffic.agents, |lab| {
@@ -115,7 +117,7 @@ fn verdict(report: &mut Report, stage: &Stage, seen: &mut sipp::Outcome, kills: 
     report.bounded("calls whose own edge died, recorded as node_lost", lost.len() as f64, "calls", "> 0", !lost.is_empty());
     let mut after_ms: Vec<f64> = lost.iter().filter_map(|cdr| after_kill_ms(cdr, kills)).collect();
     let in_time = after_ms.iter().filter(|ms| **ms <= NODE_LOST_WITHIN_MS).count();
-    report.bounded("of those, ended within 2 s of the kill", in_time as f64, "calls", format!("= {}", lost.len()), in_time == lost.len());
+    report.bounded("of those, ended within 10 s of the kill", in_time as f64, "calls", format!("= {}", lost.len()), in_time == lost.len());
     report.quantiles("kill → end of a call whose edge died", &mut after_ms, "ms");
     judge::rest(report, stage, &records)?;
     let agents = lab.all(&format!("/api/v1/agents?tenant={}", tenant::TENANT))?;

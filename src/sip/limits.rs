@@ -172,6 +172,8 @@ pub const PROGRESS_EVERY: Duration = Duration::from_secs(60);
 /// does not drown their parties; and how long one that is not answered keeps its place.
 pub const RESUMING_MAX: usize = 128;
 pub const RESUME_SLOT: Duration = Duration::from_secs(1);
+/// A party that has not answered its new edge for this long is gone: its agent should not wait for a whole transaction.
+pub const RESUME_MAX: Duration = Duration::from_secs(8);
 /// How often, and how many times, a message waits for a leg that is on its way here from a dead edge.
 pub const ADOPTION_LOOK: Duration = Duration::from_millis(50);
 pub const ADOPTION_LOOKS_MAX: u8 = 40;

@@ -164,17 +164,19 @@ fn look(callers: &[Phone], agents: &[Vec<Phone>], seen: &mut Seen) {
     let wanting: BTreeSet<String> = callers.iter().filter(|caller| wants(caller)).map(number).collect();
     let talking: BTreeSet<String> =
         callers.iter().filter(|caller| wants(caller) && caller.state() == Some(State::Up)).map(number).collect();
-    let mut served = BTreeSet::new();
+    let (mut served, mut rung) = (BTreeSet::new(), BTreeSet::new());
     for agent in agents.iter().flatten() {
         let Some((state, peer)) = agent.look(|ua| ua.live().last().map(|call| (call.state, call.peer().to_owned()))) else { continue };
         match state {
-            State::Ringing => seen.ringing_for_nobody += usize::from(!wanting.contains(&peer)),
+            State::Ringing if wanting.contains(&peer) => drop(rung.insert(peer)),
+            State::Ringing => seen.ringing_for_nobody += 1,
             // A second agent with the same caller has nobody either.
             State::Up => seen.talking_to_nobody += usize::from(!talking.contains(&peer) || !served.insert(peer)),
             _ => {}
         }
     }
-    seen.waiting_for_nobody += talking.difference(&served).count();
+    // One that is answered hears treatment until a phone that rings for it is picked up.
+    seen.waiting_for_nobody += talking.iter().filter(|caller| !served.contains(*caller) && !rung.contains(*caller)).count();
 }
 
 /// Callers that are still there give up. Every phone must be out of its call soon, theirs and the agents'.

@@ -26,7 +26,7 @@ use crate::{
         party::{Dialog, Sdp, Transport},
     },
     sip::{
-        limits::{GLARE_RETRIES_MAX, LINGER, RESUME_SLOT, RESUMING_MAX},
+        limits::{GLARE_RETRIES_MAX, LINGER, RESUME_MAX, RESUME_SLOT, RESUMING_MAX},
         message::{Builder, Message, Name, angle_uri, host_port, param, read_own, sdp_of, sent_by},
     },
 };
@@ -177,7 +177,8 @@ impl Stack {
         }
         let bytes = request.body("application/sdp", &held_by(&leg.media.1, &leg.described));
         let to = leg.to.clone();
-        self.send(now, id, Purpose::Resume, to, bytes);
+        let key = self.send(now, id, Purpose::Resume, to, bytes);
+        self.until(&key, now + RESUME_MAX);
         self.resuming.told.insert(id);
         self.at(now + RESUME_SLOT, Due::ResumeSlot(id));
     }

@@ -104,7 +104,7 @@ impl Stack {
         self.transmit(to, bytes);
     }
 
-    fn until(&mut self, key: &ClientKey, when: Instant) {
+    pub(super) fn until(&mut self, key: &ClientKey, when: Instant) {
         if let Some(client) = self.clients.get_mut(key) {
             client.until = when;
             self.at(when, Due::ClientEnd(key.clone()));
