@@ -135,7 +135,9 @@ async fn a_data_directory_belongs_to_one_process() {
 async fn a_wiped_node_does_not_come_back_under_its_old_name() {
     let fleet = Fleet::new(3);
     let [first, second, third] = fleet.three().await;
-    eventually("node 3 is registered", || first.0.nodes().borrow().contains_key(&3)).await;
+    // Its row is there from the founding; that it has lived is written when it has said so itself.
+    let lived = |at: &Cluster| at.nodes().borrow().get(&3).is_some_and(|row| row.incarnation == 1);
+    eventually("node 3 is registered", || lived(&first.0) && lived(&second.0)).await;
     drop(third);
     eventually("the disk is free", || std::fs::remove_dir_all(fleet.options(3).data_dir).is_ok()).await;
     let refused = fleet.try_start(fleet.options(3)).await;
