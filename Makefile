@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run build test deps softphones verify fix bench prove survival doc deny
+.PHONY: run build test deps softphones captures verify fix bench prove survival doc deny
 
 ## run: build, then three real nodes with demo callers and agents on this machine
 run:
@@ -34,6 +34,13 @@ softphones:
 	@python3 -c 'import pjsua2' >/dev/null 2>&1 || { \
 	  python3 -m pip install --quiet pjsua2-python >/dev/null 2>&1; \
 	  python3 -c 'import pjsua2' >/dev/null 2>&1 || echo "missing: PJSIP for Python (pip install pjsua2-python); its scenarios will be skipped"; }
+
+## captures: what `survival zombie` needs; says in one line what is missing when it cannot install it
+captures:
+	@command -v dumpcap >/dev/null 2>&1 && command -v tshark >/dev/null 2>&1 && command -v iptables >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq tshark iptables iproute2 >/dev/null; fi; \
+	  command -v dumpcap >/dev/null 2>&1 || echo "missing: dumpcap (Debian: apt-get install tshark iptables iproute2); \`survival zombie\` will fail"; }
 
 ## verify: formatting, lints, the pure core alone, documentation; never writes
 verify:
@@ -65,9 +72,9 @@ prove: deps
 	  ./target/release/tandem-bench $$(echo $$proof | tr @ ' ') 2>/dev/null || missed="$$missed $$proof"; \
 	done; [ -z "$$missed" ] || { echo "missed:$$missed"; exit 1; }
 
-## survival: calls outlive their node, one proof after the other (about 10 minutes); docs/TESTING.md says what each shows
-SURVIVAL = gap gap@--no-death-notice leader drain storm window pause matrix softphones
-survival: softphones
+## survival: calls outlive their node, one proof after the other (about 12 minutes; `zombie` needs root); docs/TESTING.md says what each shows
+SURVIVAL = gap gap@--no-death-notice leader drain storm window zombie matrix softphones
+survival: softphones captures
 	$(CARGO) build --release --workspace
 	@missed=; for proof in $(SURVIVAL); do \
 	  ./target/release/tandem-bench survival $$(echo $$proof | tr @ ' ') 2>/dev/null || missed="$$missed $$proof"; \

@@ -1,6 +1,7 @@
 //! `tandem-bench`: figures and proofs under load, with real processes, real SIP and CPU seconds from the kernel.
 
 mod calls;
+mod capture;
 mod core;
 mod cpu;
 mod disk;

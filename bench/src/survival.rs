@@ -6,12 +6,12 @@ mod gap;
 mod judge;
 mod leader;
 mod matrix;
-mod pause;
 mod soft;
 mod softphones;
 mod stage;
 mod storm;
 mod window;
+mod zombie;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -35,8 +35,8 @@ enum What {
     Storm(storm::Options),
     /// Hang-ups and answers in the very window of a death.
     Window(window::Options),
-    /// The node stands still for longer than its lease and goes on.
-    Pause(pause::Options),
+    /// The node stands still, or is cut off from its peers, for longer than its lease, and comes back. Needs root.
+    Zombie(zombie::Options),
     /// baresip and PJSIP, their node killed.
     Softphones(softphones::Options),
     /// State × transport × address family, node killed.
@@ -115,7 +115,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         What::Drain(options) => drain::run(options),
         What::Storm(options) => storm::run(options),
         What::Window(options) => window::run(options),
-        What::Pause(options) => pause::run(options),
+        What::Zombie(options) => zombie::run(options),
         What::Softphones(options) => softphones::run(options),
         What::Matrix(options) => matrix::run(options),
     }
