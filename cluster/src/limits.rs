@@ -93,6 +93,11 @@ pub const WAIT_LEASES: u32 = 10;
 pub const FORWARD_PAUSE: Duration = Duration::from_millis(5);
 /// How long a peer may take to say what it thinks of a silent node.
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_millis(100);
+/// Between two rounds of questions about a node that went silent, for the first so many rounds; afterwards `SUCCESSION_PAUSE`.
+pub const CONFIRM_PAUSE: Duration = Duration::from_millis(10);
+pub const CONFIRM_SOON: usize = 20;
+/// A node that learns of a loss by being asked stands as a successor this much later: a round trip between nodes.
+pub const COURTESY: Duration = Duration::from_millis(5);
 /// Pause between two attempts to make a survivor lead, and their number (about a minute).
 pub const SUCCESSION_PAUSE: Duration = Duration::from_millis(50);
 pub const SUCCESSION_TRIES: usize = 1_200;

@@ -21,7 +21,7 @@ use super::{DEATH, Node, OPINION, PING, WITHDRAWN, claim::next_incarnation, note
 use crate::{
     GroupId, Incarnation, NodeId, Options, RequestError, codec,
     electorate::Electorate,
-    limits::{CONFIRM_TIMEOUT, SUCCESSION_PAUSE, SUCCESSION_TRIES},
+    limits::{CONFIRM_PAUSE, CONFIRM_SOON, CONFIRM_TIMEOUT, COURTESY, SUCCESSION_PAUSE, SUCCESSION_TRIES},
     liveness::Liveness,
     meta::{LEFT, MetaCommand},
     transport::{self, CLOSED_PLAIN, Files, Handler, PeerEvent, Transport},
@@ -32,6 +32,15 @@ const PROPOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// (Term of the last entry, its index) by group.
 type Logs = BTreeMap<GroupId, (u64, u64)>;
+
+/// Asks for an opinion, and brings that of the one who asks: both may be a majority, and who is asked acts on it at once then.
+#[derive(Debug, Serialize, Deserialize)]
+struct Question {
+    node: NodeId,
+    incarnation: Incarnation,
+    withdrawn: bool,
+    logs: Logs,
+}
 
 /// What a peer thinks of a life of a node, and how long its own logs are.
 #[derive(Debug, Serialize, Deserialize)]
@@ -123,11 +132,14 @@ async fn react(node: Arc<Node>) {
 
 /// Asks the peers about a node that went silent here, until a majority has given it up or it is back.
 async fn confirm(node: Arc<Node>, peer: NodeId, incarnation: Incarnation) {
-    while node.transport.connected(peer).is_none() && !node.liveness.is_lost(peer, incarnation) {
-        if give_up_if_lost(&node, peer, incarnation).await {
+    // The leases that peers granted lapse within moments of each other.
+    let pauses = std::iter::repeat_n(CONFIRM_PAUSE, CONFIRM_SOON).chain(std::iter::repeat(SUCCESSION_PAUSE));
+    for pause in pauses {
+        let back = node.transport.connected(peer).is_some();
+        if back || node.liveness.is_lost(peer, incarnation) || give_up_if_lost(&node, peer, incarnation).await {
             return;
         }
-        sleep(SUCCESSION_PAUSE).await;
+        sleep(pause).await;
     }
 }
 
@@ -137,7 +149,7 @@ pub(crate) async fn give_up_if_lost(node: &Arc<Node>, peer: NodeId, incarnation:
     let given_up = node.electorate().majority(|by| withdrawn.contains(&by));
     if given_up {
         tracing::warn!(node = peer, incarnation, "a majority gave this node up");
-        lost(node, peer, incarnation, &logs);
+        lost(node, peer, incarnation, &logs, Duration::ZERO);
     }
     given_up
 }
@@ -148,8 +160,9 @@ async fn poll(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation) -> (BTre
     if node.liveness.withdraw(peer, incarnation) {
         withdrawn.insert(node.options.node);
     }
-    let mut logs = BTreeMap::from([(node.options.node, node.logs())]);
-    let Ok(question) = codec::encode(&(peer, incarnation)) else { return (withdrawn, logs) };
+    let question = Question { node: peer, incarnation, withdrawn: !withdrawn.is_empty(), logs: node.logs() };
+    let mut logs = BTreeMap::from([(node.options.node, question.logs.clone())]);
+    let Ok(question) = codec::encode(&question) else { return (withdrawn, logs) };
     let others: Vec<_> = node.members().into_iter().filter(|other| *other != peer && *other != node.options.node).collect();
     let asked = others.into_iter().map(|other| {
         let (node, question) = (Arc::clone(node), question.clone());
@@ -182,11 +195,11 @@ async fn fence(node: Arc<Node>, peer: NodeId, incarnation: Incarnation) {
 pub(super) async fn proven_dead(node: Arc<Node>, peer: NodeId, incarnation: Incarnation) {
     tracing::warn!(node = peer, incarnation, "the death of this node is proven");
     let (_, logs) = poll(&node, peer, incarnation).await;
-    lost(&node, peer, incarnation, &logs);
+    lost(&node, peer, incarnation, &logs, Duration::ZERO);
 }
 
-/// Publishes the loss and elects successors for every group the lost node led.
-fn lost(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation, logs: &BTreeMap<NodeId, Logs>) {
+/// Publishes the loss and elects successors for every group the lost node led. This node stands itself only after `courtesy`.
+fn lost(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation, logs: &BTreeMap<NodeId, Logs>, courtesy: Duration) {
     if node.liveness.lose(peer, incarnation) {
         metrics::counter!("cluster_nodes_lost_total").increment(1);
         tokio::spawn(fence(Arc::clone(node), peer, incarnation));
@@ -208,7 +221,9 @@ fn lost(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation, logs: &BTreeMa
         if heirs.is_empty() {
             continue;
         }
+        let courtesy = if heirs[0] == node.options.node { courtesy } else { Duration::ZERO };
         tokio::spawn(async move {
+            sleep(courtesy).await;
             for attempt in 0..SUCCESSION_TRIES {
                 if group.leader().is_some_and(|leader| leader != peer) {
                     return;
@@ -226,12 +241,20 @@ impl Node {
         self.all_groups().iter().map(|group| (group.id, last(group))).collect()
     }
 
-    pub(super) fn opinion(&self, body: &[u8]) -> Result<Bytes, String> {
-        let (peer, incarnation): (NodeId, Incarnation) = codec::decode(body).map_err(|error| error.to_string())?;
-        let withdrawn = self.transport.connected(peer).is_none() && self.liveness.withdraw(peer, incarnation);
-        codec::encode(&Opinion { withdrawn, logs: self.logs(), electorate: self.electorate() })
-            .map(Bytes::from)
-            .map_err(|error| error.to_string())
+    /// What this node thinks of another that `from` has lost sight of. It needs no loss of its own for that: a lease that
+    /// was not renewed is enough.
+    pub(super) fn opinion(self: &Arc<Self>, from: NodeId, body: &[u8]) -> Result<Bytes, String> {
+        let Question { node: peer, incarnation, withdrawn: agreed, logs } = codec::decode(body).map_err(|error| error.to_string())?;
+        let withdrawn = self.liveness.withdraw(peer, incarnation);
+        let opinion = Opinion { withdrawn, logs: self.logs(), electorate: self.electorate() };
+        let gives_up = |by: NodeId| (by == self.options.node && withdrawn) || (by == from && agreed);
+        if opinion.electorate.majority(gives_up) && !self.liveness.is_lost(peer, incarnation) {
+            tracing::warn!(node = peer, incarnation, with = from, "a majority gave this node up");
+            let logs = BTreeMap::from([(self.options.node, opinion.logs.clone()), (from, logs)]);
+            // Whoever asked must have this opinion before its vote is asked for: until then it stands by the old leader.
+            lost(self, peer, incarnation, &logs, COURTESY);
+        }
+        codec::encode(&opinion).map(Bytes::from).map_err(|error| error.to_string())
     }
 }
 
