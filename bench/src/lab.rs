@@ -21,7 +21,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Lines of a node's log that are shown when it does not come up.
 const LOG_LINES: usize = 15;
 /// Nodes a lab can have; the width of its port ranges follows.
-const NODES_MAX: u16 = 8;
+pub const NODES_MAX: u16 = 8;
 
 /// How to start a lab.
 #[derive(Debug, Clone)]
@@ -37,6 +37,9 @@ pub struct Options {
     pub drills: bool,
     /// The loopback address that SIP is on.
     pub ip: IpAddr,
+    /// The first port between nodes, and what peers are told to dial instead of it, when something stands between them.
+    pub cluster_base: Option<u16>,
+    pub advertise_base: Option<u16>,
     pub tenant: String,
 }
 
@@ -50,6 +53,8 @@ impl Options {
             death_notice: true,
             drills: false,
             ip: Ipv4Addr::LOCALHOST.into(),
+            cluster_base: None,
+            advertise_base: None,
             tenant,
         }
     }
@@ -62,6 +67,7 @@ pub struct Lab {
     _temp: Option<tempfile::TempDir>,
     sip_base: u16,
     http_base: u16,
+    /// The port that peers of node 1 dial.
     cluster_base: u16,
     ip: IpAddr,
     token: String,
@@ -77,7 +83,7 @@ fn program() -> Result<PathBuf, Error> {
 
 /// A base port whose whole range is free now, for UDP and TCP. All lie below the range the kernel takes ports from for
 /// outgoing connections: the port of a node that is down must still be free when it comes back.
-fn free_range(width: u16, from: u16) -> Result<u16, Error> {
+pub fn free_range(width: u16, from: u16) -> Result<u16, Error> {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok();
     let mut base = from + (std::process::id() % 150) as u16 * 10;
     for _ in 0..200 {
@@ -102,7 +108,7 @@ impl Lab {
     pub fn start_in(options: &Options, dir: &Path) -> Result<Self, Error> {
         let sip_base = free_range(2 * NODES_MAX, 10_000)?;
         let http_base = free_range(NODES_MAX, 11_500)?;
-        let cluster_base = free_range(NODES_MAX, 13_000)?;
+        let cluster_base = options.cluster_base.map_or_else(|| free_range(NODES_MAX, 13_000), Ok)?;
         let tenant = dir.join("tenant.toml");
         fs::write(&tenant, &options.tenant)?;
         let mut command = Command::new(program()?);
@@ -113,6 +119,9 @@ impl Lab {
             [("--nodes", options.nodes), ("--sip-base", sip_base), ("--http-base", http_base), ("--cluster-base", cluster_base)]
         {
             command.arg(flag).arg(value.to_string());
+        }
+        if let Some(port) = options.advertise_base {
+            command.arg("--advertise-base").arg(port.to_string());
         }
         if let Some(ms) = options.restart_after_ms {
             command.args(["--restart", "--restart-after-ms", &ms.to_string()]);
@@ -137,7 +146,7 @@ impl Lab {
             _temp: None,
             sip_base,
             http_base,
-            cluster_base,
+            cluster_base: options.advertise_base.unwrap_or(cluster_base),
             ip: options.ip,
             token: String::new(),
             nodes: options.nodes + options.spare,
@@ -181,6 +190,27 @@ impl Lab {
     /// Where node `k` takes SIP over UDP and TCP, or over TLS.
     pub fn sip_addr(&self, k: u16, tls: bool) -> SocketAddr {
         SocketAddr::new(self.ip, self.sip_base + 2 * (k - 1) + u16::from(tls))
+    }
+
+    /// The process that supervises the nodes.
+    pub fn supervisor(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where the nodes have their files: `nodeK.toml`, `nodeK.log`, `nodeK/`.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Keeps node `k` down once it ended, until it is let go again.
+    pub fn hold(&self, k: u16, down: bool) -> Result<(), Error> {
+        let file = self.dir.join(format!("node{k}.hold"));
+        match (down, file.exists()) {
+            (true, _) => fs::write(file, "")?,
+            (false, true) => fs::remove_file(file)?,
+            (false, false) => {}
+        }
+        Ok(())
     }
 
     /// Node `k`'s address for its peers.

@@ -1,41 +1,13 @@
-//! `tandem-bench`: figures and proofs under load, with real processes, real SIP and CPU seconds from the kernel.
-
-mod calls;
-mod capture;
-mod core;
-mod cpu;
-mod disk;
-mod drill;
-mod error;
-mod etcd;
-mod failover;
-mod history;
-mod judge;
-mod lab;
-mod members;
-mod memory;
-mod offers;
-mod outage;
-mod overload;
-mod phone;
-mod prometheus;
-mod raft;
-mod relay;
-mod report;
-mod rolling;
-mod settle;
-mod sipp;
-mod stage;
-mod survival;
-mod tenant;
-mod traffic;
-mod witness;
+//! `tandem-bench`: the command line of the figures and proofs.
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{error::Error, report::Report};
+use tandem_bench::{
+    calls, core, disk, drill, error::Error, failover, members, memory, offers, outage, overload, raft, relay, report::Report, rolling,
+    survival, witness,
+};
 
 #[derive(Parser)]
 #[command(about = "Figures and proofs of a Tandem cluster on this machine")]

@@ -8,7 +8,7 @@ mod leader;
 mod matrix;
 mod soft;
 mod softphones;
-mod stage;
+pub mod stage;
 mod storm;
 mod window;
 mod zombie;

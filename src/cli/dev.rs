@@ -27,6 +27,9 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Beyond the nodes' own drain limit, how long the supervisor waits before it kills.
 const STOP_SLACK: Duration = Duration::from_secs(5);
 
+/// Pause between two looks at whether a node is still to be kept down.
+const HELD_PAUSE: Duration = Duration::from_millis(100);
+
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Args {
     /// How many nodes
@@ -50,6 +53,9 @@ pub(super) struct Args {
     /// Node K has node-to-node QUIC on this + (K-1)
     #[arg(long, default_value_t = 7070)]
     cluster_base: u16,
+    /// Node K tells its peers to dial this + (K-1), for something that stands between the nodes
+    #[arg(long, hide = true)]
+    advertise_base: Option<u16>,
     /// Node K carries audio on ports from this + (K-1) times `--media-ports`
     #[arg(long, default_value_t = 40_000)]
     media_base: u16,
@@ -92,6 +98,11 @@ impl Args {
         self.cluster_base + (node - 1)
     }
 
+    /// The port that peers dial, when it is not the one listened on.
+    fn advertised(&self, node: u16) -> Option<u16> {
+        self.advertise_base.map(|base| base + (node - 1))
+    }
+
     /// First and last port for audio.
     const fn media(&self, node: u16) -> (u16, u16) {
         let first = self.media_base + self.media_ports * (node - 1);
@@ -119,7 +130,8 @@ impl Args {
         let top = |base: u16, width: u16| base.checked_add(width).is_some() && base > 0;
         let all = *self.processes().end();
         let media = self.media_ports.checked_mul(all).is_some_and(|width| top(self.media_base, width));
-        if media && top(self.sip_base, 2 * all) && top(self.http_base, all) && top(self.cluster_base, all) {
+        let advertised = self.advertise_base.is_none_or(|base| top(base, all));
+        if media && advertised && top(self.sip_base, 2 * all) && top(self.http_base, all) && top(self.cluster_base, all) {
             return Ok(());
         }
         Err(Failure::new("the ports of all nodes must fit below 65536"))
@@ -187,6 +199,10 @@ async fn supervise(args: &Args, folder: &Folder, tenants: Vec<ready::Tenant>) ->
             }
             node = next(&due) => {
                 due.pop_front();
+                if folder.is_held(node) {
+                    due.push_back((Instant::now() + HELD_PAUSE, node));
+                    continue;
+                }
                 nodes[usize::from(node - 1)] = start(args, folder, node, died.clone())?;
             }
             () = &mut orphaned => break,

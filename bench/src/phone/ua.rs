@@ -35,10 +35,8 @@ pub enum OnRing {
     },
     /// 180, then whatever the script does.
     Ring,
-    #[cfg_attr(not(test), expect(dead_code, reason = "no proof wants it yet; a phone that cannot is none"))]
     Refuse(u16),
     /// No response at all.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no proof wants it yet; a phone that cannot is none"))]
     Ignore,
 }
 
@@ -109,7 +107,7 @@ pub struct Send {
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -120,7 +118,7 @@ impl Random {
     /// A time below `limit`.
     pub fn below(&mut self, limit: Duration) -> Duration {
         let micros = limit.as_micros() as u64;
-        Duration::from_micros(if micros == 0 { 0 } else { self.next() % micros })
+        Duration::from_micros(if micros == 0 { 0 } else { self.draw() % micros })
     }
 }
 
@@ -281,7 +279,7 @@ impl Ua {
     }
 
     fn token(&mut self) -> String {
-        format!("{:012x}", self.random.next() >> 16)
+        format!("{:012x}", self.random.draw() >> 16)
     }
 
     fn via(&mut self) -> (String, String) {

@@ -64,6 +64,8 @@ pub struct Setup {
     pub further: String,
     /// Agents' phones register; otherwise the tenant file says where they are.
     pub registered: bool,
+    /// Calls an agent's phone takes at once. With more than one it shows a double booking instead of being busy.
+    pub lines: usize,
 }
 
 impl Setup {
@@ -80,6 +82,7 @@ impl Setup {
             reinvite_delay: Duration::ZERO,
             further: String::new(),
             registered: false,
+            lines: 1,
         }
     }
 }
@@ -107,6 +110,7 @@ impl Stage {
         let exchange = Exchange::start(setup.ptime, setup.seed)?;
         let change = |options: &mut PhoneOptions| {
             options.reinvite_delay = setup.reinvite_delay;
+            options.lines = setup.lines;
             options.credentials = Some(Credentials { user: options.user.clone(), password: PASSWORD.to_owned() });
         };
         let phone = |user: &str| exchange.phone(user, setup.transport, setup.ip, change);

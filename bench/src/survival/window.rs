@@ -126,7 +126,7 @@ fn round(stage: &Stage, node: u16, ringing: usize, trace: bool, random: &mut Ran
     let rung = stage::pairs(to_ring, &stage.agents[0])?;
     let mut acts: Vec<(Duration, Act, &Pair)> = Vec::new();
     for (pairs, choice) in [(&rung, [Act::GiveUp, Act::PickUp]), (&answered, [Act::CallerEnds, Act::AgentEnds])] {
-        acts.extend(pairs.iter().map(|pair| (random.below(WINDOW), choice[(random.next() % 2) as usize], pair)));
+        acts.extend(pairs.iter().map(|pair| (random.below(WINDOW), choice[(random.draw() % 2) as usize], pair)));
     }
     acts.sort_by_key(|(at, ..)| *at);
     let (start, mut killed) = (Instant::now(), false);

@@ -63,6 +63,11 @@ impl Folder {
         tandem_cluster::has_left(&self.data_dir(node))
     }
 
+    /// True while somebody wants a node that ended to stay down: who tests the cluster puts `nodeK.hold` here.
+    pub(super) fn is_held(&self, node: u16) -> bool {
+        self.path.join(format!("node{node}.hold")).exists()
+    }
+
     fn data_dir(&self, node: u16) -> PathBuf {
         self.path.join(format!("node{node}"))
     }
@@ -135,8 +140,9 @@ impl Folder {
 
     fn write_config(&self, args: &Args, node: u16) -> Result<(), Failure> {
         let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        let peers =
-            (1..=args.nodes).map(|k| Peer { id: u64::from(k), addr: local(args.cluster(k)), witness: args.is_witness(k) }).collect();
+        let peers = (1..=args.nodes)
+            .map(|k| Peer { id: u64::from(k), addr: local(args.advertised(k).unwrap_or(args.cluster(k))), witness: args.is_witness(k) })
+            .collect();
         let pki = self.pki();
         let (udp, tls) = (Some(local(args.sip(node))), Some(local(args.sip(node) + 1)));
         let sip = Sip { udp, tcp: udp, tls, ..Sip::default() };
@@ -149,7 +155,7 @@ impl Folder {
             drills: args.drills,
             cluster: ClusterSection {
                 listen: local(args.cluster(node)),
-                advertise: None,
+                advertise: args.advertised(node).map(local),
                 ca: pki::authority_file(&pki),
                 cert: pki::certificate_file(&pki, u64::from(node)),
                 key: pki::key_file(&pki, u64::from(node)),

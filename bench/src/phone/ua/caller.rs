@@ -164,7 +164,7 @@ impl Ua {
             .filter(|field| field.name == asked)
             .map(|field| String::from_utf8_lossy(&field.value).into_owned())
             .collect();
-        let cnonce = self.random.next();
+        let cnonce = self.random.draw();
         digest::answer(challenges.iter().map(String::as_str), method, uri, &who, cnonce).map(|value| (name, value))
     }
 
