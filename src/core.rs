@@ -16,6 +16,7 @@ pub mod id;
 pub mod image;
 pub mod invariant;
 pub mod limits;
+pub mod matrix;
 pub mod outcome;
 mod parting;
 pub mod party;

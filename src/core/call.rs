@@ -10,6 +10,7 @@ use super::{
     effect::Order,
     explain::Decision,
     id::{AgentId, CallId, Edge, LegId, QueueId, SkillId, TrunkId},
+    matrix::{Role, Taping},
     party::{Dialog, Headers, Party, Sdp},
     time::{LogTime, Stamp},
 };
@@ -58,6 +59,12 @@ pub struct Call {
     pub next_leg: u16,
     /// Its edge carries its media.
     pub anchored: bool,
+    /// How its media is to be, where that is more than two parties that talk: an outbox row until the call ends.
+    pub media: Option<Order>,
+    /// Plans of its media so far.
+    pub(super) plans: u32,
+    /// What is recorded of it.
+    pub taping: Taping,
     /// When its place in the queue is said next.
     pub(super) announce_at: Option<LogTime>,
     /// How often it changed its edge.
@@ -107,11 +114,18 @@ pub struct CallerLeg {
     pub confirmed: bool,
     /// Its edge took it over and has not said yet that it has it: every order brings the leg's image along.
     pub adopting: bool,
+    /// It was put on hold: it hears music, and nobody hears it.
+    pub held: bool,
+    /// Nobody hears it.
+    pub muted: bool,
+    /// Its own phone put the others on hold.
+    pub holds: bool,
 }
 
-/// A leg to an agent, from the offer on.
+/// A leg that we called, from the offer on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leg {
+    pub role: Role,
     pub agent: AgentId,
     pub offered: Stamp,
     pub rang: Option<Stamp>,
@@ -128,6 +142,9 @@ pub struct Leg {
     pub sdp: Option<Sdp>,
     /// As for the caller's leg.
     pub adopting: bool,
+    pub held: bool,
+    pub muted: bool,
+    pub holds: bool,
 }
 
 impl Call {
@@ -141,6 +158,6 @@ impl Call {
     }
 
     pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
-        self.caller.order.iter().chain(self.legs.values().filter_map(|leg| leg.order.as_ref()))
+        self.caller.order.iter().chain(self.legs.values().filter_map(|leg| leg.order.as_ref())).chain(self.media.as_ref())
     }
 }

@@ -6,6 +6,7 @@ mod adopt;
 mod agents;
 mod arrive;
 mod bindings;
+mod control;
 mod end;
 mod hours;
 mod index;

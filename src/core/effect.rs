@@ -12,6 +12,7 @@ use super::{
     command::Timer,
     id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, QueueId, TrunkId},
     image::Image,
+    matrix::Plan,
     party::{Headers, Party, Sdp, Target},
     time::WallTime,
 };
@@ -57,6 +58,9 @@ pub enum Action {
     Answer { peer: LegId, sdp: Sdp },
     /// Caller leg, unanswered: a final refusal.
     Reject { status: u16, reason: String, retry_after_s: Option<u32> },
+    /// A call that talks, named by its caller's leg: who hears whom, and what is recorded. Older plans of the call are void. It
+    /// says nothing to any party, and stands beside the orders of its legs.
+    Media(Arc<Plan>),
     /// A leg that talks, with the order's image: send its media on and tell its party where we are (re-INVITE).
     Resume,
     /// Any leg: another edge has it now. Forget it and say nothing; audio goes on until its party has followed.

@@ -13,6 +13,7 @@ use super::{
     command::TimerKind,
     domain::Domain,
     id::{AgentId, DomainId},
+    matrix::Role,
     policy::Channel,
 };
 
@@ -20,7 +21,7 @@ use super::{
 pub const INVARIANTS: [(&str, &str); 8] = [
     ("C1", "every live call is in exactly one of waiting, offered and connected, and the indexes say so"),
     ("C2", "a live call is not among the closed ones"),
-    ("C3", "a connected call has exactly one agent, and nobody else rings for it"),
+    ("C3", "a connected call has exactly one agent that owns it, and none that is still offered it"),
     ("A1", "no agent has more contacts than slots, and each of its contacts is a live leg of its own"),
     ("A3", "every state that must not last has its deadline among the timers"),
     ("Q0", "no ready agent and waiting call that fit are left beside each other"),
@@ -81,7 +82,10 @@ fn call_is_whole(found: &mut Findings, state: &State, id: &DomainId, domain: &Do
     let lone = match call.state {
         CallState::Queued => call.legs.is_empty(),
         CallState::Offering => !call.legs.is_empty() && ringing.len() == call.legs.len(),
-        CallState::Connected { leg, .. } => call.legs.len() == 1 && call.legs.contains_key(&leg) && ringing.is_empty(),
+        CallState::Connected { leg, .. } => {
+            let owners: Vec<_> = call.legs.iter().filter(|(_, leg)| leg.role == Role::Agent).map(|(n, leg)| (*n, leg.answered)).collect();
+            matches!(owners[..], [(n, Some(_))] if n == leg)
+        }
     };
     found.expect("C3", lone, || format!("call {} is {} with {} legs", call.id, call.state.name(), call.legs.len()));
     found.expect("A3", own || call.state == CallState::Offering, || format!("call {} has no deadline", call.id));

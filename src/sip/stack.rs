@@ -14,6 +14,7 @@ mod leg;
 mod names;
 mod orders;
 mod phone;
+mod plan;
 mod progress;
 mod ring;
 mod server;
@@ -48,6 +49,7 @@ use adopt::Resuming;
 use client::{Client, ClientKey};
 use ended::Ended;
 use leg::Leg;
+use plan::Planned;
 use server::{Server, ServerKey};
 
 /// RFC 3261 §17.1.1.1: the round-trip estimate, the longest retransmission interval, and how long a transaction may take.
@@ -186,6 +188,8 @@ pub struct Stack {
     /// Legs that are over: a repeated order must not raise them again, and hears their last report once more.
     ended: Ended,
     resuming: Resuming,
+    /// How the media of calls is to be, by call, where somebody said so.
+    plans: BTreeMap<CallId, Planned>,
     /// Legs that were handed over whose audio goes on for a moment.
     lingering: usize,
     due: BTreeMap<(Instant, u64), Due>,
@@ -205,6 +209,7 @@ impl Stack {
             legs: BTreeMap::new(),
             ended: Ended::default(),
             resuming: Resuming::default(),
+            plans: BTreeMap::new(),
             lingering: 0,
             due: BTreeMap::new(),
             counter: 0,

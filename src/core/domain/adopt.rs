@@ -11,6 +11,7 @@ use crate::core::{
     id::{CallId, Edge, LegId},
     image::{Image, Stage},
     limits::CONFIRMED_AFTER_MS,
+    matrix::Role,
     parting::Farewell,
     party::Dialog,
     state::Ctx,
@@ -82,12 +83,17 @@ impl Domain {
                     self.treat_anew(ctx, id);
                 }
             }
-            CallState::Connected { leg: n, .. } => {
+            CallState::Connected { .. } => {
                 self.order_caller(ctx, id, Action::Resume);
-                let image = Some(Box::new(self.calls[&id].agent_image(n)));
-                let order = ctx.order(self.calls[&id].leg_id(n), heir, Action::Resume, image);
-                self.calls.get_mut(&id).and_then(|call| call.legs.get_mut(&n)).expect("a connected call has its leg").order = Some(order);
+                for n in self.calls[&id].legs.keys().copied().collect::<Vec<_>>() {
+                    let image = Some(Box::new(self.calls[&id].agent_image(n)));
+                    let order = ctx.order(self.calls[&id].leg_id(n), heir, Action::Resume, image);
+                    self.calls.get_mut(&id).and_then(|call| call.legs.get_mut(&n)).expect("listed above").order = Some(order);
+                }
             }
+        }
+        if self.calls.contains_key(&id) {
+            self.plan_anew(ctx, id);
         }
     }
 
@@ -179,7 +185,8 @@ impl Call {
             adoptions: self.adoptions,
             trunk: self.trunk.clone(),
             anchored: self.anchored,
-            peer: leg.answered.map(|_| self.leg_id(0)),
+            // Whom a leg at the side hears is the plan's alone.
+            peer: leg.answered.filter(|_| leg.role == Role::Agent).map(|_| self.leg_id(0)),
             sdp: leg.sdp.clone(),
             other: self.sdp.clone(),
         }

@@ -80,7 +80,7 @@ impl Domain {
             LegEvent::Media { dialog, sdp, held } => {
                 (call.caller.dialog, call.caller.confirmed) = (dialog.clone(), true);
                 call.sdp = Some(sdp.clone());
-                self.hold(ctx, id, *held)
+                self.hold(ctx, id, 0, *held)
             }
             LegEvent::Ringing { .. } | LegEvent::Answered { .. } | LegEvent::Adopted { .. } => {
                 Outcome::Rejected(Reason::Invalid("not an event of a caller's leg".to_owned()))
@@ -128,7 +128,7 @@ impl Domain {
             LegEvent::Media { dialog, sdp, held } => {
                 let leg = self.calls.get_mut(&id).and_then(|call| call.legs.get_mut(&n)).expect("looked up by leg_report");
                 (leg.dialog, leg.sdp) = (Some(dialog.clone()), Some(sdp.clone()));
-                self.hold(ctx, id, *held)
+                self.hold(ctx, id, n, *held)
             }
             LegEvent::Ringing { .. } | LegEvent::Answered { .. } | LegEvent::Confirmed { .. } | LegEvent::Adopted { .. } => {
                 Outcome::Rejected(Reason::Stale)
@@ -183,22 +183,21 @@ impl Domain {
         ctx.event(EventKind::ContactAccepted, Some(id), Some(&agent), Some(&queue), &data);
         ctx.event(EventKind::ContactConnected, Some(id), Some(&agent), Some(&queue), &[]);
         self.set_call_timer(ctx, id, ctx.at.time.plus_ms(CALL_MS_MAX), TimerKind::Call { call: id });
+        self.replan(ctx, id);
         Outcome::Accepted
     }
 
-    fn hold(&mut self, ctx: &mut Ctx<'_>, id: CallId, hold: bool) -> Outcome {
+    /// A party's phone holds the others, or no longer does.
+    fn hold(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, holds: bool) -> Outcome {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
-        let CallState::Connected { leg, held } = call.state else {
+        if !matches!(call.state, CallState::Connected { .. }) {
             return Outcome::Rejected(Reason::WrongState(call.state.name().to_owned()));
-        };
-        call.state = CallState::Connected { leg, held: hold };
-        if held != hold {
-            call.held_ms = call.held_ms(ctx.at.time);
-            call.held_since = hold.then_some(ctx.at.time);
-            let kind = if hold { EventKind::ContactHeld } else { EventKind::ContactResumed };
-            let (agent, queue) = (call.legs[&leg].agent.clone(), call.queue.clone());
-            ctx.event(kind, Some(id), Some(&agent), Some(&queue), &[]);
         }
+        match call.legs.get_mut(&n) {
+            Some(leg) => leg.holds = holds,
+            None => call.caller.holds = holds,
+        }
+        self.note_hold(ctx, id);
         Outcome::Accepted
     }
 }

@@ -11,6 +11,7 @@ use crate::core::{
     explain::Trigger,
     id::{AgentId, CallId, LegId},
     limits::{LEGS_PER_CALL_MAX, OFFER_TIMEOUT_MS_MIN, REDIRECTS_MAX, SPARED_MS, SPARED_REST_MS},
+    matrix::Role,
     party::Target,
     state::Ctx,
 };
@@ -61,6 +62,7 @@ impl Domain {
         };
         let order = ctx.order(call.leg_id(n), call.edge, Action::ring(ring), None);
         let leg = Leg {
+            role: Role::Agent,
             agent: agent.clone(),
             offered: ctx.at.stamp(),
             rang: None,
@@ -72,6 +74,9 @@ impl Domain {
             redirects,
             sdp: None,
             adopting: false,
+            held: false,
+            muted: false,
+            holds: false,
         };
         call.legs.insert(n, Box::new(leg));
         ctx.set_timer(deadline, TimerKind::Offer { call: id, leg: n });

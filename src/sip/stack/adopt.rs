@@ -267,6 +267,7 @@ impl Stack {
     /// Another edge has the leg now. It is forgotten without a word; its audio goes on until its party has followed.
     pub(super) fn release(&mut self, now: Instant, id: LegId) {
         let Some(leg) = self.legs.remove(&id) else { return };
+        self.unplan(id);
         if let Some((key, _)) = leg.invite {
             self.servers.remove(&key);
         }

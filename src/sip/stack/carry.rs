@@ -59,6 +59,7 @@ impl Stack {
     /// The leg is gone, and with it its ports.
     pub(super) fn remove(&mut self, id: LegId) -> Option<Leg> {
         let leg = self.legs.remove(&id)?;
+        self.unplan(id);
         if leg.anchored {
             self.options.media.close(id);
         }
@@ -127,6 +128,7 @@ impl Stack {
                     self.bridge(id, peer);
                     self.bridge(peer, id);
                 }
+                self.plan_again(id);
             }
             Err(error) => tracing::warn!(leg = %id, %error, "media of a leg that was taken over cannot be carried"),
         }
@@ -148,9 +150,14 @@ fn programs(treat: &Treat) -> (Option<Program>, Program) {
     if let Some(position) = treat.position {
         said.extend([prompt("position"), prompt(&format!("number-{position}"))]);
     }
-    let music = treat.music.as_deref().map_or(Item::Music(MUSIC_TURN), prompt);
     let intro = (!said.is_empty()).then_some(Program { items: said, repeat: false });
-    (intro, Program { items: vec![music], repeat: true })
+    (intro, music(treat.music.as_deref()))
+}
+
+/// Music without end: a prompt, or what is built in.
+pub(super) fn music(name: Option<&str>) -> Program {
+    let item = name.map_or(Item::Music(MUSIC_TURN), |name| Item::Prompt(name.into()));
+    Program { items: vec![item], repeat: true }
 }
 
 /// The party keeps us on hold, and goes on doing so.

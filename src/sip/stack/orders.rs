@@ -24,6 +24,9 @@ use crate::{
 impl Stack {
     /// Performs an order; an older one than the leg has seen is refused.
     pub fn order(&mut self, now: Instant, order: &Order) {
+        if let Action::Media(plan) = &order.action {
+            return self.plan(order, plan);
+        }
         if let Some(leg) = self.legs.get_mut(&order.leg) {
             if leg.last_order.is_some_and(|last| order.id <= last) {
                 // Whoever repeats it may not have heard what a refused leg came to.
@@ -57,8 +60,8 @@ impl Stack {
             Action::Ringing => self.progress(now, order.leg, 180, "Ringing"),
             Action::Answer { peer, sdp } => self.answer_caller(now, order.leg, *peer, sdp),
             Action::Reject { status, reason, retry_after_s } => self.reject(now, order.leg, *status, reason, *retry_after_s),
-            // Done when it was taken over.
-            Action::Resume => {}
+            // Done above, and when it was taken over.
+            Action::Media(_) | Action::Resume => {}
             Action::Release => self.release(now, order.leg),
             Action::HangUp { .. } => self.hang_up(now, order.leg),
         }
