@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -40,6 +41,8 @@ pub struct Options {
     /// The first port between nodes, and what peers are told to dial instead of it, when something stands between them.
     pub cluster_base: Option<u16>,
     pub advertise_base: Option<u16>,
+    /// Ctrl-C in the terminal does not reach the cluster: who started it ends it.
+    pub apart: bool,
     pub tenant: String,
 }
 
@@ -55,6 +58,7 @@ impl Options {
             ip: Ipv4Addr::LOCALHOST.into(),
             cluster_base: None,
             advertise_base: None,
+            apart: false,
             tenant,
         }
     }
@@ -128,6 +132,9 @@ impl Lab {
         }
         if !options.death_notice {
             command.arg("--no-death-notice");
+        }
+        if options.apart {
+            command.process_group(0);
         }
         if options.drills {
             command.arg("--drills");

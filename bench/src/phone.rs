@@ -27,10 +27,10 @@ use parking_lot::{Condvar, Mutex};
 use tokio::{runtime::Runtime, sync::mpsc};
 
 pub use self::{
-    call::{By, State},
+    call::{By, Call, State},
     digest::Credentials,
     hearing::Hearing,
-    journal::Way,
+    journal::{Entry, Way},
     sdp::Direction,
     text::{Hop, Transport},
     ua::{OnRing, Options, Random, Ua},

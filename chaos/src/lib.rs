@@ -1,4 +1,4 @@
-//! Experiments, faults, checkers and the simulator that SREs will run against a cluster.
-//!
-//! The package holds its place in the workspace; its first experiment comes with its own issue. The proofs that exist now
-//! are in `cluster/tests`, `tests/it` and `bench`.
+//! Chaos for a Tandem cluster. So far: the history of a run and the checkers that judge it.
+
+pub mod checker;
+pub mod history;

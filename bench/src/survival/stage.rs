@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -107,6 +108,11 @@ pub struct Stage {
 impl Stage {
     /// Phones first, since their addresses are in the tenant file; then the cluster.
     pub fn open(setup: Setup, options: impl FnOnce(&mut lab::Options)) -> Result<Self, Error> {
+        Self::open_in(setup, None, options)
+    }
+
+    /// As [`Self::open`], the nodes' files in `dir`, where they stay.
+    pub fn open_in(setup: Setup, dir: Option<&Path>, options: impl FnOnce(&mut lab::Options)) -> Result<Self, Error> {
         let exchange = Exchange::start(setup.ptime, setup.seed)?;
         let change = |options: &mut PhoneOptions| {
             options.reinvite_delay = setup.reinvite_delay;
@@ -125,7 +131,8 @@ impl Stage {
         let mut of_lab = lab::Options::new(tenant(&setup, &agents));
         of_lab.ip = setup.ip;
         options(&mut of_lab);
-        Ok(Self { lab: Lab::start(&of_lab)?, callers, agents, exchange, setup })
+        let lab = dir.map_or_else(|| Lab::start(&of_lab), |dir| Lab::start_in(&of_lab, dir))?;
+        Ok(Self { lab, callers, agents, exchange, setup })
     }
 
     /// Where node `k` takes calls of these phones.
