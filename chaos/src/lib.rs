@@ -1,4 +1,16 @@
-//! Chaos for a Tandem cluster. So far: the history of a run and the checkers that judge it.
+//! Chaos for a Tandem cluster: experiments, faults, checkers and reports.
+//!
+//! The tool starts real nodes, real callers and agents, hurts them on purpose, and judges what they saw by invariants. It uses
+//! the product's public interfaces only. `docs/CHAOS.md` is its guide.
 
+pub mod catalogue;
 pub mod checker;
+pub mod cli;
+pub mod experiment;
 pub mod history;
+pub mod judge;
+pub mod plan;
+pub mod relay;
+pub mod report;
+pub mod run;
+pub mod state;
