@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run build test deps softphones captures verify fix bench prove survival doc deny
+.PHONY: run build test deps softphones captures verify fix bench prove survival chaos doc deny
 
 ## run: build, then three real nodes with demo callers and agents on this machine
 run:
@@ -78,6 +78,14 @@ survival: softphones captures
 	$(CARGO) build --release --workspace
 	@missed=; for proof in $(SURVIVAL); do \
 	  ./target/release/tandem-bench survival $$(echo $$proof | tr @ ' ') 2>/dev/null || missed="$$missed $$proof"; \
+	done; [ -z "$$missed" ] || { echo "missed:$$missed"; exit 1; }
+
+## chaos: every experiment that ships, on real nodes (about 15 minutes); docs/CHAOS.md says what each shows
+chaos:
+	$(CARGO) build --release --workspace
+	@missed=; for file in chaos/experiments/*.toml; do \
+	  name=$$(basename $$file .toml); \
+	  ./target/release/chaos run $$name 2>/dev/null || missed="$$missed $$name"; \
 	done; [ -z "$$missed" ] || { echo "missed:$$missed"; exit 1; }
 
 doc:
