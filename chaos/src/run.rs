@@ -130,6 +130,12 @@ impl Context {
         self.stop.store(true, Ordering::Relaxed);
     }
 
+    /// The end of a run that was stopped.
+    fn aborted(&self) -> End {
+        let why = self.why.lock().clone();
+        End::Aborted(if why.is_empty() { "stopped by the user".to_owned() } else { why })
+    }
+
     /// Sleeps until `until`; false if the run was stopped before.
     fn sleep_until(&self, until: Instant) -> bool {
         while Instant::now() < until {
@@ -280,7 +286,7 @@ fn live(context: &Context, steps: &[Step]) -> Result<Vec<FaultReport>, End> {
     reports.sort_by_key(|report| report.n);
     recover(context);
     if context.is_stopped() {
-        return Err(End::Aborted(context.why.lock().clone()));
+        return Err(context.aborted());
     }
     Ok(reports)
 }
@@ -319,7 +325,7 @@ fn steady(context: &Context, when: &str) -> Result<(), End> {
         }
     }
     if context.is_stopped() {
-        return Err(End::Aborted(context.why.lock().clone()));
+        return Err(context.aborted());
     }
     if missed.is_empty() { Ok(()) } else { Err(End::SteadyState(missed.join("; "))) }
 }

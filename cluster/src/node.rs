@@ -118,7 +118,11 @@ impl Node {
         let handler = Arc::new(LateHandler { node: OnceLock::new(), fresh: incarnation == 1 });
         let transport = open_transport(&options, incarnation, &handler)?;
         transport.set_peers(&notes::known(&options));
-        let founded = incarnation == 1 && claim::ask_peers(&options, &transport, incarnation).await?;
+        let mut founded = false;
+        if incarnation == 1 {
+            founded = claim::ask_peers(&options, &transport, incarnation).await?;
+            claim::begin_first(&options)?;
+        }
         let (roles, _) = broadcast::channel(ROLE_EVENTS);
         let (publish, meta) = watch::channel(Arc::new(MetaState::default()));
         let setting = Setting {

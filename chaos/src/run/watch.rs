@@ -68,7 +68,6 @@ pub(super) fn guard(context: &Context, until: Instant) {
     let guard = &context.experiment.guard;
     while Instant::now() < until {
         if !context.sleep_until(until.min(Instant::now() + Duration::from_secs(1))) {
-            context.abort("stopped by the user");
             return;
         }
         if guard.abort_availability_below <= 0.0 {

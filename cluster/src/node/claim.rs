@@ -24,8 +24,17 @@ pub(super) async fn take(options: &Options) -> Result<(fs::File, Incarnation), S
         return Err(StartError::Config(format!("node {node} has left its cluster for good; clear {dir} and join under a new id")));
     }
     notes::name(dir, options.node).map_err(|error| StartError::Config(error.to_string()))?;
-    let incarnation = next_incarnation(dir).map_err(|error| StartError::Log(error.to_string()))?;
+    let noted = |error: io::Error| StartError::Log(error.to_string());
+    // The first life on a disk is noted once the peers let it begin: a node they refuse must be refused at every start, and
+    // who starts it again would otherwise bring a second life, which looks like that of a disk with a past.
+    let is_first = notes::incarnation(dir).map_err(noted)? == 0;
+    let incarnation = if is_first { 1 } else { next_incarnation(dir).map_err(noted)? };
     Ok((lock, incarnation))
+}
+
+/// Makes the first life on this disk durable, before it votes or stores anything.
+pub(super) fn begin_first(options: &Options) -> Result<(), StartError> {
+    notes::set_incarnation(&options.data_dir, 1).map_err(|error| StartError::Log(error.to_string()))
 }
 
 /// Takes the data directory for this process; two nodes on one log would destroy it.
