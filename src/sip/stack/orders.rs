@@ -14,7 +14,7 @@ use crate::{
     core::{
         command::{HangUpCause, LegEvent, LegReport},
         effect::{Action, Order},
-        id::{DomainId, LegId},
+        id::LegId,
         image::Stage,
         party::Sdp,
     },
@@ -54,7 +54,7 @@ impl Stack {
                 }
             }
             Action::Release if !self.legs.contains_key(&order.leg) => {}
-            _ if !self.legs.contains_key(&order.leg) => self.gone(&order.domain, order.leg),
+            _ if !self.legs.contains_key(&order.leg) => self.gone(order),
             Action::Queue { .. } => self.progress(now, order.leg, 182, "Queued"),
             Action::Treat(treat) => self.treat(now, order.leg, treat),
             Action::Ringing => self.progress(now, order.leg, 180, "Ringing"),
@@ -68,8 +68,13 @@ impl Stack {
     }
 
     /// An order for a leg that is not here (any more).
-    fn gone(&mut self, domain: &DomainId, leg: LegId) {
-        let report = LegReport { domain: domain.clone(), leg, edge: self.options.edge, seq: u32::MAX, event: LegEvent::Ended };
+    fn gone(&mut self, order: &Order) {
+        let (leg, edge) = (order.leg, self.options.edge);
+        let report = LegReport { domain: order.domain.clone(), leg, edge, seq: u32::MAX, event: LegEvent::Ended };
+        if matches!(order.action, Action::HangUp { .. }) {
+            // The order to ring it may be on its way still: it must not call a phone for a call that is over.
+            self.ended.remember(leg, Some(order.id), report.clone());
+        }
         self.out.push_back(super::Output::Report(report));
     }
 

@@ -417,3 +417,29 @@ fn a_request_that_another_node_answers_gets_nothing_more_from_here() {
     bench.receive(CALLER, &bye);
     assert_eq!(bench.unknown.len(), 2, "a repeat is looked up again");
 }
+
+#[test]
+fn an_order_to_ring_that_was_overtaken_by_its_end_calls_nobody() {
+    let mut bench = Bench::new();
+    bench.arrive("", "v=0");
+    let leg = LegId { call: call(), n: 1 };
+    let ring = Ring {
+        target: Target::Contact { uri: format!("sip:alice@{PHONE}") },
+        caller: Party::default(),
+        queue: None,
+        trunk: None,
+        sdp: Some(Sdp::from(b"v=0".to_vec())),
+        headers: Vec::new(),
+        max_forwards: 9,
+        anchored: false,
+    };
+    // Its target was being looked up while its caller hung up.
+    bench.orders += 1;
+    let late = EffectId { group: 1, index: bench.orders, n: 0 };
+    bench.order(leg, Action::HangUp { cause: "caller_left".into() });
+    assert_eq!(bench.event(), &LegEvent::Ended);
+    let order = Order { id: late, domain: "demo".into(), leg, edge: EDGE, action: Action::ring(ring), image: None };
+    bench.stack.order(bench.now, &order);
+    bench.drain();
+    assert_eq!(bench.count("INVITE"), 0);
+}
