@@ -1,23 +1,18 @@
 //! The handle a product holds on its cluster.
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
     sync::{broadcast, watch},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use crate::{
     Committed, GroupId, GroupStatus, Incarnation, MachineFactory, NodeId, NodeTable, Options, PeerSpec, ProposeError, RequestError,
     RoleChange, Service, Standing, StartError, Token,
     backup::{self, SideFile},
+    clock,
     limits::{FORWARD_PAUSE, RUNTIME_THREADS_MAX},
     meta::{META, MetaCommand, NOT_FOUNDED},
     node::Node,
@@ -36,6 +31,7 @@ pub struct Cluster {
 /// the last handle, as abruptly as in a crash; [`Cluster::shutdown`] is the orderly way.
 struct Threads {
     runtime: Option<tokio::runtime::Runtime>,
+    handle: tokio::runtime::Handle,
 }
 
 impl Drop for Threads {
@@ -48,14 +44,19 @@ impl Drop for Threads {
 
 impl Threads {
     fn start() -> Result<Self, StartError> {
+        #[cfg(feature = "sim")]
+        if crate::sim::on() {
+            return Ok(Self { runtime: None, handle: tokio::runtime::Handle::current() });
+        }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let builder = builder.worker_threads((cores / 4).clamp(1, RUNTIME_THREADS_MAX)).thread_name("tandem-cluster").enable_all();
-        builder.build().map(|runtime| Self { runtime: Some(runtime) }).map_err(|error| StartError::Config(error.to_string()))
+        let runtime = builder.build().map_err(|error| StartError::Config(error.to_string()))?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
-    fn handle(&self) -> &tokio::runtime::Handle {
-        self.runtime.as_ref().expect("taken only when dropped").handle()
+    const fn handle(&self) -> &tokio::runtime::Handle {
+        &self.handle
     }
 }
 
@@ -101,6 +102,20 @@ impl Cluster {
 
     pub fn node(&self) -> NodeId {
         self.node.options.node
+    }
+
+    /// This node's wall clock, milliseconds since the Unix epoch.
+    pub fn wall_ms(&self) -> i64 {
+        clock::wall_ms(self.node())
+    }
+
+    /// Ends a simulated life as a loss of power does: it says and hears nothing from here on. What is left of it winds down.
+    #[cfg(feature = "sim")]
+    #[doc(hidden)]
+    pub fn cut_power(&self) {
+        let node = Arc::clone(&self.node);
+        node.transport.cut_power();
+        self.runtime.handle().spawn(async move { node.cease("its power was cut").await });
     }
 
     /// The present life of this node. It changes while the node runs if the peers gave the life up (after a long pause,

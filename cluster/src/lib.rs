@@ -6,9 +6,11 @@
 
 mod api;
 pub mod backup;
+mod clock;
 pub mod codec;
 mod electorate;
 pub mod limits;
+mod link;
 mod liveness;
 pub mod log;
 mod machine;
@@ -19,10 +21,14 @@ pub mod pki;
 mod placement;
 mod raft;
 pub mod recovery;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod sim;
 mod transport;
 mod types;
 
 pub use api::Cluster;
+pub use clock::offload;
 pub use machine::{Durable, Entry, Machine, MachineFactory};
 pub use node::{announce_death, has_left};
 pub use types::{

@@ -11,15 +11,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustix::time::{ClockId, clock_gettime};
 
-use crate::{Incarnation, NodeId, electorate::Electorate, limits::WAIT_LEASES};
-
-/// Time since boot, suspend included: a node that slept must notice.
-fn now() -> Duration {
-    let time = clock_gettime(ClockId::Boottime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
+use crate::{Incarnation, NodeId, clock::boot as now, electorate::Electorate, limits::WAIT_LEASES};
 
 /// What this node knows of its own lease and of the others'.
 pub(crate) struct Liveness {

@@ -8,10 +8,13 @@
 //! one `pwrite` and one `fdatasync`, and then reports each done. Segments are zeroed ahead and recycled, because
 //! overwriting allocated blocks needs no commit of the file system's own journal and is several times faster.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, thread, time::Instant};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, thread};
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::{GroupId, limits};
 
@@ -186,6 +189,11 @@ impl Wal {
         let (tx, rx) = mpsc::channel(limits::WAL_QUEUE_REQUESTS);
         let shared = Arc::new(Shared::default());
         let (writer, groups) = writer::Writer::new(disk, recovery, Arc::clone(&shared), options.on_fatal)?;
+        #[cfg(feature = "sim")]
+        if let Some(platter) = crate::sim::platter(&options.dir) {
+            tokio::spawn(writer.run_simulated(rx, platter));
+            return Ok((Self { tx, shared }, groups));
+        }
         thread::Builder::new()
             .name("wal".into())
             .spawn(move || writer.run(rx))

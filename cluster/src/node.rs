@@ -20,7 +20,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -28,7 +28,7 @@ use openraft::BasicNode;
 use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{broadcast, watch},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use crate::{
@@ -36,6 +36,7 @@ use crate::{
     StartError, codec,
     electorate::Electorate,
     limits::{ADMISSION_PAUSE, FORWARD_PAUSE, LINGER, LINGER_MAX, META_FIRST_WITHIN, ROLE_EVENTS},
+    link::Link,
     liveness::Liveness,
     log::{snapshot::Store, storage::NodeLog},
     meta::{Answer, LEFT, META, MetaCommand, MetaMachine, MetaState, NOT_ADMITTED, NodeRow},
@@ -46,7 +47,7 @@ use crate::{
         network::Router,
         poison::Poison,
     },
-    transport::{self, CLOSED_DRAINED, CLOSED_PLAIN, Files, Handler, Transport},
+    transport::{self, CLOSED_DRAINED, CLOSED_PLAIN, Files, Handler},
 };
 
 use answer::LateHandler;
@@ -56,7 +57,7 @@ const PROPOSE: u8 = 10 | transport::APPLICATION;
 const READ_INDEX: u8 = 11 | transport::APPLICATION;
 const SERVICE: u8 = 12 | transport::APPLICATION;
 const PING: u8 = 13;
-const DEATH: u8 = 14;
+pub(crate) const DEATH: u8 = 14;
 const OPINION: u8 = 15;
 /// Which life of me do you know?
 const KNOWN: u8 = 16;
@@ -68,7 +69,7 @@ pub(crate) struct Node {
     pub(crate) options: Options,
     incarnation: AtomicU64,
     groups: RwLock<BTreeMap<GroupId, Group>>,
-    pub(crate) transport: Transport,
+    pub(crate) transport: Link,
     pub(crate) roles: broadcast::Sender<RoleChange>,
     meta: watch::Receiver<Arc<MetaState>>,
     log: NodeLog,
@@ -93,7 +94,7 @@ pub(crate) struct Node {
 }
 
 /// Binds the node's socket; from here on peers are answered by `handler`.
-fn open_transport(options: &Options, incarnation: Incarnation, handler: &Arc<LateHandler>) -> Result<Transport, StartError> {
+fn open_transport(options: &Options, incarnation: Incarnation, handler: &Arc<LateHandler>) -> Result<Link, StartError> {
     let wanted = transport::Options {
         node: options.node,
         incarnation,
@@ -102,7 +103,7 @@ fn open_transport(options: &Options, incarnation: Incarnation, handler: &Arc<Lat
         loss_after_ms: options.timing.loss_after_ms,
         levels: (0, options.feature_level),
     };
-    Transport::start(wanted, Arc::clone(handler) as Arc<dyn Handler>).map_err(|error| StartError::Transport(error.to_string()))
+    Link::start(wanted, Arc::clone(handler) as Arc<dyn Handler>).map_err(|error| StartError::Transport(error.to_string()))
 }
 
 impl Node {

@@ -2,7 +2,7 @@
 //!
 //! What the work is (log batches, entries applied) and what follows from the verdict are others'.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use crate::limits::{FAST_ROUNDS, FAST_US, SLOW_ROUNDS, SLOW_US};
 

@@ -7,4 +7,6 @@ pub(crate) mod network;
 mod parcel;
 pub(crate) mod poison;
 mod proposer;
+#[cfg(feature = "sim")]
+mod runtime;
 pub(crate) mod type_config;

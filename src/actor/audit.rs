@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use tandem_cluster::offload;
+
 use super::{
     limits::{AUDIT_CALLS_MAX, AUDIT_EVERY},
     shared::Shared,
@@ -22,7 +24,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 let calls: usize = state.domains().values().map(|domain: &Domain| domain.calls().len()).sum();
                 if calls <= AUDIT_CALLS_MAX { invariant::violations(&state) } else { Vec::new() }
             };
-            for violation in shared.runtime.spawn_blocking(look).await.unwrap_or_default() {
+            for violation in offload(shared.runtime.clone(), look).await.unwrap_or_default() {
                 metrics::counter!("tandem_invariant_violations_total", "invariant" => violation.id).increment(1);
                 tracing::error!(group, %violation, "an invariant of the routing state does not hold");
             }

@@ -3,19 +3,16 @@
 //! Events and records are made on every replica; orders and deadlines reach the partition actor only while this replica
 //! leads. Nothing is decided here.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use ractor::ActorRef;
 use tandem_cluster::{Durable, Entry, GroupId, Machine, MachineFactory, Token, backup::SideFile, codec};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::{
+    sync::{broadcast, mpsc, watch},
+    time::Instant,
+};
 
 use super::{archive::Archive, limits::EVENTS_BUFFER, partition};
 use crate::core::{

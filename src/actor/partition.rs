@@ -13,12 +13,12 @@ mod wheel;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tandem_cluster::Token;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     census::{Alive, Kind},

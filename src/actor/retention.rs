@@ -2,10 +2,7 @@
 //!
 //! What is to go is decided by `core::retention` when the command is applied.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use super::{limits::RETENTION_EVERY, shared::Shared};
 use crate::core::{Command, time::WallTime};
@@ -14,7 +11,7 @@ use crate::core::{Command, time::WallTime};
 pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(RETENTION_EVERY).await;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let now = shared.cluster.wall_ms();
         for replica in shared.replicas.all() {
             if replica.leading().is_some() && replica.state.read().retention_is_due(WallTime(now)) {
                 shared.propose(replica.group, Command::DropOld).await;

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use serde_bytes::ByteBuf;
-use tandem_cluster::{BoxFuture, GroupId, NodeId, codec};
+use tandem_cluster::{BoxFuture, GroupId, NodeId, codec, offload};
 
 use super::{
     archive::Rows,
@@ -98,7 +98,7 @@ impl Shared {
     /// Records of the local archive.
     pub(super) async fn records(&self, group: GroupId, from: u64, limit: usize) -> io::Result<(Rows, Option<u64>)> {
         let replica = self.replicas.get(group).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no replica here"))?;
-        let read = self.runtime.spawn_blocking(move || {
+        let read = offload(self.runtime.clone(), move || {
             let plan = replica.archive.lock().plan(from, limit)?;
             plan.read()
         });

@@ -1,13 +1,11 @@
 //! Bringing a command to the leader of its partition, from any node, until it is committed or time is up.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_bytes::ByteBuf;
 use tandem_cluster::GroupId;
+use tokio::time::Instant;
 
 use super::{
     Error, lane,

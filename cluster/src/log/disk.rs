@@ -206,6 +206,10 @@ impl Disk {
     pub(super) fn write(&self, file: &File, number: u64, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let write = || -> io::Result<()> {
             self.faults.check(DiskOp::Write)?;
+            #[cfg(feature = "sim")]
+            if let Some(platter) = crate::sim::platter(&self.dir) {
+                platter.before_write(&self.segment_path(number), offset, bytes.len())?;
+            }
             file.write_all_at(bytes, offset)?;
             self.faults.check(DiskOp::Sync)?;
             file.sync_data()

@@ -9,13 +9,15 @@ use std::{
     path::PathBuf,
     sync::Arc,
     thread::JoinHandle,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
     time::Instant,
 };
 
-use tokio::sync::{mpsc, oneshot};
-
 use super::{
-    Error, Message, OnFatal, Op, Request, Shared, Stats,
+    Done, Error, Message, OnFatal, Op, Request, Shared, Stats,
     disk::Disk,
     record::{self, Head, Kind},
     recover::{Recovered, Recovery},
@@ -128,8 +130,38 @@ impl Writer {
         }
     }
 
+    /// As [`Writer::run`], on a disk that is simulated: a batch is written, takes its time to be durable, and is then reported.
+    #[cfg(feature = "sim")]
+    pub(super) async fn run_simulated(mut self, mut rx: mpsc::Receiver<Message>, platter: crate::sim::Platter) {
+        while let Some(first) = rx.recv().await {
+            let (requests, stop) = drain(first, &mut rx);
+            let (result, dones) = self.put(requests);
+            let takes = crate::sim::sync_takes(platter.node());
+            self.stats.total_us += u64::try_from(takes.as_micros()).unwrap_or(u64::MAX);
+            tokio::time::sleep(takes).await;
+            if platter.is_dead() {
+                dones.into_iter().for_each(|done| done(Err(io::Error::other("the power is off"))));
+                return;
+            }
+            platter.synced();
+            if !self.report(result, dones) {
+                return;
+            }
+            if let Some(stopped) = stop {
+                let _ = stopped.send(());
+                return;
+            }
+        }
+    }
+
     /// Writes one batch and reports it. False when the disk failed.
     fn serve(&mut self, requests: Vec<Request>) -> bool {
+        let (result, dones) = self.put(requests);
+        self.report(result, dones)
+    }
+
+    /// Writes one batch; also returns whom to tell.
+    fn put(&mut self, requests: Vec<Request>) -> (Result<(), Error>, Vec<Done>) {
         let (mut drafts, mut dones) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
         for request in requests {
             drafts_of(request.group, request.op, &mut drafts);
@@ -138,6 +170,11 @@ impl Writer {
         let committed = mem::take(&mut *self.shared.committed.lock());
         drafts.extend(committed.into_iter().map(|(group, mark)| Draft::new(Kind::Committed, group, 0, mark)));
         let result = if drafts.is_empty() { Ok(()) } else { self.write(drafts) };
+        (result, dones)
+    }
+
+    /// Tells that a batch is durable, or that the disk failed: then false.
+    fn report(&mut self, result: Result<(), Error>, dones: Vec<Done>) -> bool {
         if let Err(e) = result {
             (self.on_fatal)(&e);
             let kind = io::Error::from(e).kind();
@@ -231,6 +268,11 @@ impl Writer {
         self.file = self.disk.activate(&spare, self.number + 1)?;
         self.number += 1;
         self.offset = 0;
+        #[cfg(feature = "sim")]
+        if crate::sim::on() {
+            // No other thread may come between; the next roll zeroes its segment itself.
+            return Ok(());
+        }
         if self.spares.is_empty() && self.preparing.is_none() {
             let (disk, number) = (self.disk.clone(), self.next_spare);
             self.next_spare += 1;

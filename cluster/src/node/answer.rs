@@ -7,10 +7,11 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{DEATH, KNOWN, Node, OPINION, PING, PROPOSE, READ_INDEX, SERVICE, WITHDRAWN, claim::Known, failover, notes, pace::Behind};
 use crate::{

@@ -1,14 +1,15 @@
 //! What a node makes sure of before it takes part: the disk is its own, this life is new, and it has not lost an old one.
 
-use std::{collections::BTreeSet, fs, io, path::Path, time::Instant};
+use std::{collections::BTreeSet, fs, io, path::Path};
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{KNOWN, notes};
 use crate::{
     Incarnation, NodeId, Options, StartError, codec,
     limits::{ASK_WITHIN, FORWARD_PAUSE, LOCK_WITHIN},
-    transport::{CLOSED_PLAIN, Transport},
+    link::Link,
+    transport::CLOSED_PLAIN,
 };
 
 /// What a peer says of a node that asks: the last life of it that is known, and whether others founded the cluster.
@@ -65,7 +66,7 @@ pub(super) fn next_incarnation(dir: &Path) -> io::Result<Incarnation> {
 /// # Errors
 /// When the disk is empty and a peer knows an earlier life: its votes and its log are gone, and it must not vote again
 /// under that name.
-pub(super) async fn ask_peers(options: &Options, transport: &Transport, incarnation: Incarnation) -> Result<bool, StartError> {
+pub(super) async fn ask_peers(options: &Options, transport: &Link, incarnation: Incarnation) -> Result<bool, StartError> {
     let give_up = Instant::now() + ASK_WITHIN;
     let mut silent: BTreeSet<NodeId> = options.bootstrap.iter().map(|peer| peer.id).filter(|id| *id != options.node).collect();
     let mut founded = false;

@@ -1,9 +1,9 @@
 //! Commands and reads on their way to the leader of their group, from whichever node they came to.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Node, PROPOSE, READ_INDEX};
 use crate::{Committed, GroupId, NodeId, ProposeError, RequestError, limits::FORWARD_PAUSE, raft::group::Group};

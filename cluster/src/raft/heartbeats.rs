@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{group::Group, type_config::TypeConfig};
-use crate::{GroupId, NodeId, RequestError, codec, limits::HEARTBEATS_PER_FRAME, transport::Transport};
+use crate::{GroupId, NodeId, RequestError, codec, limits::HEARTBEATS_PER_FRAME, link::Link};
 
 /// The frame that carries them; the groups are in its body.
 pub(crate) const HEARTBEATS: u8 = 6;
@@ -36,12 +36,12 @@ struct Lane {
 /// Gathers the heartbeats of a node. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Heartbeats {
-    transport: Arc<Transport>,
+    transport: Arc<Link>,
     lanes: Arc<Mutex<BTreeMap<NodeId, Lane>>>,
 }
 
 impl Heartbeats {
-    pub(crate) fn new(transport: Arc<Transport>) -> Self {
+    pub(crate) fn new(transport: Arc<Link>) -> Self {
         Self { transport, lanes: Arc::default() }
     }
 

@@ -5,7 +5,6 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Instant,
 };
 
 use bytes::Bytes;
@@ -18,12 +17,13 @@ use openraft::{
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     poison::{Poison, Verdict},
     type_config::{Batch, LogId, Replies, TypeConfig},
 };
-use crate::{Entry, GroupId, Machine, Token, codec, log::snapshot::Store, pace::Work};
+use crate::{Entry, GroupId, Machine, Token, codec, log::snapshot::Store, offload, pace::Work};
 
 /// A machine with what Raft must remember about it. Clones share it.
 #[derive(Clone)]
@@ -172,7 +172,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Applied {
     /// Consensus and the pings of a node share few threads: none of them may wait for the disk here.
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Vec<u8>>, io::Error> {
         let applied = self.clone();
-        let saved = tokio::task::spawn_blocking(move || {
+        let saved = offload(Handle::current(), move || {
             let (meta, state, beside) = applied.durable_image()?;
             applied.store.save(applied.group, &(&meta, &beside), &state)?;
             Ok(Snapshot { meta, snapshot: with(&beside, state)? })

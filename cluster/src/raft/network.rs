@@ -15,6 +15,7 @@ use openraft::{
 };
 use openraft_multi::{GroupNetworkAdapter, GroupNetworkFactory, GroupRouter};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::runtime::Handle;
 
 use super::{
     heartbeats::Heartbeats,
@@ -22,11 +23,7 @@ use super::{
     parcel,
     type_config::{TypeConfig, Vote},
 };
-use crate::{
-    GroupId, NodeId, RequestError, codec,
-    limits::SNAPSHOT_INSTALL_WITHIN,
-    transport::{self, Transport},
-};
+use crate::{GroupId, NodeId, RequestError, codec, limits::SNAPSHOT_INSTALL_WITHIN, link::Link, offload, transport};
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, Applied>;
 
@@ -43,7 +40,7 @@ const BACKOFF: Duration = Duration::from_millis(20);
 /// Sends a group's calls to other replicas.
 #[derive(Clone)]
 pub(crate) struct Router {
-    transport: Arc<Transport>,
+    transport: Arc<Link>,
     heartbeats: Heartbeats,
 }
 
@@ -55,7 +52,7 @@ fn failed(error: &RequestError) -> RPCError<TypeConfig> {
 }
 
 impl Router {
-    pub(crate) fn new(transport: Transport) -> Self {
+    pub(crate) fn new(transport: Link) -> Self {
         let transport = Arc::new(transport);
         Self { heartbeats: Heartbeats::new(Arc::clone(&transport)), transport }
     }
@@ -177,7 +174,7 @@ pub(crate) async fn answer(raft: &Raft, kind: u8, body: Bytes) -> Result<Bytes, 
         TRANSFER => reply(raft.handle_transfer_leader(read(&body)?).await),
         SNAPSHOT => {
             // A checksum over a large state takes longer than an async thread should be held.
-            let opened = tokio::task::spawn_blocking(move || parcel::open::<(Vote, SnapshotMetaOf<TypeConfig>)>(body));
+            let opened = offload(Handle::current(), move || parcel::open::<(Vote, SnapshotMetaOf<TypeConfig>)>(body));
             let ((vote, meta), snapshot) = opened.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
             reply(raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await)
         }

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,12 +15,12 @@ use tokio::{
         mpsc::{self, error::TrySendError},
         oneshot, watch,
     },
-    time::{sleep, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{machine::Applied, network::Raft, type_config::Batch};
 use crate::{
-    Committed, GroupId, ProposeError, Token,
+    Committed, GroupId, ProposeError, Token, clock,
     limits::{PROPOSAL_BATCH_MAX_BYTES, PROPOSAL_BATCH_MAX_COMMANDS, PROPOSALS_WAITING_MAX},
 };
 
@@ -63,7 +63,7 @@ impl Proposer {
                 TrySendError::Closed(_) => format!("group {} is closed on this node", self.group),
             })
         })?;
-        match timeout_at(deadline.into(), told).await {
+        match timeout_at(deadline, told).await {
             Ok(Ok(answer)) => {
                 if answer.is_ok() {
                     metrics::histogram!("raft_commit_seconds").record(started.elapsed().as_secs_f64());
@@ -148,10 +148,10 @@ impl Worker {
                 sleep(LEASE_PAUSE).await;
                 continue;
             };
-            let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+            let wall_ms = clock::wall_ms(token.node);
             let commands = batch.iter().map(|proposal| proposal.command.clone()).collect();
             let entry = Batch { time_ns: self.clock.stamp(token, &self.applied), wall_ms, commands };
-            match timeout_at(deadline.into(), self.raft.client_write(entry)).await {
+            match timeout_at(deadline, self.raft.client_write(entry)).await {
                 Ok(Ok(written)) => {
                     let replies = written.response().clone();
                     return Ok((replies.index, replies.replies));

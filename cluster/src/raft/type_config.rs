@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::NodeId;
 
+/// What openraft's tasks run on.
+#[cfg(not(feature = "sim"))]
+type Runtime = openraft::impls::TokioRuntime;
+#[cfg(feature = "sim")]
+type Runtime = super::runtime::Runtime;
+
 openraft::declare_raft_types!(
     /// Every group of a node uses this one instantiation, so that openraft is compiled once.
     pub(crate) TypeConfig:
@@ -17,6 +23,7 @@ openraft::declare_raft_types!(
         R = Replies,
         NodeId = NodeId,
         Node = BasicNode,
+        AsyncRuntime = Runtime,
 );
 
 /// A Raft log entry: blank, a membership, or a [`Batch`].

@@ -2,12 +2,12 @@
 //! spawned again when they fall.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Instant,
 };
 
 use ractor::{Actor, ActorId, ActorRef};
+use tokio::time::Instant;
 
 use super::{Message, Partition};
 use crate::actor::{
@@ -30,10 +30,10 @@ struct Child {
 
 #[derive(Default)]
 pub(super) struct Children {
-    by_address: HashMap<Address, Child>,
+    by_address: BTreeMap<Address, Child>,
     by_id: HashMap<ActorId, Address>,
     /// Drill: these stopped while nothing was spawned again.
-    stalled: HashSet<Address>,
+    stalled: BTreeSet<Address>,
 }
 
 const fn kind(address: &Address) -> Kind {
@@ -48,7 +48,7 @@ const fn kind(address: &Address) -> Kind {
 impl Children {
     pub(super) fn kill_all(&mut self) {
         self.by_id.clear();
-        for (_, child) in self.by_address.drain() {
+        for (_, child) in std::mem::take(&mut self.by_address) {
             child.actor.kill();
         }
     }

@@ -1,9 +1,10 @@
 //! Telling the state which lives of nodes are over. Who is dead is the cluster's finding; this only passes it on.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc};
 
 use ractor::ActorRef;
 use tandem_cluster::{NodeState, NodeTable, Token};
+use tokio::time::Instant;
 
 use super::{Message, Partition};
 use crate::actor::limits::{ADOPT_WITHIN, HAND_OVER_AFTER};

@@ -2,12 +2,10 @@
 
 mod lone;
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use tandem_cluster::{NodeState, NodeStatus, NodeTable};
+use tokio::time::Instant;
 
 use super::{
     edges::{heirs, lost},
@@ -47,7 +45,7 @@ fn at_ms(ms: u64) -> LogTime {
 fn due_timers_are_handed_to_their_actor_soonest_first_and_once() {
     let (world, mut wheel, now) = (waiting(), Wheel::default(), Instant::now());
     let queue = Address::Queue(World::domain(), "support".into());
-    let calls = |due: &std::collections::HashMap<Address, Vec<crate::core::command::Timer>>| {
+    let calls = |due: &std::collections::BTreeMap<Address, Vec<crate::core::command::Timer>>| {
         due.get(&queue).into_iter().flatten().map(|timer| timer.what.clone()).collect::<Vec<_>>()
     };
     let wait = |n| TimerKind::Wait { call: World::call(n) };

@@ -1,9 +1,11 @@
 //! When the next deadline passes, and which due timers are already on their way. The timers themselves are the state's.
 
 use std::{
-    collections::{BTreeMap, HashMap, btree_map::Entry},
-    time::{Duration, Instant},
+    collections::{BTreeMap, btree_map::Entry},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use crate::{
     actor::{
@@ -30,12 +32,12 @@ pub(super) struct Wheel {
 
 impl Wheel {
     /// What is due now and not on its way, by the actor it belongs to; and how long to sleep.
-    pub(super) fn turn(&mut self, state: &State, now: LogTime, at: Instant) -> (HashMap<Address, Vec<Timer>>, Duration) {
+    pub(super) fn turn(&mut self, state: &State, now: LogTime, at: Instant) -> (BTreeMap<Address, Vec<Timer>>, Duration) {
         let due = state.due(now, TIMERS_DUE_MAX);
         self.handed.retain(|timer, handed| {
             at.duration_since(*handed) < TIMER_RETRY && due.binary_search_by(|one| order(one).cmp(&order(timer))).is_ok()
         });
-        let mut by_actor: HashMap<Address, Vec<Timer>> = HashMap::new();
+        let mut by_actor: BTreeMap<Address, Vec<Timer>> = BTreeMap::new();
         let sleep = match state.next_deadline() {
             _ if !due.is_empty() => WAKE_BUSY,
             Some(next) => Duration::from_nanos(next.0.saturating_sub(now.0)).min(WAKE_MAX),
