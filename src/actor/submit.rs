@@ -44,6 +44,8 @@ impl Shared {
     /// Commits a command at the leader of its partition.
     pub(super) async fn submit(self: &Arc<Self>, parcel: &Parcel, within: Duration) -> Result<Outcome, Error> {
         let deadline = Instant::now() + within;
+        // An earlier attempt whose fate is unknown may still come into the log, whatever becomes of the later ones.
+        let mut perhaps = None;
         loop {
             let Some(group) = self.cluster.group_of(parcel.domain.as_str()) else { return Err(Error::NoDomain(parcel.domain.clone())) };
             let left = deadline.saturating_duration_since(Instant::now());
@@ -56,8 +58,11 @@ impl Shared {
             // Nothing can be committed without a majority in reach: waiting would only hide it.
             let hopeless = matches!(error, Error::Unavailable(_)) && !self.cluster.lease_valid();
             let settled = matches!(error, Error::Indefinite(_)) && !parcel.idempotent;
+            if let Error::Indefinite(_) = error {
+                perhaps = Some(error.clone());
+            }
             if hopeless || settled || Instant::now() + RETRY_PAUSE >= deadline {
-                return Err(error);
+                return Err(perhaps.unwrap_or(error));
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
