@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run build test deps softphones captures verify fix bench prove survival chaos doc deny
+.PHONY: run build test deps softphones captures verify fix bench sim prove survival chaos doc deny
 
 ## run: build, then three real nodes with demo callers and agents on this machine
 run:
@@ -63,6 +63,12 @@ deny:
 bench:
 	$(CARGO) build --release --workspace
 	./target/release/tandem-bench calls
+
+## sim: 200 seeds of a simulated cluster through faults, on two threads; docs/TESTING.md says what is simulated
+SEED ?= 1
+ITERATIONS ?= 200
+sim:
+	$(CARGO) run --release -p tandem-chaos -- sim --seed $(SEED) --iterations $(ITERATIONS) --threads 2
 
 ## prove: every proof under load of docs/TESTING.md, one after the other (about 15 minutes; `disk` needs root)
 PROOFS = calls offers failover failover@--no-death-notice outage rolling members witness drill disk overload raft memory core
