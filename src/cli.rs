@@ -3,6 +3,7 @@
 //! It owns arguments, exit codes and the one line an error is told on. Client commands speak HTTP to a node; `serve`
 //! and `dev` run nodes.
 
+mod call;
 mod client;
 mod columns;
 mod commands;
@@ -71,6 +72,13 @@ enum Command {
     /// End a call
     Hangup {
         call: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Do something to a call that talks
+    Call {
+        #[command(subcommand)]
+        command: call::Command,
         #[command(flatten)]
         remote: Remote,
     },
@@ -178,6 +186,7 @@ pub fn run() -> ExitCode {
         Command::Explain { call, output, remote } => commands::explain(&remote, &call, output),
         Command::Agent { id, state, reason, remote } => commands::agent(&remote, &id, state, reason.as_deref()),
         Command::Hangup { call, remote } => commands::hangup(&remote, &call),
+        Command::Call { command, remote } => call::run(&remote, &command),
         Command::Drain { node, undo, remote } => commands::drain(&remote, node, undo),
         Command::Join { id, addr, witness, remote } => commands::join(&remote, id, addr, witness),
         Command::Leave { node, remote } => commands::leave(&remote, node),

@@ -33,7 +33,9 @@ impl Address {
         match command {
             Command::Arrive(arrive) => Self::Call(arrive.domain.clone(), arrive.call),
             Command::Leg(report) => Self::Call(report.domain.clone(), report.leg.call),
-            Command::HangUp { domain, call, .. } | Command::Requeue { domain, call, .. } => Self::Call(domain.clone(), *call),
+            Command::HangUp { domain, call, .. } | Command::Requeue { domain, call, .. } | Command::Control { domain, call, .. } => {
+                Self::Call(domain.clone(), *call)
+            }
             Command::AgentIntent { domain, agent, .. } | Command::Bind { domain, agent, .. } | Command::Unbind { domain, agent, .. } => {
                 Self::Agent(domain.clone(), agent.clone())
             }

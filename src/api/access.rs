@@ -14,7 +14,7 @@ pub enum Role {
     Admin,
     /// Runs the floor: sees and moves calls, sets agents' states.
     Supervisor,
-    /// One agent's own state.
+    /// One agent's own state and calls.
     Agent,
     /// Reads everything that explains a decision; changes nothing.
     Auditor,
@@ -60,6 +60,8 @@ pub enum Operation {
     SetOwnState,
     HangUp,
     Requeue,
+    /// Hold, mute and what else is done to a call that talks; an agent's own only.
+    ControlCall,
     DrainNode,
     Membership,
     Tokens,
@@ -71,7 +73,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::ReadCluster,
         Self::ReadQueues,
         Self::ReadAgents,
@@ -88,6 +90,7 @@ impl Operation {
         Self::SetOwnState,
         Self::HangUp,
         Self::Requeue,
+        Self::ControlCall,
         Self::DrainNode,
         Self::Membership,
         Self::Tokens,
@@ -123,8 +126,9 @@ pub const fn allows(role: Role, operation: Operation) -> bool {
                 | O::SetOwnState
                 | O::HangUp
                 | O::Requeue
+                | O::ControlCall
         ),
-        Role::Agent => matches!(operation, O::SetOwnState),
+        Role::Agent => matches!(operation, O::SetOwnState | O::ControlCall),
         Role::Auditor => matches!(
             operation,
             O::ReadCluster
@@ -190,7 +194,7 @@ mod tests {
     use super::*;
 
     /// The table once more, written as a person would check it: a, s, g, u = admin, supervisor, agent, auditor.
-    const EXPECTED: [(Operation, &str); 23] = [
+    const EXPECTED: [(Operation, &str); 24] = [
         (Operation::ReadCluster, "asu"),
         (Operation::ReadQueues, "asu"),
         (Operation::ReadAgents, "asu"),
@@ -207,6 +211,7 @@ mod tests {
         (Operation::SetOwnState, "asg"),
         (Operation::HangUp, "as"),
         (Operation::Requeue, "as"),
+        (Operation::ControlCall, "asg"),
         (Operation::DrainNode, "a"),
         (Operation::Membership, "a"),
         (Operation::Tokens, "a"),
@@ -227,9 +232,9 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_may_only_set_its_own_state() {
+    fn an_agent_may_only_set_its_own_state_and_control_its_own_calls() {
         let allowed: Vec<Operation> = Operation::ALL.into_iter().filter(|o| allows(Role::Agent, *o)).collect();
-        assert_eq!(allowed, [Operation::SetOwnState]);
+        assert_eq!(allowed, [Operation::SetOwnState, Operation::ControlCall]);
     }
 
     #[test]

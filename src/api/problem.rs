@@ -109,6 +109,7 @@ impl Problem {
             Reason::VersionConflict { .. } => Self::precondition_failed(detail),
             Reason::Invalid(_) => Self::invalid(detail),
             Reason::TooManyCalls(_) | Reason::QueueFull => Self::busy(detail),
+            Reason::NotYours => Self::forbidden(detail),
             Reason::Level(_) => Self::not_implemented(detail),
             Reason::QueueClosed
             | Reason::OutsideHours { .. }
@@ -117,6 +118,7 @@ impl Problem {
             | Reason::Taken
             | Reason::WrongState(_)
             | Reason::InUse(_)
+            | Reason::NotAnchored
             | Reason::Poisoned => Self::conflict(detail),
         }
     }

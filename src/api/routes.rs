@@ -5,6 +5,7 @@ pub mod backup;
 pub mod calls;
 pub mod cdrs;
 pub mod collect;
+pub mod control;
 pub mod drills;
 pub mod events;
 pub mod health;
@@ -48,6 +49,10 @@ pub fn all(app: Arc<App>) -> Router {
         .route("/api/v1/calls/{id}", get(calls::one).delete(calls::hang_up))
         .route("/api/v1/calls/{id}/explain", get(calls::explain))
         .route("/api/v1/calls/{id}/requeue", post(calls::requeue))
+        .route("/api/v1/calls/{id}/hold", post(control::hold))
+        .route("/api/v1/calls/{id}/resume", post(control::resume))
+        .route("/api/v1/calls/{id}/mute", post(control::mute))
+        .route("/api/v1/calls/{id}/unmute", post(control::unmute))
         .route("/api/v1/cdrs", get(collect::list::<cdrs::Cdrs>))
         .route("/api/v1/events", get(events::stream))
         .route("/api/v1/drills", post(drills::run))

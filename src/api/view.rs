@@ -146,6 +146,8 @@ pub struct CallView {
     pub answered_at: Option<String>,
     /// Who is being rung or talks.
     pub agents: Vec<String>,
+    /// `caller`, `agent`: who is heard by nobody.
+    pub muted: Vec<String>,
     /// Offers that ended without an answer.
     pub attempts: usize,
 }
@@ -170,8 +172,18 @@ pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
             CallState::Connected { leg, .. } => row.legs.get(&leg).map(|leg| leg.agent.to_string()).into_iter().collect(),
             CallState::Queued | CallState::Offering => row.legs.values().map(|leg| leg.agent.to_string()).collect(),
         },
+        muted: muted(row),
         attempts: row.attempts.rows.len() + row.attempts.dropped as usize,
     }
+}
+
+fn muted(row: &Call) -> Vec<String> {
+    let agent = match row.state {
+        CallState::Connected { leg, .. } => row.legs.get(&leg).is_some_and(|leg| leg.muted),
+        CallState::Queued | CallState::Offering => false,
+    };
+    let sides = [(row.caller.muted, "caller"), (agent, "agent")];
+    sides.into_iter().filter(|(muted, _)| *muted).map(|(_, side)| side.to_owned()).collect()
 }
 
 /// A call detail record.
@@ -197,6 +209,7 @@ pub struct CdrView {
     pub to: String,
     pub priority: u8,
     pub policy_version: u64,
+    pub held_ms: u64,
     /// How often another node took its legs over.
     pub adoptions: u16,
     pub attempts: Vec<AttemptView>,
@@ -252,6 +265,7 @@ pub fn cdr(seq: u64, row: &ClosedCall, keys: Option<&Keys>, open: bool) -> CdrVi
         to: row.to_user.clone(),
         priority: row.priority,
         policy_version: row.policy_version,
+        held_ms: row.held_ms,
         adoptions: row.adoptions,
         attempts: row.attempts.rows.iter().map(attempt).collect(),
         seq,

@@ -238,6 +238,6 @@ pub(super) fn events(events: &Events) -> Result<(), Failure> {
     }
 }
 
-fn tenant_query(remote: &Remote) -> String {
+pub(super) fn tenant_query(remote: &Remote) -> String {
     remote.tenant.as_deref().map_or_else(String::new, |tenant| format!("?tenant={}", escape(tenant)))
 }

@@ -46,6 +46,8 @@ pub struct ClosedCall {
     pub offered: Option<Stamp>,
     pub answered: Option<Stamp>,
     pub ended: Stamp,
+    /// How long it was on hold, by whichever side and means.
+    pub held_ms: u64,
     /// How often another node took its legs over.
     pub adoptions: u16,
     pub attempts: Kept<Attempt>,
@@ -268,6 +270,7 @@ mod tests {
             offered: Some(stamp(5_003)),
             answered: Some(stamp(9_003)),
             ended: stamp(69_003),
+            held_ms: 0,
             adoptions: 0,
             attempts: Kept::default(),
             decisions: Kept::default(),

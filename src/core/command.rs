@@ -48,6 +48,8 @@ pub enum Command {
     HangUp { domain: DomainId, call: CallId, by: Actor },
     /// An operator changes a waiting call: its queue or its priority. Age is kept.
     Requeue { domain: DomainId, call: CallId, queue: Option<QueueId>, priority: Option<u8>, by: Actor },
+    /// Somebody wants something of a call that talks.
+    Control { domain: DomainId, call: CallId, wish: Wish, by: Actor },
     /// Raises the level of what `apply` does; never lowered.
     RaiseLevel { level: u32 },
     /// Forgets the key of a subject, which makes its personal fields unreadable wherever they are archived.
@@ -178,6 +180,22 @@ impl std::fmt::Display for Intent {
             Self::ForceRelease => f.write_str("force_release"),
         }
     }
+}
+
+/// What somebody wants of a call that talks. An agent may want it of its own call, a user of any.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wish {
+    /// The caller is put on hold, or taken back. It hears the queue's music meanwhile, and is heard by nobody.
+    Hold(bool),
+    /// A party is heard by nobody, or again.
+    Mute { party: Side, muted: bool },
+}
+
+/// The two sides of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Side {
+    Caller,
+    Agent,
 }
 
 /// A registered phone.

@@ -74,4 +74,8 @@ pub enum Reason {
     Level(u32),
     #[error("the entry was skipped as poisonous")]
     Poisoned,
+    #[error("its media does not pass through this system")]
+    NotAnchored,
+    #[error("the call is not this agent's")]
+    NotYours,
 }

@@ -179,6 +179,7 @@ impl State {
             Command::Requeue { domain, call, queue, priority, by } => {
                 self.within(at, domain, out, |domain, ctx| domain.requeue(ctx, *call, queue.as_ref(), *priority, by))
             }
+            Command::Control { domain, call, wish, by } => self.within(at, domain, out, |domain, ctx| domain.control(ctx, *call, wish, by)),
             Command::RaiseLevel { level } if *level > FEATURE_LEVEL => Outcome::Rejected(Reason::Level(*level)),
             Command::RaiseLevel { level } => {
                 self.level = self.level.max(*level);

@@ -70,17 +70,17 @@ impl Source for Calls {
 }
 
 /// Where a call is, as far as this node can tell.
-struct Place {
-    tenant: DomainId,
+pub(super) struct Place {
+    pub(super) tenant: DomainId,
     group: GroupId,
 }
 
-fn parse(id: &str) -> Result<CallId, Problem> {
+pub(super) fn parse(id: &str) -> Result<CallId, Problem> {
     id.parse().map_err(|_| Problem::bad_request(format!("{id:?} is no call id")))
 }
 
 /// The tenant named in the query, else the one among the local replicas that has the call live, else the only tenant.
-fn place(app: &App, who: &Principal, operation: Operation, id: CallId, named: Option<&str>) -> Result<Place, Problem> {
+pub(super) fn place(app: &App, who: &Principal, operation: Operation, id: CallId, named: Option<&str>) -> Result<Place, Problem> {
     let found = if named.is_none() { app.live.find_call(id) } else { None };
     let tenant = match found {
         Some((tenant, _)) => app.tenant(who, operation, Some(tenant.as_str()))?,

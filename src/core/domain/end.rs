@@ -79,6 +79,7 @@ impl Domain {
         owner: Option<&AgentId>,
         routed: bool,
     ) {
+        let held_ms = call.held_ms(ctx.at.time);
         let call = *call;
         let closed = ClosedCall {
             call_id: call.id,
@@ -98,6 +99,7 @@ impl Domain {
             offered: call.offered,
             answered: call.answered,
             ended: ctx.at.stamp(),
+            held_ms,
             adoptions: call.adoptions,
             attempts: call.attempts,
             decisions: call.decisions,

@@ -197,7 +197,7 @@ impl Domain {
             Some(leg) => leg.holds = holds,
             None => call.caller.holds = holds,
         }
-        self.note_hold(ctx, id);
+        self.note_hold(ctx, id, None);
         Outcome::Accepted
     }
 }

@@ -10,7 +10,7 @@ use crate::core::{
     Command, Effects, Outcome, State,
     cdr::chain,
     codec,
-    command::{Envelope, Intent, LegEvent},
+    command::{Envelope, Intent, LegEvent, Wish},
     invariant::{step::Step, violations},
     time::{At, LogTime, WallTime},
 };
@@ -21,7 +21,7 @@ const COMMANDS_PER_SEED: u64 = 10_100;
 const ACCEPTED_MIN: u64 = 100;
 
 /// The variants of `Command`; `name` does not compile without each.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "PublishPolicy",
     "RemoveDomain",
     "Arrive",
@@ -36,6 +36,7 @@ const COMMANDS: [&str; 17] = [
     "EffectsDone",
     "HangUp",
     "Requeue",
+    "Control",
     "RaiseLevel",
     "Erase",
     "DropOld",
@@ -57,6 +58,7 @@ const fn name(command: &Command) -> &'static str {
         Command::EffectsDone { .. } => "EffectsDone",
         Command::HangUp { .. } => "HangUp",
         Command::Requeue { .. } => "Requeue",
+        Command::Control { .. } => "Control",
         Command::RaiseLevel { .. } => "RaiseLevel",
         Command::Erase { .. } => "Erase",
         Command::DropOld => "DropOld",
@@ -84,6 +86,12 @@ const fn kind(command: &Command) -> &'static str {
             Intent::FinishWrapUp => "  FinishWrapUp",
             Intent::ExtendWrapUp { .. } => "  ExtendWrapUp",
             Intent::ForceRelease => "  ForceRelease",
+        },
+        Command::Control { wish, .. } => match wish {
+            Wish::Hold(true) => "  Hold",
+            Wish::Hold(false) => "  Unhold",
+            Wish::Mute { muted: true, .. } => "  Mute",
+            Wish::Mute { muted: false, .. } => "  Unmute",
         },
         _ => "",
     }

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod hostile;
+mod plan;
 mod torture;
 
 use std::time::{Duration, Instant};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::core::{
     Command, State,
-    call::Call,
-    command::{Actor, Arrive, Binding, Envelope, HangUpCause, Intent, LegEvent, LegReport},
+    call::{Call, CallState},
+    command::{Actor, Arrive, Binding, Envelope, HangUpCause, Intent, LegEvent, LegReport, Side, Wish},
     domain::Domain,
     id::{AgentId, CallId, DomainId, Edge, LegId, NodeId, RequestId},
     party::{Dialog, FlowRef, Party, Sdp, Transport},
@@ -105,7 +105,8 @@ impl Generator {
         let arriving = if rows.calls().len() < LIVE_MAX { 260 } else { 20 };
         match self.rng.below(1_000) {
             n if n < arriving => self.arrive(),
-            0..640 => self.report(rows),
+            0..590 => self.report(rows),
+            590..640 => self.control(rows),
             640..740 => {
                 let intent = self.intent();
                 let wrapping: Vec<_> = rows.agents().iter().filter(|(_, agent)| agent.wrap_up_until.is_some()).map(|(id, _)| id).collect();
@@ -138,6 +139,30 @@ impl Generator {
             990..993 => Command::RaiseLevel { level: self.rng.below(3) as u32 },
             993..998 => Command::DropOld,
             _ => Command::Erase { domain, subject: format!("+49 30 {}", self.rng.below(9)) },
+        }
+    }
+
+    /// A wish for a call that talks through its edge, if there is one and mostly by somebody who may.
+    fn control(&mut self, rows: &Domain) -> Command {
+        let connected = |call: &&Call| matches!(call.state, CallState::Connected { .. }) && call.anchored;
+        let talking: Vec<_> = rows.calls().values().map(|call| &**call).filter(connected).collect();
+        let call = self.rng.pick(talking.iter()).filter(|_| !self.rng.one_in(20)).copied();
+        let by = if self.rng.one_in(10) { self.actor() } else { Actor::User("ops".into()) };
+        Command::Control { domain: main_domain(), call: call.map_or_else(|| self.call(rows), |call| call.id), wish: self.wish(call), by }
+    }
+
+    /// Mostly what is not so yet.
+    fn wish(&mut self, call: Option<&Call>) -> Wish {
+        let party = if self.rng.one_in(2) { Side::Caller } else { Side::Agent };
+        let other = |is: bool, rng: &mut Rng| is == rng.one_in(8);
+        let held = call.is_some_and(|call| call.caller.held);
+        let muted = call.is_some_and(|call| match party {
+            Side::Caller => call.caller.muted,
+            Side::Agent => call.legs.values().any(|leg| leg.muted),
+        });
+        match self.rng.below(2) {
+            0 => Wish::Hold(other(held, &mut self.rng)),
+            _ => Wish::Mute { party, muted: other(muted, &mut self.rng) },
         }
     }
 
@@ -198,7 +223,7 @@ impl Generator {
             priority: self.rng.one_in(2).then(|| self.rng.below(4) as u8),
             skills: if self.rng.one_in(6) { vec![("support".into(), 1 + self.rng.below(9) as u8)] } else { Vec::new() },
             prefer: self.rng.one_in(4).then(|| self.agent()),
-            anchored: self.rng.one_in(2),
+            anchored: !self.rng.one_in(3),
         }))
     }
 

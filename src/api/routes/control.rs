@@ -1,0 +1,106 @@
+//! What is done to a call that talks: hold, mute. An agent does it to its own call, a supervisor to any of its tenant.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{FromRequestParts, Path, State},
+    http::{StatusCode, request::Parts},
+};
+use serde::Deserialize;
+
+use super::{
+    agents::InTenant,
+    calls::{parse, place},
+};
+use crate::{
+    api::{
+        access::{Operation, Principal, Role},
+        app::App,
+        extract::{Caller, Json, Key, Params},
+        problem::Problem,
+    },
+    core::{
+        Command,
+        command::{Side, Wish},
+        id::{CallId, RequestId},
+    },
+};
+
+/// Who wants something of which call.
+pub struct Asked {
+    who: Principal,
+    call: CallId,
+    tenant: Option<String>,
+    key: Option<RequestId>,
+}
+
+impl FromRequestParts<Arc<App>> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Caller(who) = Caller::from_request_parts(parts, app).await?;
+        let Key(key) = Key::from_request_parts(parts, app).await?;
+        let Params(InTenant { tenant }) = Params::from_request_parts(parts, app).await?;
+        let path: Result<Path<String>, _> = Path::from_request_parts(parts, app).await;
+        let Path(id) = path.map_err(|_| Problem::bad_request("a call id is needed"))?;
+        Ok(Self { who, call: parse(&id)?, tenant, key })
+    }
+}
+
+impl Asked {
+    async fn of(self, app: &App, operation: Operation, wish: Wish) -> Result<StatusCode, Problem> {
+        if self.who.role == Role::Agent && self.who.agent.is_none() {
+            return Err(Problem::forbidden("the token speaks for no agent"));
+        }
+        let tenant = place(app, &self.who, operation, self.call, self.tenant.as_deref())?.tenant;
+        let command = Command::Control { domain: tenant.clone(), call: self.call, wish, by: self.who.actor() };
+        app.command(&tenant, self.key, command).await?;
+        Ok(StatusCode::NO_CONTENT)
+    }
+}
+
+/// `POST /api/v1/calls/{id}/hold`: the caller hears music, and nobody hears it.
+pub async fn hold(State(app): State<Arc<App>>, asked: Asked) -> Result<StatusCode, Problem> {
+    asked.of(&app, Operation::ControlCall, Wish::Hold(true)).await
+}
+
+/// `POST /api/v1/calls/{id}/resume`: the caller is back.
+pub async fn resume(State(app): State<Arc<App>>, asked: Asked) -> Result<StatusCode, Problem> {
+    asked.of(&app, Operation::ControlCall, Wish::Hold(false)).await
+}
+
+/// Who is to be heard by nobody, or again.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Muted {
+    #[serde(default)]
+    party: Party,
+}
+
+/// A side of a call; the agent's where none is named.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Party {
+    Caller,
+    #[default]
+    Agent,
+}
+
+impl From<Party> for Side {
+    fn from(party: Party) -> Self {
+        match party {
+            Party::Caller => Self::Caller,
+            Party::Agent => Self::Agent,
+        }
+    }
+}
+
+/// `POST /api/v1/calls/{id}/mute`: nobody hears the party.
+pub async fn mute(State(app): State<Arc<App>>, asked: Asked, Json(body): Json<Muted>) -> Result<StatusCode, Problem> {
+    asked.of(&app, Operation::ControlCall, Wish::Mute { party: body.party.into(), muted: true }).await
+}
+
+/// `POST /api/v1/calls/{id}/unmute`: it is heard again.
+pub async fn unmute(State(app): State<Arc<App>>, asked: Asked, Json(body): Json<Muted>) -> Result<StatusCode, Problem> {
+    asked.of(&app, Operation::ControlCall, Wish::Mute { party: body.party.into(), muted: false }).await
+}

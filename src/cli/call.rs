@@ -1,0 +1,53 @@
+//! `tandem call`: what people do to a call that talks.
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{
+    Failure, Remote,
+    client::{Client, escape},
+    commands::tenant_query,
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Put the caller on hold: it hears the queue's music
+    Hold { call: String },
+    /// Take the caller back from hold
+    Resume { call: String },
+    /// Let nobody hear a party
+    Mute {
+        call: String,
+        #[arg(long, value_enum, default_value = "agent")]
+        party: Party,
+    },
+    /// Let everybody hear it again
+    Unmute {
+        call: String,
+        #[arg(long, value_enum, default_value = "agent")]
+        party: Party,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Party {
+    Caller,
+    Agent,
+}
+
+impl Party {
+    fn body(self) -> Value {
+        json!({ "party": match self { Self::Caller => "caller", Self::Agent => "agent" } })
+    }
+}
+
+pub(super) fn run(remote: &Remote, command: &Command) -> Result<(), Failure> {
+    let (call, what, body) = match command {
+        Command::Hold { call } => (call, "hold", json!({})),
+        Command::Resume { call } => (call, "resume", json!({})),
+        Command::Mute { call, party } => (call, "mute", party.body()),
+        Command::Unmute { call, party } => (call, "unmute", party.body()),
+    };
+    let path = format!("/api/v1/calls/{}/{what}{}", escape(call), tenant_query(remote));
+    Client::new(remote).change("POST", &path, &[("content-type", "application/json")], &body.to_string()).map(drop)
+}

@@ -1,0 +1,166 @@
+//! Plans of a call's media: what the plane is asked to do, and that it is asked once.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+
+use super::*;
+use crate::{
+    core::{
+        image::Stage,
+        matrix::{Hears, Plan, Taping},
+    },
+    media::{self, Event, Item, Program, Recording},
+};
+
+/// A plane that writes down what it is asked for.
+struct Scribe {
+    said: Mutex<Vec<String>>,
+    events: broadcast::Sender<Event>,
+}
+
+impl Scribe {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.said.lock())
+    }
+
+    fn note(&self, text: String) {
+        self.said.lock().push(text);
+    }
+}
+
+impl MediaPlane for Scribe {
+    fn pass(&self, from: LegId, to: LegId, sdp: &[u8]) -> Result<Bytes, media::Error> {
+        self.note(format!("{} tells {}", from.n, to.n));
+        Ok(Bytes::copy_from_slice(sdp))
+    }
+
+    fn anchors(&self) -> bool {
+        true
+    }
+
+    fn check(&self, _sdp: &[u8]) -> Result<(), media::Error> {
+        Ok(())
+    }
+
+    fn answer(&self, _leg: LegId, offer: &[u8]) -> Result<Bytes, media::Error> {
+        Ok(Bytes::copy_from_slice(offer))
+    }
+
+    fn restore(&self, leg: LegId, _image: &media::Image) -> Result<(), media::Error> {
+        self.note(format!("{} restored", leg.n));
+        Ok(())
+    }
+
+    fn image(&self, _leg: LegId) -> Option<media::Image> {
+        None
+    }
+
+    fn hear(&self, leg: LegId, sources: &[LegId]) {
+        self.note(format!("{} hears {:?}", leg.n, sources.iter().map(|leg| leg.n).collect::<Vec<_>>()));
+    }
+
+    fn play(&self, leg: LegId, program: Program) {
+        let item = match &program.items[0] {
+            Item::Prompt(name) => name.to_string(),
+            other => format!("{other:?}"),
+        };
+        self.note(format!("{} is played {item}", leg.n));
+    }
+
+    fn stop(&self, _leg: LegId) {}
+
+    fn record(&self, leg: LegId, recording: Recording) {
+        self.note(format!("{} recorded: {recording:?}", leg.n));
+    }
+
+    fn close(&self, _leg: LegId) {}
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+}
+
+/// A talking call of this edge, whose media plane is a scribe.
+fn talking() -> (Bench, Arc<Scribe>, LegId) {
+    let scribe = Arc::new(Scribe { said: Mutex::default(), events: broadcast::channel(1).0 });
+    let mut bench = Bench::new();
+    bench.stack.options.media = scribe.clone();
+    bench.arrive("", "v=0 caller");
+    let phone = bench.ring(Some("v=0 caller"));
+    bench.phone_answers("INVITE", 200, "v=0 phone");
+    bench.order(LegId::caller(call()), Action::Answer { peer: phone, sdp: Sdp::from(b"v=0 phone".to_vec()) });
+    bench.caller_says("ACK", 1, "");
+    scribe.take();
+    (bench, scribe, phone)
+}
+
+fn plan(version: u32, legs: &[(u16, Hears)]) -> Action {
+    let legs: std::collections::BTreeMap<_, _> = legs.iter().cloned().collect();
+    let taped = legs.keys().copied().collect();
+    Action::Media(Arc::new(Plan { version, legs, taping: Taping::Off, taped }))
+}
+
+fn held(version: u32) -> Action {
+    plan(version, &[(0, Hears::Music(Some("waltz".into()))), (1, Hears::Legs(vec![]))])
+}
+
+#[test]
+fn only_what_differs_from_the_plan_before_is_asked_for() {
+    let (mut bench, scribe, _) = talking();
+    bench.order(LegId::caller(call()), held(1));
+    assert_eq!(scribe.take(), ["0 is played waltz", "1 hears []"], "once, though it was ordered twice");
+    bench.order(LegId::caller(call()), plan(2, &[(0, Hears::Music(Some("waltz".into()))), (1, Hears::Legs(vec![0]))]));
+    assert_eq!(scribe.take(), ["1 hears [0]"]);
+}
+
+#[test]
+fn an_older_plan_is_void_and_a_plan_says_nothing_to_the_parties() {
+    let (mut bench, scribe, _) = talking();
+    let sent = bench.sent.len();
+    let old = Order {
+        id: EffectId { group: 1, index: 1, n: 0 },
+        domain: "demo".into(),
+        leg: LegId::caller(call()),
+        edge: EDGE,
+        action: plan(1, &[(1, Hears::Legs(vec![0]))]),
+        image: None,
+    };
+    bench.order(LegId::caller(call()), held(2));
+    scribe.take();
+    bench.stack.order(bench.now, &old);
+    bench.drain();
+    assert_eq!((scribe.take(), bench.sent.len()), (vec![], sent));
+}
+
+#[test]
+fn a_plan_for_a_call_that_is_not_here_is_nobodys_end() {
+    let mut bench = Bench::new();
+    bench.order(LegId::caller(call()), held(1));
+    assert!(bench.reports.is_empty());
+}
+
+#[test]
+fn a_leg_that_is_restored_after_the_plan_came_hears_what_the_plan_says() {
+    let (mut bench, scribe, phone) = talking();
+    bench.order(LegId::caller(call()), held(1));
+    scribe.take();
+    let (leg, up) = (&bench.stack.legs[&phone], Stage::Up { unconfirmed: false });
+    let sdp = Some(Sdp::from(b"v=0 phone".to_vec()));
+    let image = Image {
+        stage: up,
+        dialog: leg.dialog.clone(),
+        adoptions: 1,
+        trunk: None,
+        anchored: true,
+        peer: leg.peer,
+        sdp: sdp.clone(),
+        other: sdp,
+    };
+    bench.stack.legs.remove(&phone);
+    bench.order_with(phone, Action::Resume, Some(image));
+    let said = scribe.take();
+    assert_eq!(said.last().map(String::as_str), Some("1 hears []"), "{said:?}");
+    assert!(said.contains(&"0 is played waltz".to_owned()), "whom it was bridged with is back where it was: {said:?}");
+}
