@@ -69,6 +69,14 @@ enum Command {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Send a connected call on to another queue or agent
+    Transfer {
+        call: String,
+        #[command(flatten)]
+        to: commands::TransferTo,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// End a call
     Hangup {
         call: String,
@@ -185,6 +193,7 @@ pub fn run() -> ExitCode {
         Command::Get(get) => commands::get(&get),
         Command::Explain { call, output, remote } => commands::explain(&remote, &call, output),
         Command::Agent { id, state, reason, remote } => commands::agent(&remote, &id, state, reason.as_deref()),
+        Command::Transfer { call, to, remote } => commands::transfer(&remote, &call, &to),
         Command::Hangup { call, remote } => commands::hangup(&remote, &call),
         Command::Call { command, remote } => call::run(&remote, &command),
         Command::Drain { node, undo, remote } => commands::drain(&remote, node, undo),

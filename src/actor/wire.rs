@@ -33,9 +33,11 @@ impl Address {
         match command {
             Command::Arrive(arrive) => Self::Call(arrive.domain.clone(), arrive.call),
             Command::Leg(report) => Self::Call(report.domain.clone(), report.leg.call),
-            Command::HangUp { domain, call, .. } | Command::Requeue { domain, call, .. } | Command::Control { domain, call, .. } => {
-                Self::Call(domain.clone(), *call)
-            }
+            Command::HangUp { domain, call, .. }
+            | Command::Requeue { domain, call, .. }
+            | Command::Control { domain, call, .. }
+            | Command::Transfer { domain, call, .. } => Self::Call(domain.clone(), *call),
+            Command::Refer { domain, leg, .. } => Self::Call(domain.clone(), leg.call),
             Command::AgentIntent { domain, agent, .. } | Command::Bind { domain, agent, .. } | Command::Unbind { domain, agent, .. } => {
                 Self::Agent(domain.clone(), agent.clone())
             }

@@ -70,10 +70,12 @@ pub enum Operation {
     Erase,
     /// Voiding an entry of a log that no node can apply.
     Skip,
+    /// Sending a connected call on. An agent's token reaches its own calls only, which the core looks at.
+    Transfer,
 }
 
 impl Operation {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ReadCluster,
         Self::ReadQueues,
         Self::ReadAgents,
@@ -98,6 +100,7 @@ impl Operation {
         Self::Drill,
         Self::Erase,
         Self::Skip,
+        Self::Transfer,
     ];
 
     /// True for what concerns the cluster and not one tenant: a token bound to a tenant never reaches it.
@@ -127,8 +130,9 @@ pub const fn allows(role: Role, operation: Operation) -> bool {
                 | O::HangUp
                 | O::Requeue
                 | O::ControlCall
+                | O::Transfer
         ),
-        Role::Agent => matches!(operation, O::SetOwnState | O::ControlCall),
+        Role::Agent => matches!(operation, O::SetOwnState | O::ControlCall | O::Transfer),
         Role::Auditor => matches!(
             operation,
             O::ReadCluster
@@ -194,7 +198,7 @@ mod tests {
     use super::*;
 
     /// The table once more, written as a person would check it: a, s, g, u = admin, supervisor, agent, auditor.
-    const EXPECTED: [(Operation, &str); 24] = [
+    const EXPECTED: [(Operation, &str); 25] = [
         (Operation::ReadCluster, "asu"),
         (Operation::ReadQueues, "asu"),
         (Operation::ReadAgents, "asu"),
@@ -219,6 +223,7 @@ mod tests {
         (Operation::Drill, "a"),
         (Operation::Erase, "a"),
         (Operation::Skip, "a"),
+        (Operation::Transfer, "asg"),
     ];
 
     #[test]
@@ -234,7 +239,7 @@ mod tests {
     #[test]
     fn an_agent_may_only_set_its_own_state_and_control_its_own_calls() {
         let allowed: Vec<Operation> = Operation::ALL.into_iter().filter(|o| allows(Role::Agent, *o)).collect();
-        assert_eq!(allowed, [Operation::SetOwnState, Operation::ControlCall]);
+        assert_eq!(allowed, [Operation::SetOwnState, Operation::ControlCall, Operation::Transfer]);
     }
 
     #[test]

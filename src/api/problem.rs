@@ -117,6 +117,7 @@ impl Problem {
             | Reason::Stale
             | Reason::Taken
             | Reason::WrongState(_)
+            | Reason::NotReady(_)
             | Reason::InUse(_)
             | Reason::NotAnchored
             | Reason::Poisoned => Self::conflict(detail),

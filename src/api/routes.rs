@@ -53,6 +53,7 @@ pub fn all(app: Arc<App>) -> Router {
         .route("/api/v1/calls/{id}/resume", post(control::resume))
         .route("/api/v1/calls/{id}/mute", post(control::mute))
         .route("/api/v1/calls/{id}/unmute", post(control::unmute))
+        .route("/api/v1/calls/{id}/transfer", post(calls::transfer))
         .route("/api/v1/cdrs", get(collect::list::<cdrs::Cdrs>))
         .route("/api/v1/events", get(events::stream))
         .route("/api/v1/drills", post(drills::run))

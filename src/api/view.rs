@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::{
     agent::{Agent, Presence},
     call::{Call, CallState},
-    cdr::{Attempt, ClosedCall},
+    cdr::{Attempt, ClosedCall, Transfer},
     domain::Domain,
     explain::Decision,
     id::{AgentId, DomainId, QueueId},
@@ -213,6 +213,7 @@ pub struct CdrView {
     /// How often another node took its legs over.
     pub adoptions: u16,
     pub attempts: Vec<AttemptView>,
+    pub transfers: Vec<TransferView>,
     /// Place in the archive of its partition.
     pub seq: u64,
 }
@@ -226,6 +227,22 @@ pub struct AttemptView {
     pub answered_at: Option<String>,
     pub ended_at: String,
     pub result: String,
+}
+
+/// A call went from an agent to somebody else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TransferView {
+    pub at: String,
+    /// `agent:NAME`, `user:TOKEN` or `system`.
+    pub by: String,
+    /// The agent who had it.
+    pub from: String,
+    /// `queue:NAME` or `agent:NAME`.
+    pub to: String,
+}
+
+fn transfer(row: &Transfer) -> TransferView {
+    TransferView { at: stamp(row.at), by: row.by.to_string(), from: row.from.to_string(), to: row.to.to_string() }
 }
 
 fn attempt(row: &Attempt) -> AttemptView {
@@ -268,6 +285,7 @@ pub fn cdr(seq: u64, row: &ClosedCall, keys: Option<&Keys>, open: bool) -> CdrVi
         held_ms: row.held_ms,
         adoptions: row.adoptions,
         attempts: row.attempts.rows.iter().map(attempt).collect(),
+        transfers: row.transfers.rows.iter().map(transfer).collect(),
         seq,
     }
 }

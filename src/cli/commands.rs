@@ -111,6 +111,27 @@ pub(super) fn agent(remote: &Remote, id: &str, state: AgentState, reason: Option
     Client::new(remote).change("POST", &path, &[("content-type", "application/json")], &body.to_string()).map(drop)
 }
 
+/// Where a call is to go.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct TransferTo {
+    /// It waits there, at its own age
+    #[arg(long)]
+    queue: Option<String>,
+    /// It is offered to this agent, who must be free
+    #[arg(long)]
+    agent: Option<String>,
+}
+
+pub(super) fn transfer(remote: &Remote, call: &str, to: &TransferTo) -> Result<(), Failure> {
+    let path = format!("/api/v1/calls/{}/transfer{}", escape(call), tenant_query(remote));
+    let body = match (&to.queue, &to.agent) {
+        (Some(queue), _) => json!({ "queue": queue }),
+        (None, agent) => json!({ "agent": agent }),
+    };
+    Client::new(remote).change("POST", &path, &[("content-type", "application/json")], &body.to_string()).map(drop)
+}
+
 pub(super) fn hangup(remote: &Remote, call: &str) -> Result<(), Failure> {
     let path = format!("/api/v1/calls/{}{}", escape(call), tenant_query(remote));
     Client::new(remote).change("DELETE", &path, &[], "").map(drop)

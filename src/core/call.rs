@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    cdr::{Attempt, Kept},
+    cdr::{Attempt, Kept, Transfer},
     command::TimerKind,
     effect::Order,
     explain::Decision,
@@ -73,6 +73,10 @@ pub struct Call {
     pub timer: Option<(LogTime, TimerKind)>,
     pub attempts: Kept<Attempt>,
     pub decisions: Kept<Decision>,
+    /// How it went from one to another.
+    pub transfers: Kept<Transfer>,
+    /// The agent who answered last.
+    pub(super) served_by: Option<AgentId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,10 +10,11 @@ use sha2::{Digest, Sha256};
 
 use super::{
     codec,
+    command::{Actor, TransferTo},
     effect::Record,
     explain::Decision,
     id::{AgentId, CallId, DomainId, NodeId, QueueId, TrunkId},
-    limits::{ATTEMPTS_PER_RECORD_MAX, DECISIONS_PER_RECORD_MAX},
+    limits::{ATTEMPTS_PER_RECORD_MAX, DECISIONS_PER_RECORD_MAX, TRANSFERS_PER_RECORD_MAX},
     privacy::{Caller, Keys, Sealed},
     time::Stamp,
 };
@@ -25,7 +26,7 @@ pub struct ClosedCall {
     pub tenant: DomainId,
     /// The queue it was in last.
     pub queue: Option<QueueId>,
-    /// Who answered.
+    /// Who answered; of several, one after the other, the last.
     pub agent: Option<AgentId>,
     pub outcome: CallOutcome,
     /// Why it ended, as short words joined by `_`: `caller_hung_up`, `agent_hung_up`, `max_wait`, `node_lost`, …
@@ -52,6 +53,18 @@ pub struct ClosedCall {
     pub adoptions: u16,
     pub attempts: Kept<Attempt>,
     pub decisions: Kept<Decision>,
+    pub transfers: Kept<Transfer>,
+}
+
+/// A call went from an agent to somebody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    pub at: Stamp,
+    pub by: Actor,
+    /// Who had the call, on which leg.
+    pub from: AgentId,
+    pub leg: u16,
+    pub to: TransferTo,
 }
 
 /// What became of a call.
@@ -181,6 +194,12 @@ impl Kept<Decision> {
     }
 }
 
+impl Kept<Transfer> {
+    pub fn push(&mut self, transfer: Transfer) {
+        self.push_within(transfer, TRANSFERS_PER_RECORD_MAX);
+    }
+}
+
 impl ClosedCall {
     /// Reads an archived record.
     ///
@@ -201,7 +220,7 @@ impl ClosedCall {
         self.queued.map_or(0, |queued| until.time.ms_since(queued.time))
     }
 
-    /// From the answer to the end, in milliseconds of log time.
+    /// From the first answer to the end, in milliseconds of log time: waiting between two agents is in it.
     pub fn talked_ms(&self) -> u64 {
         self.answered.map_or(0, |answered| self.ended.time.ms_since(answered.time))
     }
@@ -274,6 +293,7 @@ mod tests {
             adoptions: 0,
             attempts: Kept::default(),
             decisions: Kept::default(),
+            transfers: Kept::default(),
         }
     }
 

@@ -56,6 +56,29 @@ pub enum Command {
     Erase { domain: DomainId, subject: String },
     /// Gives up archived records older than the tenants of the partition want them kept.
     DropOld,
+    /// A connected call goes on with somebody else; whoever has it is released. Age and priority are kept.
+    Transfer { domain: DomainId, call: CallId, to: TransferTo, by: Actor },
+    /// The phone of an agent asks for the same (REFER, RFC 3515), naming who was dialled: a route, a queue or an agent.
+    Refer { domain: DomainId, leg: LegId, edge: Edge, user: String },
+}
+
+/// Where a call goes from the agent who has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TransferTo {
+    /// It waits there at its own age.
+    Queue(QueueId),
+    /// It is offered to this agent alone. If that comes to nothing it waits in the queue it is in, at its own age.
+    Agent(AgentId),
+}
+
+/// As events and records say it.
+impl std::fmt::Display for TransferTo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Queue(queue) => write!(f, "queue:{queue}"),
+            Self::Agent(agent) => write!(f, "agent:{agent}"),
+        }
+    }
 }
 
 /// Who asked. Written into events and records.

@@ -13,6 +13,7 @@ mod index;
 mod leg;
 mod matching;
 mod offer;
+mod transfer;
 mod treat;
 mod waiting;
 

@@ -69,6 +69,9 @@ pub enum Action {
     HangUp { cause: String },
 }
 
+/// The cause of a hang-up whose call went on without the leg: an edge knows by it that a REFER of that leg came true.
+pub const TRANSFERRED: &str = "transferred";
+
 impl Action {
     pub fn ring(ring: Ring) -> Self {
         Self::Ring(Arc::new(ring))

@@ -51,6 +51,8 @@ pub enum Trigger {
     AffinityOver,
     /// The policy, the queue's hours or an operator changed something.
     Changed,
+    /// Somebody sent it on from the agent who had it.
+    Transferred { by: String },
 }
 
 /// An agent as the decision saw it.
@@ -141,6 +143,7 @@ impl fmt::Display for Trigger {
             Self::Relaxed => f.write_str("the requirement was relaxed"),
             Self::AffinityOver => f.write_str("the wait for the preferred agent was over"),
             Self::Changed => f.write_str("policy, hours or an operator changed something"),
+            Self::Transferred { by } => write!(f, "{by} transferred the call"),
         }
     }
 }

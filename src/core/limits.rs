@@ -26,6 +26,8 @@ pub const TIMERS_PER_COMMAND_MAX: usize = 256;
 /// Attempts and decisions a record keeps of one call; older ones but the first give way and are counted.
 pub const ATTEMPTS_PER_RECORD_MAX: usize = 64;
 pub const DECISIONS_PER_RECORD_MAX: usize = 16;
+/// Transfers a record keeps of one call, in the same way.
+pub const TRANSFERS_PER_RECORD_MAX: usize = 32;
 /// Bytes one decoded value may claim, so that a damaged length cannot ask for all memory.
 pub const DECODE_BYTES_MAX: usize = 256 << 20;
 /// Subjects erased in one domain; each keeps about 2.5 KB of remaining keys.

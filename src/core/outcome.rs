@@ -78,4 +78,6 @@ pub enum Reason {
     NotAnchored,
     #[error("the call is not this agent's")]
     NotYours,
+    #[error("{0}")]
+    NotReady(String),
 }

@@ -180,6 +180,8 @@ impl State {
                 self.within(at, domain, out, |domain, ctx| domain.requeue(ctx, *call, queue.as_ref(), *priority, by))
             }
             Command::Control { domain, call, wish, by } => self.within(at, domain, out, |domain, ctx| domain.control(ctx, *call, wish, by)),
+            Command::Transfer { domain, call, to, by } => self.within(at, domain, out, |domain, ctx| domain.transfer(ctx, *call, to, by)),
+            Command::Refer { domain, leg, edge, user } => self.within(at, domain, out, |domain, ctx| domain.refer(ctx, *leg, *edge, user)),
             Command::RaiseLevel { level } if *level > FEATURE_LEVEL => Outcome::Rejected(Reason::Level(*level)),
             Command::RaiseLevel { level } => {
                 self.level = self.level.max(*level);

@@ -9,6 +9,7 @@ mod recovery;
 mod retention;
 mod rules;
 mod strategies;
+mod transfer;
 mod treatment;
 pub(crate) mod world;
 

@@ -161,6 +161,8 @@ pub const ROUTES_MAX: usize = 70;
 pub const CONTACTS_MAX: usize = 8;
 /// Legs held at once.
 pub const LEGS_MAX: usize = 262_144;
+/// How long the decision about a REFER may take; below `PENDING_MAX`.
+pub const REFER_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a request may wait for the edge's answer before it gets 503.
 pub const PENDING_MAX: Duration = Duration::from_secs(20);
 /// How long an INVITE may ring. The core's own timers are always shorter.

@@ -16,6 +16,8 @@ mod orders;
 mod phone;
 mod plan;
 mod progress;
+mod refer;
+mod retell;
 mod ring;
 mod server;
 mod session;
@@ -57,7 +59,7 @@ const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
 const T4: Duration = Duration::from_secs(5);
 const T64: Duration = Duration::from_secs(32);
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK, MESSAGE";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK, MESSAGE, REFER";
 
 /// Where a message came from, and so the way back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,6 +127,13 @@ pub enum Output {
         report: LegReport,
         response: Bytes,
     },
+    /// An agent's phone wants its call to go on with whoever `user` means: to be decided with [`Stack::referred`].
+    Refer {
+        tx: TxId,
+        leg: LegId,
+        domain: DomainId,
+        user: String,
+    },
     /// A message for a leg or transaction that another node minted: to be tunnelled there.
     Foreign {
         node: NodeId,
@@ -163,6 +172,8 @@ enum Due {
     Progress(LegId),
     Reliable(LegId),
     Session(LegId),
+    /// A party is to be told anew what we say of ourselves.
+    Retell(LegId),
     /// A party is told again where we are.
     Resume(LegId),
     ResumeSlot(LegId),
@@ -303,6 +314,7 @@ impl Stack {
                 Due::Progress(leg) => self.progress_again(now, leg),
                 Due::Reliable(leg) => self.reliable_resend(now, leg),
                 Due::Session(leg) => self.session_due(now, leg),
+                Due::Retell(leg) => self.retell_due(now, leg),
                 Due::Resume(leg) => self.resume_again(now, leg),
                 Due::ResumeSlot(leg) => self.resume_slot(now, leg),
                 Due::CancelOver(leg) => self.cancel_over(now, leg),

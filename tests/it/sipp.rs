@@ -13,6 +13,7 @@ mod registrar;
 mod relay;
 mod script;
 mod timers;
+mod transfers;
 
 /// A test per transport out of each behaviour, a function over its laboratory: `behaviour::udp`, `::tcp` and `::tls`.
 macro_rules! on_every_transport {

@@ -133,6 +133,8 @@ impl Domain {
             timer: None,
             attempts: Kept::default(),
             decisions: Kept::default(),
+            transfers: Kept::default(),
+            served_by: None,
         }
     }
 
@@ -176,7 +178,7 @@ impl Domain {
     }
 
     /// Why a queue takes no new call now, and where its rule sends it.
-    fn turns_away(&self, ctx: &Ctx<'_>, id: &QueueId, emergency: bool) -> Result<Option<(Reason, Fallback)>, Reason> {
+    pub(super) fn turns_away(&self, ctx: &Ctx<'_>, id: &QueueId, emergency: bool) -> Result<Option<(Reason, Fallback)>, Reason> {
         let rules = self.policy.queues.get(id).ok_or_else(|| Reason::NoQueue(id.to_string()))?;
         if emergency {
             return Ok(None);

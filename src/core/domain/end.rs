@@ -20,7 +20,14 @@ impl Domain {
             CallState::Connected { leg, .. } => Some(leg),
             CallState::Queued | CallState::Offering => None,
         };
-        let owner = talking.map(|leg| self.calls[&id].legs[&leg].agent.clone());
+        let call = &self.calls[&id];
+        let owner = talking.map(|leg| call.legs[&leg].agent.clone()).or_else(|| call.served_by.clone());
+        let gave_up = outcome == CallOutcome::Abandoned;
+        // What an agent has answered was answered, whatever came of it in the next queue.
+        let outcome = match outcome {
+            CallOutcome::Abandoned | CallOutcome::Rejected if call.answered.is_some() => CallOutcome::Answered,
+            other => other,
+        };
         let legs: Vec<_> = self.calls[&id].legs.keys().copied().collect();
         for n in legs {
             let result = if talking == Some(n) { AttemptResult::Accepted } else { AttemptResult::Rescinded };
@@ -38,11 +45,11 @@ impl Domain {
             let order = ctx.order(LegId::caller(id), call.edge, action, brought);
             self.parting.insert(order, image, ctx.at.time);
         }
-        self.close(ctx, id, outcome, reason, owner.as_ref());
+        self.close(ctx, id, outcome, reason, owner.as_ref(), gave_up);
     }
 
     /// Removes the row and archives the record: the only way a call leaves the state.
-    fn close(&mut self, ctx: &mut Ctx<'_>, id: CallId, outcome: CallOutcome, reason: &str, owner: Option<&AgentId>) {
+    fn close(&mut self, ctx: &mut Ctx<'_>, id: CallId, outcome: CallOutcome, reason: &str, owner: Option<&AgentId>, gave_up: bool) {
         let call = self.calls.remove(&id).expect("the caller looked it up");
         assert!(call.legs.is_empty(), "a closed call holds no agent");
         if let Some((deadline, what)) = call.timer.clone() {
@@ -54,7 +61,7 @@ impl Domain {
                 self.on_edge.remove(&call.edge);
             }
         }
-        if outcome == CallOutcome::Abandoned {
+        if gave_up {
             self.queues.get_mut(&call.queue).expect("calls are in known queues").abandoned += 1;
             ctx.event(EventKind::ContactAbandoned, Some(id), None, Some(&call.queue), &[]);
         }
@@ -103,6 +110,7 @@ impl Domain {
             adoptions: call.adoptions,
             attempts: call.attempts,
             decisions: call.decisions,
+            transfers: call.transfers,
         };
         if ctx.shared.retention.closing(ctx.at.wall, &ctx.shared.archive) {
             ctx.out.day_begins = Some(ctx.shared.archive.next_seq);

@@ -59,8 +59,9 @@ impl Domain {
         match event {
             LegEvent::HungUp { .. } | LegEvent::Ended | LegEvent::Unreachable { .. } | LegEvent::Refused { .. } => {
                 let answered = call.answered.is_some();
+                let talking = matches!(call.state, CallState::Connected { .. });
                 let (outcome, reason) = match event {
-                    LegEvent::HungUp { cause: HangUpCause::Bye | HangUpCause::Cancel } if answered => {
+                    LegEvent::HungUp { cause: HangUpCause::Bye | HangUpCause::Cancel } if talking => {
                         (CallOutcome::Answered, "caller_hung_up")
                     }
                     LegEvent::HungUp { cause: HangUpCause::Bye | HangUpCause::Cancel } => (CallOutcome::Abandoned, "caller_left"),
@@ -154,7 +155,8 @@ impl Domain {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         assert!(call.state == CallState::Offering, "a live unanswered leg belongs to an offered call");
         call.state = CallState::Connected { leg: n, held: false };
-        call.answered = Some(ctx.at.stamp());
+        let waits_since = if call.answered.is_some() { call.joined } else { call.entered };
+        call.answered.get_or_insert(ctx.at.stamp());
         call.announce_at = None;
         let leg = call.legs.get_mut(&n).expect("looked up by leg_report");
         (leg.dialog, leg.sdp) = (Some(dialog.clone()), Some(sdp.clone()));
@@ -164,7 +166,8 @@ impl Domain {
         let agent = leg.agent.clone();
         let rang_ms = ctx.at.time.ms_since(leg.offered.time);
         let others: Vec<_> = call.legs.keys().copied().filter(|other| *other != n).collect();
-        let (peer, queue, waited_ms) = (call.leg_id(n), call.queue.clone(), ctx.at.time.ms_since(call.entered));
+        call.served_by = Some(agent.clone());
+        let (peer, queue, waited_ms) = (call.leg_id(n), call.queue.clone(), ctx.at.time.ms_since(waits_since));
         self.order_caller(ctx, id, Action::Answer { peer, sdp: sdp.clone() });
         self.calls.get_mut(&id).expect("looked up above").caller.up.get_or_insert(ctx.at.time);
         ctx.cancel_timer(deadline, TimerKind::Offer { call: id, leg: n });
@@ -183,16 +186,15 @@ impl Domain {
         ctx.event(EventKind::ContactAccepted, Some(id), Some(&agent), Some(&queue), &data);
         ctx.event(EventKind::ContactConnected, Some(id), Some(&agent), Some(&queue), &[]);
         self.set_call_timer(ctx, id, ctx.at.time.plus_ms(CALL_MS_MAX), TimerKind::Call { call: id });
+        self.note_hold(ctx, id, None);
         self.replan(ctx, id);
         Outcome::Accepted
     }
 
-    /// A party's phone holds the others, or no longer does.
+    /// A party's phone holds the others, or no longer does. While the caller waits for the next agent nobody hears the
+    /// difference.
     fn hold(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, holds: bool) -> Outcome {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
-        if !matches!(call.state, CallState::Connected { .. }) {
-            return Outcome::Rejected(Reason::WrongState(call.state.name().to_owned()));
-        }
         match call.legs.get_mut(&n) {
             Some(leg) => leg.holds = holds,
             None => call.caller.holds = holds,

@@ -53,6 +53,17 @@ impl Domain {
         self.offer_to(ctx, id, &chosen, trigger);
     }
 
+    /// Offers a waiting call to whoever is ready, but for one agent. Nobody who was ready before a command had a call to
+    /// wait for, so this passes nobody over.
+    pub(super) fn match_call_without(&mut self, ctx: &mut Ctx<'_>, id: CallId, without: &AgentId, trigger: &Trigger) {
+        let call = &self.calls[&id];
+        assert!(call.state == CallState::Queued && call.waits_for.is_none(), "it waits for anybody");
+        let at_once = if self.policy.queues[&call.queue].strategy == Strategy::RingAll { RING_ALL_MAX } else { 1 };
+        let best = self.best(call, at_once + 1).into_iter().map(|(_, (.., agent))| agent);
+        let chosen: Vec<_> = best.filter(|agent| agent != without).take(at_once).collect();
+        self.offer_to(ctx, id, &chosen, trigger);
+    }
+
     /// Gives a free agent the call that is first in order over all its queues; under several slots, as many as it has.
     fn match_agent(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, trigger: &Trigger) {
         while self.is_ready(id) {
@@ -170,6 +181,11 @@ impl Domain {
             let filter = (call.waits_for.is_some() && !chosen.contains(&rank.1.2)).then_some(Filter::Affinity);
             let key = RankKey { figure: key(rank), idle_since_ms: rank.1.1.0 / 1_000_000 };
             decision.consider(Candidate { agent: rank.1.2.clone(), filter, key });
+        }
+        for agent in chosen.iter().filter(|agent| !best.iter().any(|(_, (.., listed))| listed == *agent)) {
+            // Asked for by name, whatever it serves.
+            let key = RankKey { figure: 0, idle_since_ms: self.agents[agent].idle_since.0 / 1_000_000 };
+            decision.consider(Candidate { agent: agent.clone(), filter: None, key });
         }
         self.count_others(&mut decision, call, best.len() as u32);
         decision

@@ -142,6 +142,13 @@ impl Domain {
 
     /// Takes a leg off a live call, with a hang-up where its phone still rings, and frees its agent. Returns the agent.
     pub(super) fn drop_leg(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, result: AttemptResult, hang_up: bool) -> AgentId {
+        let answered = self.calls[&id].legs[&n].answered.is_some();
+        let cause = if answered { "ended" } else { result.name() };
+        self.part_with(ctx, id, n, result, hang_up.then_some(cause))
+    }
+
+    /// The same, saying why to a phone that is to be hung up.
+    pub(super) fn part_with(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, result: AttemptResult, cause: Option<&str>) -> AgentId {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         let leg = call.legs.remove(&n).expect("the caller looked it up");
         let agent = leg.agent.clone();
@@ -160,8 +167,7 @@ impl Domain {
             result,
         });
         let (edge, queue) = (call.edge, call.queue.clone());
-        if hang_up {
-            let cause = if leg.answered.is_some() { "ended" } else { result.name() };
+        if let Some(cause) = cause {
             let image = Box::new(call.image_of(&leg));
             let brought = leg.adopting.then(|| image.clone());
             let order = ctx.order(LegId { call: id, n }, edge, Action::HangUp { cause: cause.to_owned() }, brought);

@@ -21,7 +21,7 @@ const COMMANDS_PER_SEED: u64 = 10_100;
 const ACCEPTED_MIN: u64 = 100;
 
 /// The variants of `Command`; `name` does not compile without each.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 20] = [
     "PublishPolicy",
     "RemoveDomain",
     "Arrive",
@@ -40,6 +40,8 @@ const COMMANDS: [&str; 18] = [
     "RaiseLevel",
     "Erase",
     "DropOld",
+    "Transfer",
+    "Refer",
 ];
 
 const fn name(command: &Command) -> &'static str {
@@ -62,6 +64,8 @@ const fn name(command: &Command) -> &'static str {
         Command::RaiseLevel { .. } => "RaiseLevel",
         Command::Erase { .. } => "Erase",
         Command::DropOld => "DropOld",
+        Command::Transfer { .. } => "Transfer",
+        Command::Refer { .. } => "Refer",
     }
 }
 

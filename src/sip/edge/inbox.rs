@@ -49,6 +49,11 @@ pub(super) enum Finding {
         call: CallId,
         outcome: Result<Outcome, crate::actor::Error>,
     },
+    Referred {
+        tx: TxId,
+        leg: LegId,
+        outcome: Result<Outcome, crate::actor::Error>,
+    },
     Registered {
         tx: TxId,
         plan: Box<Plan>,

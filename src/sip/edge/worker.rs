@@ -251,6 +251,7 @@ impl Worker {
     fn finding(&mut self, now: Instant, finding: Finding) {
         match finding {
             Finding::Arrived { call, outcome } => self.arrived(now, call, outcome),
+            Finding::Referred { tx, leg, outcome } => self.referred(now, tx, leg, outcome),
             Finding::Registered { tx, plan, done } => self.registered(now, tx, &plan, done),
             Finding::Owner { tx, owner, flow, bytes } => self.owner_found(now, tx, owner, flow, bytes),
             Finding::Homeless { flow, bytes } => self.homeless(flow, bytes),
@@ -319,6 +320,7 @@ impl Worker {
                 Output::Unknown { tx, leg, flow, request } => self.look_up(Some(tx), leg, flow, request, 0),
                 Output::Report(report) => self.report(report),
                 Output::Refused { report, response } => self.refused(now, report, &response),
+                Output::Refer { tx, leg, domain, user } => self.refer(tx, leg, domain, user),
                 Output::Foreign { node, flow, bytes } => self.tunnel_from(node, flow, bytes),
             }
         }

@@ -73,7 +73,8 @@ impl Stack {
             // It goes on waiting, and hears so.
             return self.progress(now, id, 182, "Queued");
         }
-        let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.peer.is_none()) else { return };
+        self.take_back(now, id);
+        let Some(leg) = self.legs.get_mut(&id) else { return };
         let (intro, music) = programs(treat);
         let first = intro.unwrap_or_else(|| music.clone());
         leg.music = Some(music);

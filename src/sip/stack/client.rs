@@ -39,6 +39,8 @@ pub(super) enum Purpose {
     Refresh,
     /// The re-INVITE of a leg that was taken over.
     Resume,
+    /// A re-INVITE that describes our side anew.
+    Retell,
     /// The CANCEL of an INVITE that another edge sent.
     Cancel,
     /// The leg is gone when it is answered.
@@ -136,7 +138,7 @@ impl Stack {
                 self.answer(now, &server, status, "No Answer", &[], b"");
                 self.dialog_lost(now, client.leg, status);
             }
-            Purpose::Refresh => self.dialog_lost(now, client.leg, status),
+            Purpose::Refresh | Purpose::Retell => self.dialog_lost(now, client.leg, status),
             Purpose::Resume => self.resume_failed(now, client.leg),
             Purpose::Cancel => self.cancel_over(now, client.leg),
             Purpose::Bye => self.parted(client.leg),
@@ -200,9 +202,10 @@ impl Stack {
             Purpose::Relay { server, from } => self.relayed(now, leg, from, &key, &server, &message),
             Purpose::Refresh if status >= 200 => self.refreshed(now, leg, &key, &message),
             Purpose::Resume if status >= 200 => self.resumed(now, leg, &key, flow, &message),
+            Purpose::Retell if status >= 200 => self.retold(now, leg, &key, flow, &message),
             Purpose::Cancel if status >= 200 => self.cancel_over(now, leg),
             Purpose::Bye if status >= 200 => self.parted(leg),
-            Purpose::Refresh | Purpose::Resume | Purpose::Cancel | Purpose::Bye | Purpose::Aside => {}
+            Purpose::Refresh | Purpose::Resume | Purpose::Retell | Purpose::Cancel | Purpose::Bye | Purpose::Aside => {}
         }
     }
 

@@ -43,8 +43,7 @@ impl Stack {
             Method::Prack => self.prack(now, id, key, message),
             Method::Options => self.answer(now, key, 200, "OK", &[("Allow", ALLOW.to_owned())], b""),
             Method::Invite | Method::Update | Method::Info | Method::Message => self.pass_on(now, id, key, message),
-            // Transfer by the parties themselves would take the call out of the queue's hands.
-            Method::Refer => self.answer(now, key, 603, "Decline", &[], b""),
+            Method::Refer => self.refer(now, id, key, message),
             Method::Other => self.answer(now, key, 501, "Not Implemented", &[("Allow", ALLOW.to_owned())], b""),
             _ => self.answer(now, key, 405, "Method Not Allowed", &[("Allow", ALLOW.to_owned())], b""),
         }
@@ -85,6 +84,10 @@ impl Stack {
             self.answer(now, key, 200, "OK", &headers, b"");
             return self.session_renewed(now, id);
         }
+        let described = if offers { sdp_of(message).ok().flatten().unwrap_or_default() } else { Bytes::new() };
+        if !described.is_empty() && self.is_alone(id) {
+            return self.answer_alone(now, id, key, message, &described);
+        }
         let asker = &self.legs[&id];
         let peer = asker.peer.and_then(|peer| self.legs.get(&peer)).filter(|peer| peer.phase == Phase::Confirmed);
         // Both sides at once (glare), or one that is not done yet: the asker must try again later (§14.2).
@@ -93,7 +96,6 @@ impl Stack {
         if method == Method::Invite {
             self.answer(now, key, 100, "Trying", &[], b"");
         }
-        let described = if offers { sdp_of(message).ok().flatten().unwrap_or_default() } else { Bytes::new() };
         let Ok(told) = self.carry(id, peer, &described) else { return self.answer(now, key, 488, "Not Acceptable Here", &[], b"") };
         let body = if described.is_empty() { message.body.clone() } else { told };
         self.owned(key, id);

@@ -7,7 +7,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Destination, Flow, Options, client::ClientKey, names, reliable, server::ServerKey, session::Session, transport_name, via};
+use super::{
+    Destination, Flow, Options, client::ClientKey, names, refer::Referral, reliable, server::ServerKey, session::Session, transport_name,
+    via,
+};
 use crate::{
     core::{
         command::LegReport,
@@ -68,6 +71,10 @@ pub(super) struct Leg {
     pub(super) ack_owed: Option<ClientKey>,
     /// A re-INVITE or UPDATE towards this leg is open.
     pub(super) busy: bool,
+    /// It is to be told anew what we say of ourselves, as soon as it can be.
+    pub(super) retell: bool,
+    /// Phone: a REFER that is not decided yet.
+    pub(super) referral: Option<Referral>,
     /// Reliable provisional answers (RFC 3262): the number of the last, and what to repeat until its PRACK.
     pub(super) rseq: u32,
     pub(super) unpracked: Option<Repeat>,
@@ -128,6 +135,8 @@ impl Leg {
             unacked: None,
             ack_owed: None,
             busy: false,
+            retell: false,
+            referral: None,
             rseq: 0,
             unpracked: None,
             wants_reliable: false,

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     core::{
         command::{HangUpCause, LegEvent, LegReport},
-        effect::{Action, Order},
+        effect::{Action, Order, TRANSFERRED},
         id::LegId,
         image::Stage,
         party::Sdp,
@@ -63,7 +63,11 @@ impl Stack {
             // Done above, and when it was taken over.
             Action::Media(_) | Action::Resume => {}
             Action::Release => self.release(now, order.leg),
-            Action::HangUp { .. } => self.hang_up(now, order.leg),
+            Action::HangUp { cause } => {
+                // The word that a REFER came true may be slower than what follows from it.
+                self.refer_decided(now, order.leg, if cause == TRANSFERRED { Ok(()) } else { Err((603, "Decline")) });
+                self.hang_up(now, order.leg);
+            }
         }
     }
 
@@ -91,8 +95,9 @@ impl Stack {
             return self.hang_up(now, peer);
         };
         self.bridge(id, peer);
-        if let Some((key, invite)) = invite.filter(|_| waiting) {
-            self.answer_with(now, id, &key, &invite, &told);
+        match invite.filter(|_| waiting) {
+            Some((key, invite)) => self.answer_with(now, id, &key, &invite, &told),
+            None => self.describe(now, id, told),
         }
     }
 

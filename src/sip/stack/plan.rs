@@ -8,7 +8,7 @@ use super::{Stack, carry::music};
 use crate::core::{
     effect::Order,
     id::{CallId, EffectId, LegId},
-    matrix::{Hears, Plan},
+    matrix::{Hears, Plan, Taping},
 };
 
 /// The last plan of a call, and how much of it is so.
@@ -29,6 +29,13 @@ impl Stack {
         let carried = self.plans.remove(&call).map(|known| known.carried).unwrap_or_default();
         self.plans.insert(call, Planned { order: order.id, plan: Arc::clone(plan), carried });
         self.carry_out(call);
+    }
+
+    /// A call that talked waits again, and every plan that was made for it until now is void.
+    pub(super) fn no_plan(&mut self, caller: LegId) {
+        let Some(order) = self.legs.get(&caller).and_then(|leg| leg.last_order) else { return };
+        let plan = Plan { version: 0, legs: BTreeMap::new(), taping: Taping::Off, taped: Vec::new() };
+        self.plans.insert(caller.call, Planned { order, plan: Arc::new(plan), carried: BTreeMap::new() });
     }
 
     /// The media of a leg was made anew and knows nothing of a plan.

@@ -4,6 +4,7 @@ mod adopt;
 mod hostile;
 mod plan;
 mod torture;
+mod transfer;
 
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,7 @@ struct Bench {
     requests: Vec<TxId>,
     foreign: Vec<NodeId>,
     unknown: Vec<TxId>,
+    refers: Vec<(TxId, String)>,
 }
 
 fn flow(remote: &str) -> Flow {
@@ -47,7 +49,17 @@ impl Bench {
         let addresses = BTreeMap::from([(Transport::Udp, "127.0.0.1:5060".parse().unwrap())]);
         let stack =
             Stack::new(Options { edge: EDGE, addresses, user_agent: "Tandem".into(), media: Arc::new(crate::media::Direct::default()) });
-        Self { stack, now: Instant::now(), orders: 0, sent: vec![], reports: vec![], requests: vec![], foreign: vec![], unknown: vec![] }
+        Self {
+            stack,
+            now: Instant::now(),
+            orders: 0,
+            sent: vec![],
+            reports: vec![],
+            requests: vec![],
+            foreign: vec![],
+            unknown: vec![],
+            refers: vec![],
+        }
     }
 
     fn drain(&mut self) {
@@ -57,6 +69,7 @@ impl Bench {
                 Output::Report(report) | Output::Refused { report, .. } => self.reports.push(report),
                 Output::Request { tx, .. } => self.requests.push(tx),
                 Output::Unknown { tx, .. } => self.unknown.push(tx),
+                Output::Refer { tx, user, .. } => self.refers.push((tx, user)),
                 Output::Foreign { node, .. } => self.foreign.push(node),
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::core::{
     Command, State,
     call::{Call, CallState},
-    command::{Actor, Arrive, Binding, Envelope, HangUpCause, Intent, LegEvent, LegReport, Side, Wish},
+    command::{Actor, Arrive, Binding, Envelope, HangUpCause, Intent, LegEvent, LegReport, Side, TransferTo, Wish},
     domain::Domain,
     id::{AgentId, CallId, DomainId, Edge, LegId, NodeId, RequestId},
     party::{Dialog, FlowRef, Party, Sdp, Transport},
@@ -105,8 +105,9 @@ impl Generator {
         let arriving = if rows.calls().len() < LIVE_MAX { 260 } else { 20 };
         match self.rng.below(1_000) {
             n if n < arriving => self.arrive(),
-            0..590 => self.report(rows),
-            590..640 => self.control(rows),
+            0..570 => self.report(rows),
+            570..610 => self.control(rows),
+            610..640 => self.transfer(rows),
             640..740 => {
                 let intent = self.intent();
                 let wrapping: Vec<_> = rows.agents().iter().filter(|(_, agent)| agent.wrap_up_until.is_some()).map(|(id, _)| id).collect();
@@ -203,6 +204,29 @@ impl Generator {
 
     fn call(&mut self, rows: &Domain) -> CallId {
         self.rng.pick(rows.calls().keys().copied()).unwrap_or(CallId(7))
+    }
+
+    /// Of a connected call mostly, to anybody, by whoever has it or by somebody else, by command or by REFER.
+    fn transfer(&mut self, rows: &Domain) -> Command {
+        let connected: Vec<_> = rows.calls().values().filter(|call| matches!(call.state, CallState::Connected { .. })).collect();
+        let call = self.rng.pick(connected.into_iter());
+        let to = if self.rng.one_in(2) {
+            TransferTo::Queue(["support", "second", "ring", "none"][self.rng.below(4) as usize].into())
+        } else {
+            TransferTo::Agent(self.agent())
+        };
+        let domain = main_domain();
+        let Some(call) = call else { return Command::Transfer { domain, call: self.call(rows), to, by: self.actor() } };
+        let (n, leg) = call.legs.first_key_value().expect("a connected call has its leg");
+        if self.rng.one_in(2) {
+            let user = match to {
+                TransferTo::Queue(queue) => queue.to_string(),
+                TransferTo::Agent(agent) => agent.to_string(),
+            };
+            return Command::Refer { domain, leg: call.leg_id(*n), edge: call.edge, user };
+        }
+        let by = if self.rng.one_in(4) { self.actor() } else { Actor::Agent(leg.agent.clone()) };
+        Command::Transfer { domain, call: call.id, to, by }
     }
 
     fn arrive(&mut self) -> Command {

@@ -1,0 +1,107 @@
+//! A connected call goes on with somebody else: to a queue or to an agent, by a command or by the REFER of a phone.
+//!
+//! Whoever has the call is released at once, and the caller hears that it waits. What comes then is as for any call that
+//! waits: it is at its own age, so nothing is lost when the one it was meant for does not answer.
+
+use crate::core::{
+    Outcome, Reason,
+    call::CallState,
+    cdr::{AttemptResult, Transfer},
+    command::{Actor, TransferTo},
+    effect::{EventKind, TRANSFERRED},
+    explain::Trigger,
+    id::{AgentId, CallId, Edge, LegId},
+    limits::OFFER_TIMEOUT_MS_MIN,
+    state::Ctx,
+};
+
+use super::Domain;
+
+impl Domain {
+    pub(in crate::core) fn transfer(&mut self, ctx: &mut Ctx<'_>, id: CallId, to: &TransferTo, by: &Actor) -> Outcome {
+        let Some(call) = self.calls.get(&id) else { return Outcome::Rejected(Reason::NoCall) };
+        let CallState::Connected { leg, .. } = call.state else {
+            return Outcome::Rejected(Reason::WrongState(call.state.name().to_owned()));
+        };
+        let owner = &call.legs[&leg].agent;
+        if let Actor::Agent(agent) = by
+            && agent != owner
+        {
+            return Outcome::Rejected(Reason::NotYours);
+        }
+        let taken = match to {
+            TransferTo::Queue(queue) => self.turns_away(ctx, queue, call.emergency).and_then(|no| no.map_or(Ok(()), |(why, _)| Err(why))),
+            TransferTo::Agent(agent) => self.takes_transfer(owner, agent),
+        };
+        if let Err(reason) = taken {
+            return Outcome::Rejected(reason);
+        }
+        self.send_on(ctx, id, leg, to, by);
+        Outcome::Accepted
+    }
+
+    /// The phone of an agent asks for a transfer of the call it has.
+    pub(in crate::core) fn refer(&mut self, ctx: &mut Ctx<'_>, leg: LegId, edge: Edge, user: &str) -> Outcome {
+        let Some(call) = self.calls.get(&leg.call) else { return Outcome::Rejected(Reason::NoCall) };
+        if call.edge != edge {
+            return Outcome::Rejected(Reason::Stale);
+        }
+        let Some(agent) = call.legs.get(&leg.n).map(|leg| leg.agent.clone()) else { return Outcome::Rejected(Reason::NoLeg) };
+        if !matches!(call.state, CallState::Connected { leg: talking, .. } if talking == leg.n) {
+            return Outcome::Rejected(Reason::WrongState(call.state.name().to_owned()));
+        }
+        let Some(to) = self.dialled(user) else { return Outcome::Rejected(Reason::NoRoute(user.to_owned())) };
+        self.transfer(ctx, leg.call, &to, &Actor::Agent(agent))
+    }
+
+    /// Whom a user part means within the domain: what callers dial first, then queues and agents by name.
+    fn dialled(&self, user: &str) -> Option<TransferTo> {
+        if let Some(route) = self.policy.routes.get(user) {
+            return Some(TransferTo::Queue(route.queue.clone()));
+        }
+        let queue = self.queues.get_key_value(user).map(|(id, _)| TransferTo::Queue(id.clone()));
+        queue.or_else(|| self.agents.get_key_value(user).map(|(id, _)| TransferTo::Agent(id.clone())))
+    }
+
+    /// Whether an agent could be rung at once: one who is busy keeps the call where it is, and whoever asked hears why.
+    fn takes_transfer(&self, owner: &AgentId, agent: &AgentId) -> Result<(), Reason> {
+        let Some(row) = self.agents.get(agent) else { return Err(Reason::NoAgent(agent.to_string())) };
+        if agent == owner {
+            return Err(Reason::NotReady(format!("agent {agent} has the call")));
+        }
+        match row.kept_away_by(&self.policy.agents[agent]) {
+            Some(filter) => Err(Reason::NotReady(format!("agent {agent}: {filter}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn send_on(&mut self, ctx: &mut Ctx<'_>, id: CallId, leg: u16, to: &TransferTo, by: &Actor) {
+        self.leave_index(id);
+        let from = self.part_with(ctx, id, leg, AttemptResult::Accepted, Some(TRANSFERRED));
+        let offer_timeout_ms = self.policy.queues[&self.calls[&id].queue].offer_timeout_ms.max(OFFER_TIMEOUT_MS_MIN);
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        (call.held_ms, call.held_since) = (call.held_ms(ctx.at.time), None);
+        (call.caller.held, call.caller.muted) = (false, false);
+        (call.step, call.joined, call.step_from) = (0, ctx.at.time, ctx.at.time);
+        (call.waits_for, call.waits_until) = (None, None);
+        match to {
+            TransferTo::Queue(queue) => call.queue = queue.clone(),
+            TransferTo::Agent(agent) => {
+                (call.waits_for, call.waits_until) = (Some(agent.clone()), Some(ctx.at.time.plus_ms(offer_timeout_ms)));
+            }
+        }
+        call.transfers.push(Transfer { at: ctx.at.stamp(), by: by.clone(), from: from.clone(), leg, to: to.clone() });
+        let queue = call.queue.clone();
+        let data = [("by", by.to_string()), ("to", to.to_string())];
+        ctx.event(EventKind::ContactTransferred, Some(id), Some(&from), Some(&queue), &data);
+        let trigger = Trigger::Transferred { by: by.to_string() };
+        self.wait_in_queue(ctx, id, trigger.clone());
+        // Somebody may be rung in this very command, and the caller must not hear silence until that ends.
+        self.treat(ctx, id, true);
+        self.replan(ctx, id);
+        if self.calls[&id].waits_for.is_none() {
+            // Who sent it away gets it back only when nobody else is there.
+            self.match_call_without(ctx, id, &from, &trigger);
+        }
+    }
+}

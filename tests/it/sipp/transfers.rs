@@ -1,0 +1,89 @@
+//! A connected call goes on with another agent: by REFER of the phone that has it, and by the API.
+
+use super::{lab::Lab, on_every_transport, script::Script};
+
+on_every_transport!(
+    a_phone_transfers_its_call_by_refer,
+    a_supervisor_transfers_a_call_to_its_queue,
+    a_refer_that_cannot_be_followed_is_refused,
+);
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// A phone that has answered, and goes on when the caller has said that it is done.
+fn picked_up(name: &str) -> Script {
+    let phone = Script::phone(name).receive_invite().respond(180, "Ringing", "", false).respond(200, "OK", "", true).receive("ACK");
+    phone.receive("INFO").ok(false)
+}
+
+/// A caller that is answered and says so.
+fn talking(name: &str) -> Script {
+    Script::caller(name).invite().may(100).may(182).may(180).expect(200).ack().in_dialog("INFO", "", "").expect(200)
+}
+
+/// A caller that is taken back to the queue, hears so in its dialog, and goes on until the next agent hangs up.
+fn taken_back(name: &str) -> Script {
+    talking(name).receive_matching("INVITE", "m=audio").ok(true).receive("ACK").receive("BYE").ok(false)
+}
+
+/// A phone that answers and hangs up.
+fn ends(name: &str) -> Script {
+    let phone = Script::phone(name).receive_invite().respond(180, "Ringing", "", false).respond(200, "OK", "", true).receive("ACK");
+    phone.pause_ms(300).bye().expect(200)
+}
+
+/// Asserts what the record says of the transfer.
+fn transferred(lab: &Lab, by: &str, to: &str) {
+    lab.ended("answered", Some("bob"), "agent_hung_up");
+    let record = lab.record();
+    let sent = &record["transfers"][0];
+    let by_is = sent["by"].as_str().is_some_and(|who| who.starts_with(by));
+    assert!(by_is && sent["from"] == "alice" && sent["to"] == to, "{record}");
+    let agents: Vec<_> = record["attempts"].as_array().into_iter().flatten().map(|attempt| attempt["agent"].clone()).collect();
+    assert_eq!(agents, ["alice", "bob"], "{record}");
+}
+
+fn a_phone_transfers_its_call_by_refer(lab: &Lab) {
+    lab.agents(&["alice", "bob"]);
+    let refers = picked_up("refers").pause_ms(50).in_dialog("REFER", "Refer-To: <sip:bob@[domain]>\n", "").expect(202);
+    // What it is told comes at once, and a SIPp that finds several requests in one read cannot answer each in between.
+    let refers = refers.receive_matching("NOTIFY", "SIP/2.0 100 Trying").receive_matching("NOTIFY", "SIP/2.0 200 OK");
+    let alice = lab.phone(0, &refers.receive("BYE").ok(false));
+    let bob = lab.phone(1, &ends("bob"));
+    lab.caller(2, &taken_back("caller")).passes();
+    alice.passes();
+    bob.passes();
+    transferred(lab, "agent:alice", "agent:bob");
+}
+
+fn a_supervisor_transfers_a_call_to_its_queue(lab: &Lab) {
+    lab.agents(&["alice", "bob"]);
+    let alice = lab.phone(0, &picked_up("alice").receive("BYE").ok(false));
+    let bob = lab.phone(1, &ends("bob"));
+    let caller = lab.caller(1, &taken_back("caller"));
+    let calls = format!("/api/v1/calls?tenant={}&state=connected", lab.tenant);
+    lab.cluster.eventually("the INFO", |_| (caller.times_seen("CSeq: 2 INFO") >= 2).then_some(()));
+    let call = lab.cluster.eventually("a connected call", |cluster| cluster.all(3, &calls).first().cloned());
+    let path = format!("/api/v1/calls/{}/transfer?tenant={}", call["id"].as_str().expect("an id"), lab.tenant);
+    for (body, status) in [("{\"agent\":\"nobody\"}", 404), ("{\"agent\":\"alice\"}", 409), ("{}", 422)] {
+        let refused = lab.cluster.ask(2, "POST", &path, &[JSON], body);
+        assert_eq!(refused.status, status, "{}", refused.text);
+    }
+    let done = lab.cluster.ask(2, "POST", &path, &[JSON], "{\"queue\":\"support\"}");
+    assert_eq!(done.status, 204, "{}", done.text);
+    caller.passes();
+    alice.passes();
+    bob.passes();
+    transferred(lab, "user:", "queue:support");
+}
+
+fn a_refer_that_cannot_be_followed_is_refused(lab: &Lab) {
+    lab.agents(&["alice"]);
+    let refers = picked_up("refers").pause_ms(50).in_dialog("REFER", "Refer-To: <sip:nobody@[domain]>\n", "").expect(404);
+    let refers = refers.in_dialog("REFER", "Refer-To: <sip:alice@[domain]>\n", "").expect(480).receive("BYE").ok(false);
+    let alice = lab.phone(0, &refers);
+    let caller = talking("caller").in_dialog("REFER", "Refer-To: <sip:support@[domain]>\n", "").expect(603);
+    lab.caller(1, &caller.pause_ms(1_000).bye().expect(200)).passes();
+    alice.passes();
+    lab.ended("answered", Some("alice"), "caller_hung_up");
+}
