@@ -77,6 +77,14 @@ enum Command {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Ask another agent about a connected call while the caller waits; then hand it over, take it back or join all three
+    Consult {
+        call: String,
+        #[command(flatten)]
+        what: commands::ConsultWhat,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// End a call
     Hangup {
         call: String,
@@ -194,6 +202,7 @@ pub fn run() -> ExitCode {
         Command::Explain { call, output, remote } => commands::explain(&remote, &call, output),
         Command::Agent { id, state, reason, remote } => commands::agent(&remote, &id, state, reason.as_deref()),
         Command::Transfer { call, to, remote } => commands::transfer(&remote, &call, &to),
+        Command::Consult { call, what, remote } => commands::consult(&remote, &call, &what),
         Command::Hangup { call, remote } => commands::hangup(&remote, &call),
         Command::Call { command, remote } => call::run(&remote, &command),
         Command::Drain { node, undo, remote } => commands::drain(&remote, node, undo),

@@ -79,6 +79,13 @@ pub trait MediaPlane: Send + Sync + 'static {
     /// When neither law of G.711 is offered, or there is no port.
     fn answer(&self, leg: LegId, offer: &[u8]) -> Result<Bytes, Error>;
 
+    /// What the party of `to` is offered that is to be mixed with others of the call of `from`, whose party described itself with
+    /// `sdp`: G.711 and named events, both ways, whatever `from` is held to.
+    ///
+    /// # Errors
+    /// As `pass`.
+    fn offer(&self, from: LegId, to: LegId, sdp: &[u8]) -> Result<Bytes, Error>;
+
     /// Media of a leg that another node had. Opens a port and sends comfort noise at once. What our side tells the party then
     /// comes of `pass`, with a version above that of `image`.
     ///

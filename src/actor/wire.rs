@@ -36,7 +36,9 @@ impl Address {
             Command::HangUp { domain, call, .. }
             | Command::Requeue { domain, call, .. }
             | Command::Control { domain, call, .. }
-            | Command::Transfer { domain, call, .. } => Self::Call(domain.clone(), *call),
+            | Command::Transfer { domain, call, .. }
+            | Command::Consult { domain, call, .. }
+            | Command::ConsultStep { domain, call, .. } => Self::Call(domain.clone(), *call),
             Command::Refer { domain, leg, .. } => Self::Call(domain.clone(), leg.call),
             Command::AgentIntent { domain, agent, .. } | Command::Bind { domain, agent, .. } | Command::Unbind { domain, agent, .. } => {
                 Self::Agent(domain.clone(), agent.clone())

@@ -14,6 +14,7 @@ pub mod partitions;
 pub mod queues;
 pub mod tenants;
 pub mod tokens;
+pub mod transfers;
 
 use std::sync::Arc;
 
@@ -53,7 +54,9 @@ pub fn all(app: Arc<App>) -> Router {
         .route("/api/v1/calls/{id}/resume", post(control::resume))
         .route("/api/v1/calls/{id}/mute", post(control::mute))
         .route("/api/v1/calls/{id}/unmute", post(control::unmute))
-        .route("/api/v1/calls/{id}/transfer", post(calls::transfer))
+        .route("/api/v1/calls/{id}/transfer", post(transfers::transfer))
+        .route("/api/v1/calls/{id}/consult", post(transfers::consult))
+        .route("/api/v1/calls/{id}/consult/{step}", post(transfers::step))
         .route("/api/v1/cdrs", get(collect::list::<cdrs::Cdrs>))
         .route("/api/v1/events", get(events::stream))
         .route("/api/v1/drills", post(drills::run))

@@ -148,6 +148,8 @@ pub struct CallView {
     pub agents: Vec<String>,
     /// `caller`, `agent`: who is heard by nobody.
     pub muted: Vec<String>,
+    /// Who is asked about it by the agent who has it.
+    pub consults: Option<String>,
     /// Offers that ended without an answer.
     pub attempts: usize,
 }
@@ -173,6 +175,7 @@ pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
             CallState::Queued | CallState::Offering => row.legs.values().map(|leg| leg.agent.to_string()).collect(),
         },
         muted: muted(row),
+        consults: row.consult.as_ref().and_then(|consult| row.legs.get(&consult.leg)).map(|leg| leg.agent.to_string()),
         attempts: row.attempts.rows.len() + row.attempts.dropped as usize,
     }
 }
@@ -239,10 +242,12 @@ pub struct TransferView {
     pub from: String,
     /// `queue:NAME` or `agent:NAME`.
     pub to: String,
+    /// They had talked about it first.
+    pub attended: bool,
 }
 
 fn transfer(row: &Transfer) -> TransferView {
-    TransferView { at: stamp(row.at), by: row.by.to_string(), from: row.from.to_string(), to: row.to.to_string() }
+    TransferView { at: stamp(row.at), by: row.by.to_string(), from: row.from.to_string(), to: row.to.to_string(), attended: row.attended }
 }
 
 fn attempt(row: &Attempt) -> AttemptView {

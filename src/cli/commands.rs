@@ -132,6 +132,40 @@ pub(super) fn transfer(remote: &Remote, call: &str, to: &TransferTo) -> Result<(
     Client::new(remote).change("POST", &path, &[("content-type", "application/json")], &body.to_string()).map(drop)
 }
 
+/// A consultation begins, or what becomes of it.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct ConsultWhat {
+    /// Ask this agent, who must be free
+    #[arg(long)]
+    agent: Option<String>,
+    /// Ask whoever is free in this queue
+    #[arg(long)]
+    queue: Option<String>,
+    /// The one who was asked has the call from now on
+    #[arg(long)]
+    complete: bool,
+    /// Let the one who was asked go
+    #[arg(long)]
+    cancel: bool,
+    /// Let all three hear each other
+    #[arg(long)]
+    join: bool,
+}
+
+pub(super) fn consult(remote: &Remote, call: &str, what: &ConsultWhat) -> Result<(), Failure> {
+    let steps = [(what.complete, "/complete"), (what.cancel, "/cancel"), (what.join, "/join")];
+    let step = steps.into_iter().find_map(|(wanted, step)| wanted.then_some(step)).unwrap_or_default();
+    let body = match (&what.queue, &what.agent) {
+        (Some(queue), _) => json!({ "queue": queue }).to_string(),
+        (None, Some(agent)) => json!({ "agent": agent }).to_string(),
+        (None, None) => String::new(),
+    };
+    let path = format!("/api/v1/calls/{}/consult{step}{}", escape(call), tenant_query(remote));
+    let headers: &[_] = if body.is_empty() { &[] } else { &[("content-type", "application/json")] };
+    Client::new(remote).change("POST", &path, headers, &body).map(drop)
+}
+
 pub(super) fn hangup(remote: &Remote, call: &str) -> Result<(), Failure> {
     let path = format!("/api/v1/calls/{}{}", escape(call), tenant_query(remote));
     Client::new(remote).change("DELETE", &path, &[], "").map(drop)

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cdr::{Attempt, Kept, Transfer},
-    command::TimerKind,
+    command::{Actor, TimerKind},
     effect::Order,
     explain::Decision,
     id::{AgentId, CallId, Edge, LegId, QueueId, SkillId, TrunkId},
@@ -77,6 +77,18 @@ pub struct Call {
     pub transfers: Kept<Transfer>,
     /// The agent who answered last.
     pub(super) served_by: Option<AgentId>,
+    /// The agent who has it asks another one.
+    pub consult: Option<Consult>,
+}
+
+/// A consultation, from the ringing of the one who is asked on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consult {
+    /// The leg of the one who is asked.
+    pub leg: u16,
+    pub by: Actor,
+    /// The caller was brought in.
+    pub joined: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +167,11 @@ impl Call {
     /// How long it was on hold until now.
     pub(super) fn held_ms(&self, now: LogTime) -> u64 {
         self.held_ms + self.held_since.map_or(0, |since| now.ms_since(since))
+    }
+
+    /// The caller hears music and is heard by nobody: it was put on hold, or its agent consults another one.
+    pub(super) fn is_parked(&self) -> bool {
+        self.caller.held || self.consult.as_ref().is_some_and(|consult| !consult.joined)
     }
 
     pub const fn leg_id(&self, n: u16) -> LegId {

@@ -65,6 +65,8 @@ pub struct Transfer {
     pub from: AgentId,
     pub leg: u16,
     pub to: TransferTo,
+    /// They had talked about it first.
+    pub attended: bool,
 }
 
 /// What became of a call.
@@ -142,9 +144,20 @@ pub enum AttemptResult {
     Rescinded,
     /// The node that carried the leg died.
     NodeLost,
+    /// It was asked by another agent, answered, and did not get the call.
+    Consulted,
 }
 
 impl AttemptResult {
+    /// What a phone's refusal comes to; the SIP status.
+    pub(super) const fn of_refusal(status: u16) -> Self {
+        match status {
+            486 | 600 => Self::Busy,
+            480 | 408 | 404 | 410 | 502 | 503 => Self::Unreachable { status },
+            status => Self::Rejected { status },
+        }
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -154,6 +167,7 @@ impl AttemptResult {
             Self::Unreachable { .. } => "unreachable",
             Self::Rescinded => "rescinded",
             Self::NodeLost => "node_lost",
+            Self::Consulted => "consulted",
         }
     }
 }

@@ -60,6 +60,21 @@ pub enum Command {
     Transfer { domain: DomainId, call: CallId, to: TransferTo, by: Actor },
     /// The phone of an agent asks for the same (REFER, RFC 3515), naming who was dialled: a route, a queue or an agent.
     Refer { domain: DomainId, leg: LegId, edge: Edge, user: String },
+    /// The agent who has a connected call asks another one, or whoever is free in a queue; the caller waits with music.
+    Consult { domain: DomainId, call: CallId, to: TransferTo, by: Actor },
+    /// What becomes of a consultation.
+    ConsultStep { domain: DomainId, call: CallId, step: ConsultStep, by: Actor },
+}
+
+/// What becomes of a consultation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ConsultStep {
+    /// The one who was asked has the call from now on.
+    Complete,
+    /// The one who was asked is let go, and the caller goes on with its agent.
+    Cancel,
+    /// All three hear each other.
+    Join,
 }
 
 /// Where a call goes from the agent who has it.

@@ -6,6 +6,7 @@ mod adopt;
 mod agents;
 mod arrive;
 mod bindings;
+mod consult;
 mod control;
 mod end;
 mod hours;
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Outcome, Reason,
     agent::Agent,
-    call::{Call, CallState},
+    call::Call,
     command::TimerKind,
     effect::{EventKind, Order},
     id::{AgentId, CallId, Edge, EffectId, QueueId},
@@ -174,11 +175,12 @@ impl Domain {
         &self.queues
     }
 
-    /// True if the agent talks with a caller now.
+    /// True if the agent talks now, with a caller or with an agent who asks it something.
     pub fn is_talking(&self, agent: &Agent) -> bool {
-        agent.contacts.iter().any(|(call, leg)| {
-            matches!(self.calls.get(call).map(|call| call.state), Some(CallState::Connected { leg: talking, .. }) if talking == *leg)
-        })
+        agent
+            .contacts
+            .iter()
+            .any(|(call, n)| self.calls.get(call).and_then(|call| call.legs.get(n)).is_some_and(|leg| leg.answered.is_some()))
     }
 
     pub fn open_orders(&self) -> impl Iterator<Item = &Order> {

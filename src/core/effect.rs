@@ -103,6 +103,8 @@ pub struct Ring {
     pub max_forwards: u8,
     /// Media goes through the edge.
     pub anchored: bool,
+    /// It is not to talk with the caller, but with whom the call's plan says.
+    pub aside: bool,
 }
 
 /// Something that happened, for subscribers; becomes a CloudEvent whose id is (group, index, n).
@@ -147,6 +149,9 @@ pub enum EventKind {
     PolicyPublished,
     NodeFenced,
     PrivacyErased,
+    ContactConsulted,
+    ContactConsultEnded,
+    ContactJoined,
 }
 
 impl EventKind {
@@ -177,6 +182,9 @@ impl EventKind {
             Self::PolicyPublished => "policy.published",
             Self::NodeFenced => "node.fenced",
             Self::PrivacyErased => "privacy.erased",
+            Self::ContactConsulted => "contact.consulted",
+            Self::ContactConsultEnded => "contact.consult_ended",
+            Self::ContactJoined => "contact.joined",
         }
     }
 }

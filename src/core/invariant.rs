@@ -18,10 +18,11 @@ use super::{
 };
 
 /// The catalogue: ids and what they say.
-pub const INVARIANTS: [(&str, &str); 8] = [
+pub const INVARIANTS: [(&str, &str); 9] = [
     ("C1", "every live call is in exactly one of waiting, offered and connected, and the indexes say so"),
     ("C2", "a live call is not among the closed ones"),
     ("C3", "a connected call has exactly one agent that owns it, and none that is still offered it"),
+    ("C4", "a consultation is of a connected call and has its one leg, beside that of the owner"),
     ("A1", "no agent has more contacts than slots, and each of its contacts is a live leg of its own"),
     ("A3", "every state that must not last has its deadline among the timers"),
     ("Q0", "no ready agent and waiting call that fit are left beside each other"),
@@ -88,6 +89,10 @@ fn call_is_whole(found: &mut Findings, state: &State, id: &DomainId, domain: &Do
         }
     };
     found.expect("C3", lone, || format!("call {} is {} with {} legs", call.id, call.state.name(), call.legs.len()));
+    let asked: Vec<_> = call.legs.iter().filter(|(_, leg)| leg.role == Role::Consult).map(|(n, _)| *n).collect();
+    let connected = matches!(call.state, CallState::Connected { .. });
+    let consults = call.consult.as_ref().map_or(asked.is_empty(), |consult| connected && asked == [consult.leg]);
+    found.expect("C4", consults, || format!("call {} is {} with legs {asked:?} to ask", call.id, call.state.name()));
     found.expect("A3", own || call.state == CallState::Offering, || format!("call {} has no deadline", call.id));
     for (n, deadline) in ringing {
         let due = deadline.is_some_and(|at| stands(at, TimerKind::Offer { call: call.id, leg: n }));

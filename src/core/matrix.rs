@@ -99,7 +99,7 @@ impl Seat {
 impl Call {
     /// Parties whose audio goes through the edge, by number.
     fn seats(&self) -> Vec<Seat> {
-        let caller = Seat { n: 0, role: None, held: self.caller.held, muted: self.caller.muted };
+        let caller = Seat { n: 0, role: None, held: self.is_parked(), muted: self.caller.muted };
         let up = self.legs.iter().filter(|(_, leg)| leg.answered.is_some());
         let others = up.map(|(n, leg)| Seat { n: *n, role: Some(leg.role), held: leg.held, muted: leg.muted });
         self.caller.up.map(|_| caller).into_iter().chain(others).collect()

@@ -182,6 +182,10 @@ impl State {
             Command::Control { domain, call, wish, by } => self.within(at, domain, out, |domain, ctx| domain.control(ctx, *call, wish, by)),
             Command::Transfer { domain, call, to, by } => self.within(at, domain, out, |domain, ctx| domain.transfer(ctx, *call, to, by)),
             Command::Refer { domain, leg, edge, user } => self.within(at, domain, out, |domain, ctx| domain.refer(ctx, *leg, *edge, user)),
+            Command::Consult { domain, call, to, by } => self.within(at, domain, out, |domain, ctx| domain.consult(ctx, *call, to, by)),
+            Command::ConsultStep { domain, call, step, by } => {
+                self.within(at, domain, out, |domain, ctx| domain.consult_step(ctx, *call, *step, by))
+            }
             Command::RaiseLevel { level } if *level > FEATURE_LEVEL => Outcome::Rejected(Reason::Level(*level)),
             Command::RaiseLevel { level } => {
                 self.level = self.level.max(*level);

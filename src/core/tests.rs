@@ -2,6 +2,7 @@
 
 mod adoption;
 mod agents;
+mod consult;
 mod control;
 mod property;
 mod queues;

@@ -16,7 +16,7 @@ use super::{
     g711::Law,
     limits,
     ports::{Pair, Ports},
-    sdp::{self, Audio, Description, Ours},
+    sdp::{self, Audio, Description, Direction, Ours},
     secure::Keys,
 };
 use crate::core::id::LegId;
@@ -135,6 +135,21 @@ impl Book {
         let direction = description.audio.direction.reversed();
         let bytes = self.tell(leg, &description, &codecs, |ours| sdp::own(&description, &codecs, direction, ours));
         changed.terms.extend(self.terms(leg).map(|terms| (leg, terms)));
+        Ok(bytes)
+    }
+
+    /// [`MediaPlane::offer`](super::MediaPlane::offer).
+    pub fn offer(&mut self, from: LegId, to: LegId, sdp: &[u8], changed: &mut Changed) -> Result<Bytes, Error> {
+        let description = sdp::parse(sdp)?;
+        self.note(from, sdp, &description.audio);
+        self.open(to, description.audio.is_ipv6, changed)?;
+        let law = description.audio.codecs.iter().find_map(|(_, codec)| codec.law()).unwrap_or(Law::Mu);
+        let event = description.audio.number(&Codec::Event(8_000)).filter(|number| ![0, 8].contains(number));
+        let codecs = sdp::either_law(law, event);
+        let bytes = self.tell(to, &description, &codecs, |ours| sdp::own(&description, &codecs, Direction::Both, ours));
+        for leg in [from, to] {
+            changed.terms.extend(self.terms(leg).map(|terms| (leg, terms)));
+        }
         Ok(bytes)
     }
 

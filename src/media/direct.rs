@@ -35,6 +35,10 @@ impl MediaPlane for Direct {
         Err(Error::NoAddress)
     }
 
+    fn offer(&self, _from: LegId, _to: LegId, _sdp: &[u8]) -> Result<Bytes, Error> {
+        Err(Error::NoAddress)
+    }
+
     fn restore(&self, _leg: LegId, _image: &Image) -> Result<(), Error> {
         Ok(())
     }

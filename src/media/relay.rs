@@ -200,6 +200,10 @@ impl MediaPlane for Relay {
         self.with_book(leg, |book, changed| book.answer(leg, offer, changed))
     }
 
+    fn offer(&self, from: LegId, to: LegId, sdp: &[u8]) -> Result<Bytes, Error> {
+        self.with_book(to, |book, changed| book.offer(from, to, sdp, changed))
+    }
+
     fn restore(&self, leg: LegId, image: &Image) -> Result<(), Error> {
         self.with_book(leg, |book, changed| book.restore(leg, image, changed))
     }

@@ -27,8 +27,7 @@ use crate::{
     },
     core::{
         Command,
-        command::TransferTo,
-        id::{AgentId, CallId, DomainId, QueueId},
+        id::{CallId, DomainId, QueueId},
     },
 };
 
@@ -192,34 +191,5 @@ pub async fn requeue(
     let queue = body.queue.as_deref().map(QueueId::new);
     let command = Command::Requeue { domain: tenant.clone(), call, queue, priority: body.priority, by: who.actor() };
     app.command(&tenant, key, command).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Where a connected call is to go: one of the two.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Transfer {
-    queue: Option<String>,
-    agent: Option<String>,
-}
-
-/// `POST /api/v1/calls/{id}/transfer`: a connected call goes on with another queue or agent; its age is kept. An agent's
-/// token may do so with the agent's own calls.
-pub async fn transfer(
-    State(app): State<Arc<App>>,
-    Caller(who): Caller,
-    Key(key): Key,
-    Path(id): Path<String>,
-    Params(query): Params<InTenant>,
-    Json(body): Json<Transfer>,
-) -> Result<StatusCode, Problem> {
-    let call = parse(&id)?;
-    let to = match (&body.queue, &body.agent) {
-        (Some(queue), None) => TransferTo::Queue(QueueId::new(queue)),
-        (None, Some(agent)) => TransferTo::Agent(AgentId::new(agent)),
-        _ => return Err(Problem::invalid("give a queue or an agent")),
-    };
-    let Place { tenant, .. } = place(&app, &who, Operation::Transfer, call, query.tenant.as_deref())?;
-    app.command(&tenant, key, Command::Transfer { domain: tenant.clone(), call, to, by: who.actor() }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -55,7 +55,7 @@ impl Domain {
 
     /// A node gives its calls away. Returns how many went; those that ring stay.
     pub(in crate::core) fn hand_over(&mut self, ctx: &mut Ctx<'_>, from: Edge, heirs: &[Edge]) -> usize {
-        let calls: Vec<_> = self.calls_on(from).filter(|id| self.calls[id].state != CallState::Offering).collect();
+        let calls: Vec<_> = self.calls_on(from).filter(|id| self.calls[id].legs.values().all(|leg| leg.answered.is_some())).collect();
         for id in &calls {
             let legs: Vec<_> = std::iter::once(0).chain(self.calls[id].legs.keys().copied()).collect();
             self.adopt(ctx, *id, heir_of(heirs, *id));
@@ -69,7 +69,11 @@ impl Domain {
     fn adopt(&mut self, ctx: &mut Ctx<'_>, id: CallId, heir: Edge) {
         let ringing = self.calls[&id].legs.iter().filter(|(_, leg)| leg.answered.is_none()).map(|(n, _)| *n);
         for n in ringing.collect::<Vec<_>>() {
-            self.drop_leg(ctx, id, n, AttemptResult::NodeLost, true);
+            if self.calls[&id].legs[&n].role == Role::Consult {
+                self.end_consult(ctx, id, AttemptResult::NodeLost, true);
+            } else {
+                self.drop_leg(ctx, id, n, AttemptResult::NodeLost, true);
+            }
         }
         let former = self.change_edge(id, heir);
         let call = &self.calls[&id];

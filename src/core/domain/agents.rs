@@ -5,12 +5,12 @@
 use crate::core::{
     Outcome, Reason,
     agent::{Agent, Presence},
-    call::CallState,
     cdr::{AttemptResult, CallOutcome},
     command::{Actor, Intent, TimerKind},
     effect::EventKind,
     id::{AgentId, CallId, QueueId},
     limits::{REFUSED_REST_MS_MIN, WRAP_UP_MS_MAX},
+    matrix::Role,
     state::Ctx,
     time::LogTime,
 };
@@ -51,6 +51,10 @@ impl Domain {
             self.index_agent(ctx, id);
             let ringing: Vec<_> = self.agents[id].contacts.iter().copied().filter(|(call, leg)| !self.talks(*call, *leg)).collect();
             for (call, leg) in ringing {
+                if self.is_asked(call, leg) {
+                    self.end_consult(ctx, call, AttemptResult::Rescinded, true);
+                    continue;
+                }
                 self.drop_leg(ctx, call, leg, AttemptResult::Rescinded, true);
                 self.back_to_queue(ctx, call);
             }
@@ -84,13 +88,20 @@ impl Domain {
     }
 
     fn talks(&self, call: CallId, leg: u16) -> bool {
-        matches!(self.calls[&call].state, CallState::Connected { leg: talking, .. } if talking == leg)
+        self.calls[&call].legs[&leg].answered.is_some()
+    }
+
+    /// Whether the agent is only asked something about the call.
+    fn is_asked(&self, call: CallId, leg: u16) -> bool {
+        self.calls[&call].legs[&leg].role == Role::Consult
     }
 
     fn force_release(&mut self, ctx: &mut Ctx<'_>, id: &AgentId) {
         let contacts: Vec<_> = self.agents[id].contacts.iter().copied().collect();
         for (call, leg) in contacts {
-            if self.talks(call, leg) {
+            if self.talks(call, leg) && self.is_asked(call, leg) {
+                self.end_consult(ctx, call, AttemptResult::Consulted, true);
+            } else if self.talks(call, leg) {
                 self.end_call(ctx, call, CallOutcome::Answered, "force_released", 480, None);
             } else {
                 self.miss(ctx, call, leg, AttemptResult::Rescinded);
@@ -144,7 +155,7 @@ impl Domain {
             AttemptResult::Rejected { .. } => rules.reject_delay_ms.max(REFUSED_REST_MS_MIN),
             AttemptResult::Busy => rules.busy_delay_ms.max(REFUSED_REST_MS_MIN),
             AttemptResult::Unreachable { .. } => rules.unreachable_delay_ms.max(REFUSED_REST_MS_MIN),
-            AttemptResult::Accepted | AttemptResult::Rescinded | AttemptResult::NodeLost => return,
+            AttemptResult::Accepted | AttemptResult::Consulted | AttemptResult::Rescinded | AttemptResult::NodeLost => return,
         };
         let (max, reason) = (rules.max, rules.break_reason.clone());
         let agent = self.agents.get_mut(id).expect("looked up by the caller");

@@ -135,6 +135,7 @@ impl Domain {
             decisions: Kept::default(),
             transfers: Kept::default(),
             served_by: None,
+            consult: None,
         }
     }
 

@@ -27,6 +27,9 @@ impl Domain {
         if !call.anchored {
             return Outcome::Rejected(Reason::NotAnchored);
         }
+        if call.consult.is_some() && matches!(wish, Wish::Hold(_)) {
+            return Outcome::Rejected(Reason::WrongState("in consultation".to_owned()));
+        }
         match wish {
             Wish::Hold(held) => self.put_on_hold(ctx, id, *held, by),
             Wish::Mute { party, muted } => self.mute(ctx, id, leg, (*party, *muted), by),
@@ -99,7 +102,7 @@ impl Domain {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         let CallState::Connected { leg, held } = call.state else { return };
         let by_phone = call.caller.holds || call.legs.values().any(|leg| leg.role == Role::Agent && leg.holds);
-        let hold = by_phone || call.caller.held;
+        let hold = by_phone || call.is_parked();
         if held == hold {
             return;
         }

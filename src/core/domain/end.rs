@@ -28,9 +28,17 @@ impl Domain {
             CallOutcome::Abandoned | CallOutcome::Rejected if call.answered.is_some() => CallOutcome::Answered,
             other => other,
         };
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.consult = None;
+        }
         let legs: Vec<_> = self.calls[&id].legs.keys().copied().collect();
         for n in legs {
-            let result = if talking == Some(n) { AttemptResult::Accepted } else { AttemptResult::Rescinded };
+            let asked = self.calls[&id].legs[&n].answered.is_some();
+            let result = match talking {
+                Some(owner) if owner == n => AttemptResult::Accepted,
+                Some(_) if asked => AttemptResult::Consulted,
+                _ => AttemptResult::Rescinded,
+            };
             self.drop_leg(ctx, id, n, result, by != Some(n));
         }
         if by != Some(0) {

@@ -8,6 +8,7 @@ use crate::core::{
     effect::{Action, EventKind},
     id::{CallId, LegId},
     limits::CALL_MS_MAX,
+    matrix::Role,
     party::{Dialog, Sdp},
     state::Ctx,
 };
@@ -90,6 +91,9 @@ impl Domain {
     }
 
     fn agent_report(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, event: &LegEvent) -> Outcome {
+        if self.calls[&id].legs[&n].role == Role::Consult {
+            return self.consult_report(ctx, id, n, event);
+        }
         let talking = matches!(self.calls[&id].state, CallState::Connected { leg, .. } if leg == n);
         match event {
             LegEvent::Ringing { dialog } if !talking => self.ringing(ctx, id, n, dialog),
@@ -100,12 +104,7 @@ impl Domain {
                 Outcome::Accepted
             }
             LegEvent::Refused { status, .. } if !talking => {
-                let result = match status {
-                    486 | 600 => AttemptResult::Busy,
-                    480 | 408 | 404 | 410 | 502 | 503 => AttemptResult::Unreachable { status: *status },
-                    status => AttemptResult::Rejected { status: *status },
-                };
-                self.miss(ctx, id, n, result);
+                self.miss(ctx, id, n, AttemptResult::of_refusal(*status));
                 Outcome::Accepted
             }
             LegEvent::Unreachable { status } if !talking => {
@@ -114,6 +113,12 @@ impl Domain {
             }
             LegEvent::HungUp { .. } | LegEvent::Ended if !talking => {
                 self.miss(ctx, id, n, AttemptResult::Unreachable { status: 0 });
+                Outcome::Accepted
+            }
+            LegEvent::HungUp { .. } | LegEvent::Ended | LegEvent::Unreachable { .. } | LegEvent::Refused { .. }
+                if self.calls[&id].consult.is_some() =>
+            {
+                self.owner_left(ctx, id, n);
                 Outcome::Accepted
             }
             LegEvent::HungUp { .. } | LegEvent::Ended | LegEvent::Unreachable { .. } | LegEvent::Refused { .. } => {

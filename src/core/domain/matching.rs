@@ -114,7 +114,7 @@ impl Domain {
     }
 
     /// The first `max` ready agents for a call, in the order of its queue's strategy, each with the figure it is ranked by.
-    fn best(&self, call: &Call, max: usize) -> Vec<(u64, Rank)> {
+    pub(super) fn best(&self, call: &Call, max: usize) -> Vec<(u64, Rank)> {
         let require = self.requirement(call);
         let strategy = self.policy.queues[&call.queue].strategy;
         let mut best: Vec<(u64, Rank)> = Vec::new();

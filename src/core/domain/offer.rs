@@ -24,17 +24,24 @@ const MAX_FORWARDS: u8 = 69;
 impl Domain {
     /// Makes an offer of a call to an agent.
     pub(super) fn ring(&mut self, ctx: &mut Ctx<'_>, id: CallId, agent: &AgentId) {
+        self.ring_as(ctx, id, agent, Role::Agent);
+    }
+
+    /// Rings an agent who is free, for what `role` says. Returns the leg's number.
+    pub(super) fn ring_as(&mut self, ctx: &mut Ctx<'_>, id: CallId, agent: &AgentId, role: Role) -> u16 {
         let target = self.agents[agent].target(&self.policy.agents[agent]).expect("a ready agent can be reached");
         let queue = self.calls[&id].queue.clone();
         let deadline = ctx.at.time.plus_ms(self.policy.queues[&queue].offer_timeout_ms.max(OFFER_TIMEOUT_MS_MIN));
-        let n = self.call_out(ctx, id, agent, target, deadline, 0);
+        let n = self.call_out(ctx, id, (agent, role), target, deadline, 0);
         ctx.shared.offers += 1;
         let turn = ctx.shared.offers;
         let row = self.agents.get_mut(agent).expect("chosen agents are known");
         row.last_turn = turn;
         row.offers.made += 1;
         self.index_agent(ctx, agent);
-        ctx.event(EventKind::ContactOffered, Some(id), Some(agent), Some(&queue), &[("leg", n.to_string())]);
+        let what = if role == Role::Consult { "consult" } else { "call" };
+        ctx.event(EventKind::ContactOffered, Some(id), Some(agent), Some(&queue), &[("leg", n.to_string()), ("for", what.to_owned())]);
+        n
     }
 
     /// Opens a leg to `target` for an agent and books the agent. Returns the leg's number.
@@ -42,7 +49,7 @@ impl Domain {
         &mut self,
         ctx: &mut Ctx<'_>,
         id: CallId,
-        agent: &AgentId,
+        (agent, role): (&AgentId, Role),
         target: Target,
         deadline: crate::core::time::LogTime,
         redirects: u8,
@@ -59,10 +66,11 @@ impl Domain {
             headers: call.headers.clone(),
             max_forwards: MAX_FORWARDS,
             anchored: call.anchored,
+            aside: role != Role::Agent,
         };
         let order = ctx.order(call.leg_id(n), call.edge, Action::ring(ring), None);
         let leg = Leg {
-            role: Role::Agent,
+            role,
             agent: agent.clone(),
             offered: ctx.at.stamp(),
             rang: None,
@@ -98,7 +106,7 @@ impl Domain {
         call.legs.remove(&n).expect("looked up above");
         ctx.cancel_timer(deadline, TimerKind::Offer { call: id, leg: n });
         self.agents.get_mut(&agent).expect("a leg holds its agent").contacts.remove(&(id, n));
-        self.call_out(ctx, id, &agent, target, deadline, redirects);
+        self.call_out(ctx, id, (&agent, Role::Agent), target, deadline, redirects);
         true
     }
 
@@ -111,6 +119,10 @@ impl Domain {
     /// An offer ended without an answer: the agent rests, the call goes back to its old place.
     pub(super) fn miss(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, result: AttemptResult) {
         let ours = matches!(result, AttemptResult::Timeout | AttemptResult::Rescinded);
+        if self.calls[&id].legs[&n].role == Role::Consult {
+            let agent = self.end_consult(ctx, id, result, ours);
+            return self.punish(ctx, &agent, id, result);
+        }
         let agent = &self.agents[&self.calls[&id].legs[&n].agent];
         let spared = result == AttemptResult::Busy && agent.spared_until.is_some_and(|until| ctx.at.time < until);
         if spared {
@@ -176,7 +188,7 @@ impl Domain {
         let kind = match result {
             AttemptResult::Timeout => Some(EventKind::ContactOfferTimeout),
             AttemptResult::Rescinded => Some(EventKind::ContactRescinded),
-            AttemptResult::Accepted | AttemptResult::NodeLost => None,
+            AttemptResult::Accepted | AttemptResult::Consulted | AttemptResult::NodeLost => None,
             AttemptResult::Rejected { .. } | AttemptResult::Busy | AttemptResult::Unreachable { .. } => Some(EventKind::ContactRejected),
         };
         if let Some(kind) = kind {

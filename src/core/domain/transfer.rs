@@ -19,16 +19,15 @@ use super::Domain;
 
 impl Domain {
     pub(in crate::core) fn transfer(&mut self, ctx: &mut Ctx<'_>, id: CallId, to: &TransferTo, by: &Actor) -> Outcome {
-        let Some(call) = self.calls.get(&id) else { return Outcome::Rejected(Reason::NoCall) };
-        let CallState::Connected { leg, .. } = call.state else {
-            return Outcome::Rejected(Reason::WrongState(call.state.name().to_owned()));
+        let leg = match self.owned_by(id, by) {
+            Ok(leg) => leg,
+            Err(reason) => return Outcome::Rejected(reason),
         };
-        let owner = &call.legs[&leg].agent;
-        if let Actor::Agent(agent) = by
-            && agent != owner
-        {
-            return Outcome::Rejected(Reason::NotYours);
+        let call = &self.calls[&id];
+        if call.consult.is_some() {
+            return Outcome::Rejected(Reason::WrongState("in consultation".to_owned()));
         }
+        let owner = &call.legs[&leg].agent;
         let taken = match to {
             TransferTo::Queue(queue) => self.turns_away(ctx, queue, call.emergency).and_then(|no| no.map_or(Ok(()), |(why, _)| Err(why))),
             TransferTo::Agent(agent) => self.takes_transfer(owner, agent),
@@ -36,7 +35,7 @@ impl Domain {
         if let Err(reason) = taken {
             return Outcome::Rejected(reason);
         }
-        self.send_on(ctx, id, leg, to, by);
+        self.send_on(ctx, id, leg, to, by, true);
         Outcome::Accepted
     }
 
@@ -64,7 +63,7 @@ impl Domain {
     }
 
     /// Whether an agent could be rung at once: one who is busy keeps the call where it is, and whoever asked hears why.
-    fn takes_transfer(&self, owner: &AgentId, agent: &AgentId) -> Result<(), Reason> {
+    pub(super) fn takes_transfer(&self, owner: &AgentId, agent: &AgentId) -> Result<(), Reason> {
         let Some(row) = self.agents.get(agent) else { return Err(Reason::NoAgent(agent.to_string())) };
         if agent == owner {
             return Err(Reason::NotReady(format!("agent {agent} has the call")));
@@ -75,9 +74,10 @@ impl Domain {
         }
     }
 
-    fn send_on(&mut self, ctx: &mut Ctx<'_>, id: CallId, leg: u16, to: &TransferTo, by: &Actor) {
+    /// `hang_up`: the one who has it has not hung up by itself.
+    pub(super) fn send_on(&mut self, ctx: &mut Ctx<'_>, id: CallId, leg: u16, to: &TransferTo, by: &Actor, hang_up: bool) {
         self.leave_index(id);
-        let from = self.part_with(ctx, id, leg, AttemptResult::Accepted, Some(TRANSFERRED));
+        let from = self.part_with(ctx, id, leg, AttemptResult::Accepted, hang_up.then_some(TRANSFERRED));
         let offer_timeout_ms = self.policy.queues[&self.calls[&id].queue].offer_timeout_ms.max(OFFER_TIMEOUT_MS_MIN);
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         (call.held_ms, call.held_since) = (call.held_ms(ctx.at.time), None);
@@ -90,7 +90,7 @@ impl Domain {
                 (call.waits_for, call.waits_until) = (Some(agent.clone()), Some(ctx.at.time.plus_ms(offer_timeout_ms)));
             }
         }
-        call.transfers.push(Transfer { at: ctx.at.stamp(), by: by.clone(), from: from.clone(), leg, to: to.clone() });
+        call.transfers.push(Transfer { at: ctx.at.stamp(), by: by.clone(), from: from.clone(), leg, to: to.clone(), attended: false });
         let queue = call.queue.clone();
         let data = [("by", by.to_string()), ("to", to.to_string())];
         ctx.event(EventKind::ContactTransferred, Some(id), Some(&from), Some(&queue), &data);

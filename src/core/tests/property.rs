@@ -10,18 +10,18 @@ use crate::core::{
     Command, Effects, Outcome, State,
     cdr::chain,
     codec,
-    command::{Envelope, Intent, LegEvent, Wish},
+    command::{ConsultStep, Envelope, Intent, LegEvent, Wish},
     invariant::{step::Step, violations},
     time::{At, LogTime, WallTime},
 };
 
-const SEEDS: u64 = 10;
+const SEEDS: u64 = 12;
 const COMMANDS_PER_SEED: u64 = 10_100;
 /// Least acceptances of each command over all seeds.
 const ACCEPTED_MIN: u64 = 100;
 
 /// The variants of `Command`; `name` does not compile without each.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 22] = [
     "PublishPolicy",
     "RemoveDomain",
     "Arrive",
@@ -42,6 +42,8 @@ const COMMANDS: [&str; 20] = [
     "DropOld",
     "Transfer",
     "Refer",
+    "Consult",
+    "ConsultStep",
 ];
 
 const fn name(command: &Command) -> &'static str {
@@ -66,6 +68,8 @@ const fn name(command: &Command) -> &'static str {
         Command::DropOld => "DropOld",
         Command::Transfer { .. } => "Transfer",
         Command::Refer { .. } => "Refer",
+        Command::Consult { .. } => "Consult",
+        Command::ConsultStep { .. } => "ConsultStep",
     }
 }
 
@@ -82,6 +86,11 @@ const fn kind(command: &Command) -> &'static str {
             LegEvent::Media { .. } => "  Media",
             LegEvent::Adopted { .. } => "  Adopted",
             LegEvent::Ended => "  Ended",
+        },
+        Command::ConsultStep { step, .. } => match step {
+            ConsultStep::Complete => "  Complete",
+            ConsultStep::Cancel => "  Cancel",
+            ConsultStep::Join => "  Join",
         },
         Command::AgentIntent { intent, .. } => match intent {
             Intent::Available => "  Available",

@@ -84,6 +84,8 @@ pub(super) struct Leg {
     pub(super) described: Bytes,
     /// Its audio goes through this node.
     pub(super) anchored: bool,
+    /// Phone: whom it talks with is the plan's alone.
+    pub(super) aside: bool,
     /// What is played to it when what is said has been said.
     pub(super) music: Option<Program>,
     /// Whether the peer put the call on hold, and the description it last made.
@@ -143,6 +145,7 @@ impl Leg {
             session: Session::default(),
             described: Bytes::new(),
             anchored: false,
+            aside: false,
             music: None,
             media: (false, Bytes::new()),
         }

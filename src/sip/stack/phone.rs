@@ -79,7 +79,7 @@ impl Leg {
         };
         let mut leg = Self::empty(id, domain, dialog, to);
         leg.session = Session::asking(least_s);
-        leg.anchored = ring.anchored;
+        (leg.anchored, leg.aside) = (ring.anchored, ring.aside);
         leg.described = offer.clone();
         leg.rung = Some(Box::new(ring.clone()));
         let mut invite = leg

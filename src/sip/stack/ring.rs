@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     core::{
-        command::{LegEvent, LegReport},
+        command::{HangUpCause, LegEvent, LegReport},
         effect::{Order, Ring},
         id::LegId,
         party::Sdp,
@@ -43,6 +43,9 @@ impl Stack {
     /// The caller's offer as the phone is told it; nothing for a late offer.
     fn offer_to(&self, id: LegId, ring: &Ring) -> Result<Bytes, NotCarried> {
         let offer = ring.sdp.as_ref().map_or_else(Bytes::new, |sdp| Bytes::copy_from_slice(sdp));
+        if ring.aside {
+            return self.options.media.offer(LegId::caller(id.call), id, &offer).map_err(|_| NotCarried);
+        }
         if ring.anchored { self.carry(LegId::caller(id.call), id, &offer) } else { Ok(offer) }
     }
 
@@ -157,6 +160,12 @@ impl Stack {
             return self.hang_up(now, id);
         }
         self.session_renewed(now, id);
+        let Some(leg) = self.legs.get(&id) else { return };
+        if leg.aside && self.options.media.answer(id, &leg.media.1).is_err() {
+            // It agreed to what it was not offered.
+            self.report(id, LegEvent::HungUp { cause: HangUpCause::NoMedia });
+            return self.hang_up(now, id);
+        }
         let Some(leg) = self.legs.get(&id) else { return };
         let event = LegEvent::Answered { dialog: leg.dialog.clone(), sdp: Sdp::from(leg.media.1.to_vec()) };
         self.report(id, event);

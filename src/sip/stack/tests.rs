@@ -149,6 +149,7 @@ impl Bench {
             headers: vec![("X-Own".into(), "1".into())],
             max_forwards: 69,
             anchored: false,
+            aside: false,
         };
         self.order(leg, Action::ring(ring));
         leg
@@ -376,6 +377,7 @@ fn a_refused_leg_is_tried_again_with_a_new_cseq_and_a_repeated_order_hears_the_l
         headers: vec![("Proxy-Authorization".into(), "Digest x".into())],
         max_forwards: 9,
         anchored: false,
+        aside: false,
     };
     assert!(bench.stack.retry(bench.now, leg, &ring));
     bench.drain();

@@ -266,6 +266,7 @@ impl Node {
             headers: Vec::new(),
             max_forwards: 69,
             anchored: false,
+            aside: false,
         };
         self.order(leg, Action::ring(ring));
         leg

@@ -1,11 +1,17 @@
 //! A connected call goes on with another agent: by REFER of the phone that has it, and by the API.
 
-use super::{lab::Lab, on_every_transport, script::Script};
+use super::{
+    lab::Lab,
+    on_every_transport,
+    script::{Script, answers},
+};
 
 on_every_transport!(
     a_phone_transfers_its_call_by_refer,
     a_supervisor_transfers_a_call_to_its_queue,
     a_refer_that_cannot_be_followed_is_refused,
+    an_agent_asks_another_one_and_hands_the_call_over,
+    an_agent_asks_another_one_and_takes_the_caller_back,
 );
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -43,6 +49,23 @@ fn transferred(lab: &Lab, by: &str, to: &str) {
     assert_eq!(agents, ["alice", "bob"], "{record}");
 }
 
+/// The path of something done with the only call, once it is connected.
+fn the_call(lab: &Lab, what: &str) -> String {
+    let calls = format!("/api/v1/calls?tenant={}", lab.tenant);
+    let call = lab.cluster.eventually("a connected call", |cluster| {
+        cluster.all(3, &calls).into_iter().find(|call| call["state"] == "connected" || call["state"] == "held")
+    });
+    format!("/api/v1/calls/{}/{what}?tenant={}", call["id"].as_str().expect("an id"), lab.tenant)
+}
+
+/// Does something with the only call.
+fn done(lab: &Lab, what: &str, body: &str) {
+    let path = the_call(lab, what);
+    let headers: &[_] = if body.is_empty() { &[] } else { &[JSON] };
+    let answer = lab.cluster.ask(2, "POST", &path, headers, body);
+    assert_eq!(answer.status, 204, "{what}: {}", answer.text);
+}
+
 fn a_phone_transfers_its_call_by_refer(lab: &Lab) {
     lab.agents(&["alice", "bob"]);
     let refers = picked_up("refers").pause_ms(50).in_dialog("REFER", "Refer-To: <sip:bob@[domain]>\n", "").expect(202);
@@ -61,10 +84,8 @@ fn a_supervisor_transfers_a_call_to_its_queue(lab: &Lab) {
     let alice = lab.phone(0, &picked_up("alice").receive("BYE").ok(false));
     let bob = lab.phone(1, &ends("bob"));
     let caller = lab.caller(1, &taken_back("caller"));
-    let calls = format!("/api/v1/calls?tenant={}&state=connected", lab.tenant);
     lab.cluster.eventually("the INFO", |_| (caller.times_seen("CSeq: 2 INFO") >= 2).then_some(()));
-    let call = lab.cluster.eventually("a connected call", |cluster| cluster.all(3, &calls).first().cloned());
-    let path = format!("/api/v1/calls/{}/transfer?tenant={}", call["id"].as_str().expect("an id"), lab.tenant);
+    let path = the_call(lab, "transfer");
     for (body, status) in [("{\"agent\":\"nobody\"}", 404), ("{\"agent\":\"alice\"}", 409), ("{}", 422)] {
         let refused = lab.cluster.ask(2, "POST", &path, &[JSON], body);
         assert_eq!(refused.status, status, "{}", refused.text);
@@ -86,4 +107,42 @@ fn a_refer_that_cannot_be_followed_is_refused(lab: &Lab) {
     lab.caller(1, &caller.pause_ms(1_000).bye().expect(200)).passes();
     alice.passes();
     lab.ended("answered", Some("alice"), "caller_hung_up");
+}
+
+fn an_agent_asks_another_one_and_hands_the_call_over(lab: &Lab) {
+    lab.agents(&["alice", "bob"]);
+    let alice = lab.phone(0, &picked_up("alice").receive("BYE").ok(false));
+    // Both parties may be told anew which codec the other speaks.
+    let asked = Script::phone("asked").receive_matching("INVITE", "m=audio").respond(180, "Ringing", "", false);
+    let bob = lab.phone(1, &asked.respond(200, "OK", "", true).receive("ACK").receive("BYE").ok(false));
+    let caller = talking("caller").receive_matching("INVITE", "m=audio").ok(true).receive("ACK").pause_ms(300).bye().expect(200);
+    let caller = lab.caller(1, &caller);
+    lab.cluster.eventually("the INFO", |_| (caller.times_seen("CSeq: 2 INFO") >= 2).then_some(()));
+    done(lab, "consult", "{\"agent\":\"bob\"}");
+    lab.cluster.eventually("bob's answer", |_| (bob.times_seen("ACK sip:") >= 1).then_some(()));
+    done(lab, "consult/complete", "");
+    alice.passes();
+    caller.passes();
+    bob.passes();
+    lab.ended("answered", Some("bob"), "caller_hung_up");
+    let record = lab.record();
+    assert!(record["transfers"][0]["attended"] == true && record["transfers"][0]["from"] == "alice", "{record}");
+}
+
+fn an_agent_asks_another_one_and_takes_the_caller_back(lab: &Lab) {
+    lab.agents(&["alice", "bob"]);
+    let alice = lab.phone(0, &picked_up("alice").receive("BYE").ok(false));
+    let bob = lab.phone(1, &answers("bob"));
+    let caller = lab.caller(1, &talking("caller").pause_ms(1_500).bye().expect(200));
+    lab.cluster.eventually("the INFO", |_| (caller.times_seen("CSeq: 2 INFO") >= 2).then_some(()));
+    done(lab, "consult", "{\"queue\":\"support\"}");
+    lab.cluster.eventually("bob's answer", |_| (bob.times_seen("ACK sip:") >= 1).then_some(()));
+    done(lab, "consult/join", "");
+    done(lab, "consult/cancel", "");
+    bob.passes();
+    caller.passes();
+    alice.passes();
+    lab.ended("answered", Some("alice"), "caller_hung_up");
+    let results: Vec<_> = lab.record()["attempts"].as_array().into_iter().flatten().map(|row| row["result"].clone()).collect();
+    assert_eq!(results, ["consulted", "accepted"]);
 }

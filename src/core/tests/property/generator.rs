@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use crate::core::{
     Command, State,
     call::{Call, CallState},
-    command::{Actor, Arrive, Binding, Envelope, HangUpCause, Intent, LegEvent, LegReport, Side, TransferTo, Wish},
+    command::{Actor, Arrive, Binding, ConsultStep, Envelope, HangUpCause, Intent, LegEvent, LegReport, Side, TransferTo, Wish},
     domain::Domain,
     id::{AgentId, CallId, DomainId, Edge, LegId, NodeId, RequestId},
+    matrix::Role,
     party::{Dialog, FlowRef, Party, Sdp, Transport},
     policy::{Channel, Fallback, Hours, OnClose, Policy, Route, Step, Strategy, Treatment},
     tests::world::{agent, queue},
@@ -15,6 +16,8 @@ use crate::core::{
 };
 
 const AGENTS: [&str; 6] = ["a", "b", "c", "d", "e", "nobody"];
+/// They serve no call of any queue, and so are free to be asked.
+const IDLE: [&str; 2] = ["f", "g"];
 const STRATEGIES: [Strategy; 6] = [
     Strategy::LongestIdle,
     Strategy::RoundRobin,
@@ -103,11 +106,16 @@ impl Generator {
         let domain = main_domain();
         let rows = &state.domains()[&domain];
         let arriving = if rows.calls().len() < LIVE_MAX { 260 } else { 20 };
+        // A consultation is soon over, by itself or with its call.
+        if self.rng.one_in(3) && rows.calls().values().any(|call| call.consult.is_some()) {
+            return self.consult(rows);
+        }
         match self.rng.below(1_000) {
             n if n < arriving => self.arrive(),
-            0..570 => self.report(rows),
-            570..610 => self.control(rows),
-            610..640 => self.transfer(rows),
+            0..485 => self.report(rows),
+            485..550 => self.control(rows),
+            550..590 => self.consult(rows),
+            590..640 => self.transfer(rows),
             640..740 => {
                 let intent = self.intent();
                 let wrapping: Vec<_> = rows.agents().iter().filter(|(_, agent)| agent.wrap_up_until.is_some()).map(|(id, _)| id).collect();
@@ -229,6 +237,46 @@ impl Generator {
         Command::Transfer { domain, call: call.id, to, by }
     }
 
+    /// A step of an open consultation, or a new one.
+    fn consult(&mut self, rows: &Domain) -> Command {
+        let domain = main_domain();
+        let open: Vec<_> = rows.calls().values().map(|call| &**call).filter(|call| call.consult.is_some()).collect();
+        if !self.rng.one_in(3)
+            && let Some(call) = self.rng.pick(open.iter())
+            && let Some(leg) = call.consult.as_ref().map(|consult| consult.leg)
+            && call.legs[&leg].answered.is_none()
+        {
+            let event = LegEvent::Answered { dialog: Dialog::default(), sdp: Sdp::from(b"v=0".to_vec()) };
+            return self.numbered(call.leg_id(leg), call.edge, event);
+        }
+        let strict = !self.rng.one_in(8);
+        let fits = |call: &&Call| matches!(call.state, CallState::Connected { .. }) && (call.anchored || !strict);
+        let connected: Vec<_> = rows.calls().values().map(|call| &**call).filter(fits).collect();
+        let stepped = !open.is_empty() && !self.rng.one_in(3);
+        let among = if stepped { open } else { connected };
+        let call = self.rng.pick(among.into_iter()).map_or_else(|| self.call(rows), |call| call.id);
+        let owner = rows.calls().get(&call).and_then(|call| call.legs.values().find(|leg| leg.role == Role::Agent));
+        let by = owner.map(|leg| Actor::Agent(leg.agent.clone())).filter(|_| !self.rng.one_in(4)).unwrap_or_else(|| self.actor());
+        if stepped {
+            let joined = rows.calls().get(&call).and_then(|call| call.consult.as_ref()).is_some_and(|consult| consult.joined);
+            let join = if joined { self.rng.one_in(10) } else { !self.rng.one_in(3) };
+            let step = match self.rng.below(2) {
+                _ if join => ConsultStep::Join,
+                0 => ConsultStep::Complete,
+                _ => ConsultStep::Cancel,
+            };
+            return Command::ConsultStep { domain, call, step, by };
+        }
+        let to = if self.rng.one_in(3) {
+            TransferTo::Queue(["support", "second", "ring", "none"][self.rng.below(4) as usize].into())
+        } else if self.rng.one_in(3) {
+            TransferTo::Agent(self.agent())
+        } else {
+            TransferTo::Agent(IDLE[self.rng.below(2) as usize].into())
+        };
+        Command::Consult { domain, call, to, by }
+    }
+
     fn arrive(&mut self) -> Command {
         // Now and then one that arrived before.
         let n = if self.calls > 0 && self.rng.one_in(40) { 1 + self.rng.below(self.calls) } else { self.calls + 1 };
@@ -247,7 +295,7 @@ impl Generator {
             priority: self.rng.one_in(2).then(|| self.rng.below(4) as u8),
             skills: if self.rng.one_in(6) { vec![("support".into(), 1 + self.rng.below(9) as u8)] } else { Vec::new() },
             prefer: self.rng.one_in(4).then(|| self.agent()),
-            anchored: !self.rng.one_in(3),
+            anchored: !self.rng.one_in(4),
         }))
     }
 
@@ -400,6 +448,9 @@ fn policy(strategy: Strategy) -> Policy {
     for (name, level) in [("a", 9), ("b", 5), ("c", 5), ("d", 2), ("e", 7)] {
         policy.agents.insert(name.into(), agent(&[("support", level), ("second", 1)]));
     }
+    let mut idle = agent(&[]);
+    idle.queues = vec!["second".into()];
+    policy.agents.extend(IDLE.map(|name| (name.into(), idle.clone())));
     let two = policy.agents.get_mut("e").expect("made above");
     two.capacity.insert(Channel::Voice, 2);
     two.queues = vec!["support".into(), "ring".into()];

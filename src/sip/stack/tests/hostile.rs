@@ -100,6 +100,7 @@ fn call_through(
         headers: vec![("X-Own".into(), route.clone())],
         max_forwards: 9,
         anchored: false,
+        aside: false,
     };
     driven.order(phone, Action::ring(ring));
     let Some(invite) = driven.sent.iter().find(|m| m.is_request() && m.method() == Method::Invite).cloned() else { return driven.sent };

@@ -119,6 +119,7 @@ fn a_caller_who_goes_on_with_another_phone_is_told_where_its_audio_is() {
         headers: Vec::new(),
         max_forwards: 69,
         anchored: false,
+        aside: false,
     };
     bench.order(second, Action::ring(ring));
     bench.phone_answers("INVITE", 200, "v=0 second");
