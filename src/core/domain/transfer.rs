@@ -76,6 +76,10 @@ impl Domain {
 
     /// `hang_up`: the one who has it has not hung up by itself.
     pub(super) fn send_on(&mut self, ctx: &mut Ctx<'_>, id: CallId, leg: u16, to: &TransferTo, by: &Actor, hang_up: bool) {
+        // Nobody stays with a call that waits: who only listens to it goes as well.
+        for n in self.calls[&id].legs.keys().copied().filter(|n| *n != leg).collect::<Vec<_>>() {
+            self.drop_leg(ctx, id, n, AttemptResult::Rescinded, true);
+        }
         self.leave_index(id);
         let from = self.part_with(ctx, id, leg, AttemptResult::Accepted, hang_up.then_some(TRANSFERRED));
         let offer_timeout_ms = self.policy.queues[&self.calls[&id].queue].offer_timeout_ms.max(OFFER_TIMEOUT_MS_MIN);
