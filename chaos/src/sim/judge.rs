@@ -27,6 +27,8 @@ const VIOLATIONS_MAX: usize = 20;
 
 /// What an application of an entry was, the first time a replica did it.
 struct Seen {
+    node: NodeId,
+    term: u64,
     entry: u64,
     state: u64,
 }
@@ -78,7 +80,7 @@ impl Inner {
             let found = golden.step(entry);
             let expected = hash(&core_codec::encode(&golden.state));
             golden.last = entry.index;
-            golden.seen.insert(entry.index, Seen { entry: what, state: expected });
+            golden.seen.insert(entry.index, Seen { node, term: entry.term, entry: what, state: expected });
             found.into_iter().for_each(|violation| self.violated(format!("group {group} index {}: {violation}", entry.index)));
         }
         let Some(seen) = self.groups.get(&group).and_then(|golden| golden.seen.get(&entry.index)) else {
@@ -86,7 +88,11 @@ impl Inner {
         };
         self.compared += 1;
         if seen.entry != what {
-            self.violated(format!("S1: node {node} has another entry {} in group {group} than the first that applied it", entry.index));
+            let (first, term, index) = (seen.node, seen.term, entry.index);
+            self.violated(format!(
+                "S1: node {node} has an entry of term {} at {group}/{index}, node {first} one of term {term}",
+                entry.term
+            ));
         } else if seen.state != here {
             self.violated(format!("S1: the state of node {node} differs after entry {} of group {group}", entry.index));
         }

@@ -39,6 +39,7 @@ pub(super) struct Running {
 struct Slot {
     life: u32,
     dir: PathBuf,
+    starting: bool,
     running: Option<Arc<Running>>,
 }
 
@@ -80,7 +81,7 @@ fn options(node: NodeId, dir: &Path) -> Options {
 
 impl Stage {
     pub(super) fn new(root: &Path, laws: Laws, judge: Judge, town: Arc<Town>, books: Arc<Books>) -> Self {
-        let slot = |node: NodeId| (node, Slot { life: 0, dir: root.join(format!("node{node}-0")), running: None });
+        let slot = |node: NodeId| (node, Slot { life: 0, dir: root.join(format!("node{node}-0")), starting: false, running: None });
         Self { root: root.to_owned(), laws, judge, town, books, slots: Mutex::new(NODES.into_iter().map(slot).collect()) }
     }
 
@@ -94,7 +95,23 @@ impl Stage {
     }
 
     pub(super) async fn start(&self, node: NodeId) -> Result<(), StartError> {
-        let dir = self.slots.lock()[&node].dir.clone();
+        let dir = match self.slots.lock().get_mut(&node) {
+            // Another fault of this node has it started, or is about to.
+            Some(slot) if slot.running.is_some() || slot.starting => return Ok(()),
+            Some(slot) => {
+                slot.starting = true;
+                slot.dir.clone()
+            }
+            None => return Ok(()),
+        };
+        let started = self.start_on(node, dir).await;
+        if let Some(slot) = self.slots.lock().get_mut(&node) {
+            slot.starting = false;
+        }
+        started
+    }
+
+    async fn start_on(&self, node: NodeId, dir: PathBuf) -> Result<(), StartError> {
         let platter = sim::mount(node, &dir);
         let prepared = Prepared::with_segments(dir.clone(), ARCHIVE_SEGMENT_BYTES);
         let machines = self.judge.watch(node, Arc::clone(&prepared) as Arc<dyn MachineFactory>);
@@ -144,6 +161,10 @@ impl Stage {
     pub(super) async fn stop(&self, node: NodeId) -> io::Result<bool> {
         let Some(running) = self.running(node) else { return Ok(false) };
         running.handle.cluster().shutdown().await;
+        if self.running(node).is_none_or(|now| !Arc::ptr_eq(&now, &running)) {
+            // It lost its power meanwhile.
+            return Ok(false);
+        }
         // Its log has written all there was; the rest of the process goes as in a crash.
         Ok(self.crash(node, false, || true)?.is_some())
     }
