@@ -8,6 +8,8 @@ pub mod core;
 #[cfg(feature = "node")]
 pub mod actor;
 #[cfg(feature = "node")]
+pub mod ai;
+#[cfg(feature = "node")]
 pub mod api;
 #[cfg(feature = "node")]
 pub mod cli;

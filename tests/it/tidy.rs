@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("media", &["core"]),
     ("sip", &["core", "actor", "media"]),
     ("api", &["core", "actor", "config", "telemetry"]),
+    ("ai", &["core"]),
     ("config", &["core"]),
     ("telemetry", &[]),
 ];

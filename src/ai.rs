@@ -1,0 +1,28 @@
+//! Understanding what a customer wrote or said: language, intent, urgency, sentiment, and whether a person was asked for.
+//!
+//! It owns the reading of text, the rules, the models and the registry that swaps them while calls go on. It decides nothing about
+//! calls: a [`Triage`] is data, which whoever proposes a command may put into it. It starts, and judges, without any model: rules
+//! alone answer then, and the answer says `fallback`. What it honestly reaches: `docs/AI.md`.
+
+mod engine;
+mod features;
+mod limits;
+mod manifest;
+#[cfg(feature = "ai")]
+mod onnx;
+mod registry;
+mod rules;
+pub mod scorecard;
+#[cfg(test)]
+mod tests;
+mod text;
+mod triage;
+mod verdict;
+mod words;
+
+pub use engine::{Engine, Options};
+pub use manifest::{Error, Task};
+pub use registry::{Registry, Swap};
+pub use text::Text;
+pub use triage::{Models, backend, triage};
+pub use verdict::{Confidence, Hash, Judged, Language, Next, Reason, Sentiment, Triage, Urgency};

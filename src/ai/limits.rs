@@ -1,0 +1,26 @@
+//! The bounds of triage: every text, table, queue and wait of this module takes its size from here.
+
+use std::time::Duration;
+
+/// Bytes of a message that are looked at; the rest is cut off, and the answer says so.
+pub(super) const INPUT_BYTES_MAX: usize = 1 << 20;
+/// Characters that are judged. What a customer wants is said in the first lines; the training script cuts at the same place.
+pub(super) const TEXT_CHARS_MAX: usize = 2_000;
+/// Features of one text; of more, those in the first rows of the table count.
+pub(super) const FEATURES_MAX: usize = 1_024;
+/// Largest manifest, model file and number of heads and labels that are read.
+pub(super) const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+pub(super) const MODEL_BYTES_MAX: u64 = 64 << 20;
+pub(super) const HEADS_MAX: usize = 32;
+pub(super) const LABELS_MAX: usize = 4_096;
+/// Rows of a table, as a power of two.
+pub(super) const ROWS_LOG2_MAX: u32 = 20;
+/// Texts waiting for the threads of the models; more are answered by rules at once.
+pub(super) const WAITING_MAX: usize = 256;
+/// Threads of the models.
+pub(super) const THREADS_MAX: usize = 16;
+/// Longest a caller waits for the models by default: then rules answer.
+pub(super) const DEADLINE: Duration = Duration::from_millis(50);
+/// Bytes and rows of an evaluation set that are read.
+pub(super) const SET_BYTES_MAX: u64 = 64 << 20;
+pub(super) const SET_ROWS_MAX: usize = 1_000_000;

@@ -1,0 +1,11 @@
+//! Behaviours of triage: what is read, what rules and models make of it, and what happens when models are late, broken or swapped.
+
+mod engine;
+mod manifest;
+mod reading;
+mod registry;
+mod rules;
+#[cfg(feature = "ai")]
+mod shipped;
+mod support;
+mod together;

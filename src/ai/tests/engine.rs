@@ -1,0 +1,100 @@
+//! Threads, queue and deadline: whatever models do, an answer comes.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use super::support::{always, models};
+use crate::ai::{Engine, Models, Next, Options, Reason, Registry, Text, Urgency, features};
+
+fn engine(models: Option<Models>, options: &Options) -> Engine {
+    let registry = Registry::default();
+    if let Some(models) = models {
+        registry.try_out(Arc::new(models), 100);
+        registry.promote().unwrap();
+    }
+    Engine::start(Arc::new(registry), options).unwrap()
+}
+
+/// Models that answer only once the sender is dropped, and tell the rows of the texts they are asked about.
+fn held() -> (Models, Sender<()>, Receiver<Vec<i64>>) {
+    let (release, released) = channel();
+    let (ask, asked) = channel();
+    let released = Mutex::new(released);
+    let models = models("1", move |features| {
+        ask.send(features.rows.clone()).map_err(|error| error.to_string())?;
+        let _ = released.lock().recv();
+        Ok(vec![0.0, 9.0, 0.0])
+    });
+    (models, release, asked)
+}
+
+/// A deadline that nothing held can keep; short, since it is really waited for.
+fn soon() -> Options {
+    Options { deadline: Duration::from_millis(1), ..Options::default() }
+}
+
+#[tokio::test]
+async fn models_answer_from_their_own_thread() {
+    let engine = engine(Some(always("1", [0.0, 9.0, 0.0])), &Options { deadline: Duration::from_secs(60), ..Options::default() });
+    let triage = engine.judge(b"call-1", "p", "搬家".as_bytes()).await;
+    assert_eq!((triage.next, triage.reason, triage.fallback), (Next::Route("move".into()), Reason::Sure, false));
+    assert_eq!(triage.model, engine.registry().pick(b"call-1").map(|models| models.hash()));
+}
+
+#[tokio::test]
+async fn without_models_rules_answer_at_once() {
+    let triage = engine(None, &Options::default()).judge(b"call-1", "p", b"move me").await;
+    assert_eq!((triage.next, triage.reason, triage.fallback), (Next::Generalist, Reason::NoModel, true));
+}
+
+#[tokio::test]
+async fn a_late_model_is_not_waited_for_and_the_answer_says_so() {
+    let (models, release, asked) = held();
+    let engine = engine(Some(models), &soon());
+    let triage = engine.judge(b"call-1", "p", "很急，搬家".as_bytes()).await;
+    assert_eq!((triage.next, triage.reason, triage.fallback), (Next::Generalist, Reason::Late, true));
+    assert_eq!(triage.urgency.value, Urgency::High, "rules had their say");
+    let person = engine.judge(b"call-1", "p", "转人工".as_bytes()).await;
+    assert_eq!(person.next, Next::Person, "a person is heard however late the model is");
+    asked.recv().unwrap();
+    drop(release);
+}
+
+#[tokio::test]
+async fn beyond_the_queue_rules_answer_and_what_nobody_waits_for_is_not_computed() {
+    let (models, release, asked) = held();
+    let engine = engine(Some(models), &Options { waiting: 1, ..soon() });
+    let rows = |text: &str| features::of(&Text::read(text.as_bytes()), 14).rows;
+    assert_eq!(engine.judge(b"a", "p", b"one").await.reason, Reason::Late);
+    assert_eq!(asked.recv().unwrap(), rows("one"), "the thread is held by the first");
+    assert_eq!(engine.judge(b"b", "p", b"two").await.reason, Reason::Late, "the second waits in the queue");
+    assert_eq!(engine.judge(b"c", "p", b"three").await.reason, Reason::Busy, "there is no place for a third");
+    drop(release);
+    // However long the thread takes to come round again, it takes the fourth in the end.
+    let mut patient = engine;
+    patient.deadline = Duration::from_secs(60);
+    let fourth = loop {
+        match patient.judge(b"d", "p", b"four").await.reason {
+            Reason::Busy => tokio::task::yield_now().await,
+            reason => break reason,
+        }
+    };
+    assert_eq!(fourth, Reason::Sure);
+    assert!(asked.try_iter().all(|asked| asked == rows("four")), "the second's caller had gone, the third was never taken");
+}
+
+#[tokio::test]
+async fn a_panic_in_a_backend_costs_its_text_the_model_and_nobody_else() {
+    let models = models("1", |features| if features.rows.len() > 40 { panic!("backend") } else { Ok(vec![0.0, 9.0, 0.0]) });
+    let engine = engine(Some(models), &Options { deadline: Duration::from_secs(60), ..Options::default() });
+    let triage = engine.judge(b"a", "p", b"a rather long text with many different words in it").await;
+    assert_eq!((triage.reason, triage.fallback), (Reason::ModelFailed, true));
+    assert_eq!(engine.judge(b"a", "p", b"move").await.reason, Reason::Sure);
+}
