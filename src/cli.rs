@@ -13,6 +13,7 @@ mod failure;
 mod output;
 mod pki;
 mod rescue;
+mod scorecard;
 mod serve;
 mod watch;
 
@@ -23,7 +24,7 @@ use clap::{Args, Parser, Subcommand};
 pub use failure::Failure;
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 the node or its quorum is unavailable: \
-     nothing was done, try again; 4 the outcome is unknown: repeat the command. A node that dies of a signal makes `serve` exit \
+     nothing was done, try again; 4 the outcome is unknown: repeat the command; 5 a scorecard has too few rows for a verdict. A node that dies of a signal makes `serve` exit \
      with 128 + its number.";
 
 #[derive(Debug, Parser)]
@@ -176,6 +177,11 @@ enum Command {
     },
     /// Follow events as they happen
     Events(commands::Events),
+    /// Measure triage models on labelled texts
+    #[command(subcommand)]
+    Scorecard(scorecard::Command),
+    /// Say what triage makes of a text
+    Triage(scorecard::One),
 }
 
 /// Where a client command goes, and as whom.
@@ -197,6 +203,8 @@ pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Dev(args) => return finish(dev::run(&args)),
         Command::Serve(args) => return finish(serve::run(&args)),
+        Command::Scorecard(command) => return finish(scorecard::run(&command)),
+        Command::Triage(one) => return finish(scorecard::one(&one)),
         Command::Apply { files, expect, remote } => commands::apply(&remote, &files, expect),
         Command::Get(get) => commands::get(&get),
         Command::Explain { call, output, remote } => commands::explain(&remote, &call, output),
