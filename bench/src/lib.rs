@@ -32,4 +32,5 @@ pub mod stage;
 pub mod survival;
 pub mod tenant;
 pub mod traffic;
+pub mod triage;
 pub mod witness;

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use tandem_bench::{
     calls, core, disk, drill, error::Error, failover, members, memory, offers, outage, overload, raft, relay, report::Report, rolling,
-    survival, witness,
+    survival, triage, witness,
 };
 
 #[derive(Parser)]
@@ -57,6 +57,8 @@ enum What {
     Memory(memory::Options),
     /// The pure core alone: commands a second, few and very many waiting.
     Core(core::Options),
+    /// Understanding a text: a decision's latency on one thread.
+    Triage(triage::Options),
 }
 
 fn run(what: &What) -> Result<Option<Report>, Error> {
@@ -78,6 +80,7 @@ fn run(what: &What) -> Result<Option<Report>, Error> {
         What::Relay(options) => relay::run(options),
         What::Memory(options) => memory::run(options),
         What::Core(options) => core::run(options),
+        What::Triage(options) => triage::run(options),
     };
     report.map(Some)
 }

@@ -1,0 +1,74 @@
+//! Latency of triage: text in, decision out, every head asked, on one thread. It judges no accuracy: `tandem scorecard` does.
+
+use std::{path::PathBuf, time::Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+use tandem::ai::{Models, Text, backend, triage};
+
+use crate::{error::Error, report::Report};
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Folder of a manifest.toml and its model files.
+    #[arg(long, default_value = "models")]
+    pub models: PathBuf,
+    /// Decisions to time for each set of intents.
+    #[arg(long, default_value_t = 3_000)]
+    pub decisions: usize,
+}
+
+/// Targets with the heads alone.
+const P50_MS_MAX: f64 = 3.0;
+const P99_MS_MAX: f64 = 10.0;
+/// Decisions before the clock counts.
+const WARM_UP: usize = 50;
+
+/// From a word to a letter, in the languages that are judged.
+const SAID: [&str; 8] = [
+    "card lost",
+    "i still have not received my new card, it has been two weeks since i ordered it",
+    "there is a payment on my statement that i did not make and i would like to have it refunded as soon as possible please",
+    "请帮我查一下卡里还有多少钱",
+    "我昨天给朋友转的钱他到现在还没有收到，麻烦帮我看看是怎么回事，对方等着急用",
+    "转人工",
+    "necesito bloquear mi tarjeta ahora mismo, me la robaron esta mañana en el metro",
+    "hello, i am writing because i have now called three times and every time somebody else tells me something else. first i was told \
+     that the transfer would be there within a day, then that it would take three to five working days, and yesterday nobody could find it \
+     at all. i need the money for my rent, which is due on friday. please look into it and call me back at the number on file.",
+];
+
+pub fn run(options: &Options) -> Result<Report, Error> {
+    let models = Models::load(&options.models).map_err(|error| Error::Setup(error.to_string()))?;
+    let mut report = Report::new(format!("triage: one thread, {}, models {} {}", backend(), models.version(), models.hash()));
+    for pack in models.packs() {
+        let spent = cpu_ms();
+        let mut sample: Vec<f64> = (0..WARM_UP + options.decisions)
+            .map(|turn| {
+                let said = SAID[turn % SAID.len()];
+                let started = Instant::now();
+                let judged = triage(Some(&models), pack, &Text::read(said.as_bytes()));
+                let took = started.elapsed().as_secs_f64() * 1e3;
+                assert!(!judged.fallback, "the models answered");
+                took
+            })
+            .skip(WARM_UP)
+            .collect();
+        // What other processes take of the core meanwhile counts in the latency, and not here.
+        let spent = (cpu_ms() - spent) / (WARM_UP + options.decisions) as f64;
+        sample.sort_by(f64::total_cmp);
+        let at = |percent: usize| sample[(sample.len() - 1) * percent / 100];
+        report.bounded(format!("{pack}: a decision, p50"), at(50), "ms", format!("≤ {P50_MS_MAX}"), at(50) <= P50_MS_MAX);
+        report.bounded(format!("{pack}: a decision, p99"), at(99), "ms", format!("≤ {P99_MS_MAX}"), at(99) <= P99_MS_MAX);
+        report.figure(format!("{pack}: a decision, CPU, mean"), spent, "ms");
+    }
+    if cfg!(debug_assertions) {
+        report.note("built without optimisation: an upper bound".to_owned());
+    }
+    Ok(report)
+}
+
+/// CPU this thread has used, milliseconds.
+fn cpu_ms() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
+}
