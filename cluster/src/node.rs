@@ -119,11 +119,7 @@ impl Node {
         let handler = Arc::new(LateHandler { node: OnceLock::new(), fresh: incarnation == 1 });
         let transport = open_transport(&options, incarnation, &handler)?;
         transport.set_peers(&notes::known(&options));
-        let mut founded = false;
-        if incarnation == 1 {
-            founded = claim::ask_peers(&options, &transport, incarnation).await?;
-            claim::begin_first(&options)?;
-        }
+        let founded = incarnation == 1 && claim::begin_first(&options, &transport).await?;
         let (roles, _) = broadcast::channel(ROLE_EVENTS);
         let (publish, meta) = watch::channel(Arc::new(MetaState::default()));
         let setting = Setting {

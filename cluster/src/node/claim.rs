@@ -33,9 +33,11 @@ pub(super) async fn take(options: &Options) -> Result<(fs::File, Incarnation), S
     Ok((lock, incarnation))
 }
 
-/// Makes the first life on this disk durable, before it votes or stores anything.
-pub(super) fn begin_first(options: &Options) -> Result<(), StartError> {
-    notes::set_incarnation(&options.data_dir, 1).map_err(|error| StartError::Log(error.to_string()))
+/// Asks as [`ask_peers`], then makes the first life on this disk durable, before it votes or stores anything.
+pub(super) async fn begin_first(options: &Options, transport: &Transport) -> Result<bool, StartError> {
+    let founded = ask_peers(options, transport, 1).await?;
+    notes::set_incarnation(&options.data_dir, 1).map_err(|error| StartError::Log(error.to_string()))?;
+    Ok(founded)
 }
 
 /// Takes the data directory for this process; two nodes on one log would destroy it.
