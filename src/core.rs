@@ -26,6 +26,7 @@ pub mod privacy;
 pub mod queue;
 pub mod retention;
 pub mod state;
+pub mod tape;
 pub mod time;
 
 #[cfg(test)]

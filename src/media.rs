@@ -147,7 +147,8 @@ pub enum Event {
 /// is silent in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recording {
-    /// Begins a file `stem.NNN.wav` (8 kHz, one channel, 16 bits), which must not exist. Ends the part before.
+    /// Begins a file `stem.NNN.wav` (8 kHz, one channel, 16 bits), which must not exist, below the plane's folder unless the stem
+    /// is absolute. Ends the part before.
     Start {
         stem: PathBuf,
         part: u32,

@@ -184,6 +184,7 @@ fn media(config: &Node, cluster: &Cluster) -> Result<Arc<dyn MediaPlane>, Error>
         threads: usize::from(section.threads),
         gate: Arc::new(move || cluster.lease_valid()),
         prompts: section.prompts.clone(),
+        recordings: Some(config.data_dir.join("recordings")),
         quiet_after: QUIET_AFTER,
     };
     Ok(Arc::new(media::Relay::start(options).map_err(|error| Error::Media(error.to_string()))?))

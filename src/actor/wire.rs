@@ -39,7 +39,7 @@ impl Address {
             | Command::Transfer { domain, call, .. }
             | Command::Consult { domain, call, .. }
             | Command::ConsultStep { domain, call, .. } => Self::Call(domain.clone(), *call),
-            Command::Refer { domain, leg, .. } => Self::Call(domain.clone(), leg.call),
+            Command::Refer { domain, leg, .. } | Command::Recorded { domain, leg, .. } => Self::Call(domain.clone(), leg.call),
             Command::AgentIntent { domain, agent, .. } | Command::Bind { domain, agent, .. } | Command::Unbind { domain, agent, .. } => {
                 Self::Agent(domain.clone(), agent.clone())
             }

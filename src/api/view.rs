@@ -10,10 +10,12 @@ use crate::core::{
     cdr::{Attempt, ClosedCall, Transfer},
     domain::Domain,
     explain::Decision,
-    id::{AgentId, DomainId, QueueId},
+    id::{AgentId, DomainId, LegId, QueueId},
+    matrix::Taping,
     policy::AgentKind,
     privacy::{Caller, Keys},
     queue::Queue,
+    tape::{self, Tape},
     time::{LogTime, Stamp, WallTime},
 };
 
@@ -150,6 +152,8 @@ pub struct CallView {
     pub muted: Vec<String>,
     /// Who is asked about it by the agent who has it.
     pub consults: Option<String>,
+    /// `off`, `on` or `paused`.
+    pub recording: String,
     /// Offers that ended without an answer.
     pub attempts: usize,
 }
@@ -176,6 +180,12 @@ pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
         },
         muted: muted(row),
         consults: row.consult.as_ref().and_then(|consult| row.legs.get(&consult.leg)).map(|leg| leg.agent.to_string()),
+        recording: match row.taping {
+            Taping::Off => "off",
+            Taping::On { masked: false, .. } => "on",
+            Taping::On { masked: true, .. } => "paused",
+        }
+        .to_owned(),
         attempts: row.attempts.rows.len() + row.attempts.dropped as usize,
     }
 }
@@ -217,6 +227,7 @@ pub struct CdrView {
     pub adoptions: u16,
     pub attempts: Vec<AttemptView>,
     pub transfers: Vec<TransferView>,
+    pub recordings: Vec<TapeView>,
     /// Place in the archive of its partition.
     pub seq: u64,
 }
@@ -262,6 +273,37 @@ fn attempt(row: &Attempt) -> AttemptView {
     }
 }
 
+/// A file of a recording: what one party said in one part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TapeView {
+    /// 0 is the caller's.
+    pub leg: u16,
+    pub part: u32,
+    /// The node that has the file, and its name below `recordings` in that node's data directory.
+    pub node: u64,
+    pub file: String,
+    pub begun_at: String,
+    pub ms: u64,
+    /// Windows that are silent because it was paused, in milliseconds from its start.
+    pub masked_ms: Vec<(u64, u64)>,
+    /// `saved`, `failed`, or `ended` where its node has not said more.
+    pub state: String,
+}
+
+fn taped(row: &ClosedCall, tape: &Tape) -> TapeView {
+    let leg = LegId { call: row.call_id, n: tape.leg };
+    TapeView {
+        leg: tape.leg,
+        part: tape.part,
+        node: tape.node.0,
+        file: tape::file(&row.tenant, leg, tape.part),
+        begun_at: stamp(tape.begun),
+        ms: tape.ms,
+        masked_ms: tape.masked.clone(),
+        state: tape.state.name().to_owned(),
+    }
+}
+
 pub fn cdr(seq: u64, row: &ClosedCall, keys: Option<&Keys>, open: bool) -> CdrView {
     let from = match row.caller(keys) {
         Caller::Known(party) => Some(person(&party.user, open)),
@@ -291,6 +333,7 @@ pub fn cdr(seq: u64, row: &ClosedCall, keys: Option<&Keys>, open: bool) -> CdrVi
         adoptions: row.adoptions,
         attempts: row.attempts.rows.iter().map(attempt).collect(),
         transfers: row.transfers.rows.iter().map(transfer).collect(),
+        recordings: row.tapes.rows.iter().map(|tape| taped(row, tape)).collect(),
         seq,
     }
 }

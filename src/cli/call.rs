@@ -27,6 +27,31 @@ pub(super) enum Command {
         #[arg(long, value_enum, default_value = "agent")]
         party: Party,
     },
+    /// Record it, mask what is said for a while, or stop
+    Record {
+        call: String,
+        #[arg(value_enum)]
+        action: Action,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Action {
+    Start,
+    Pause,
+    Resume,
+    Stop,
+}
+
+impl Action {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Stop => "stop",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -47,6 +72,7 @@ pub(super) fn run(remote: &Remote, command: &Command) -> Result<(), Failure> {
         Command::Resume { call } => (call, "resume", json!({})),
         Command::Mute { call, party } => (call, "mute", party.body()),
         Command::Unmute { call, party } => (call, "unmute", party.body()),
+        Command::Record { call, action } => (call, "recording", json!({ "action": action.name() })),
     };
     let path = format!("/api/v1/calls/{}/{what}{}", escape(call), tenant_query(remote));
     Client::new(remote).change("POST", &path, &[("content-type", "application/json")], &body.to_string()).map(drop)

@@ -12,6 +12,7 @@ use super::{
     id::{AgentId, CallId, Edge, LegId, QueueId, SkillId, TrunkId},
     matrix::{Role, Taping},
     party::{Dialog, Headers, Party, Sdp},
+    tape::Tape,
     time::{LogTime, Stamp},
 };
 
@@ -63,8 +64,10 @@ pub struct Call {
     pub media: Option<Order>,
     /// Plans of its media so far.
     pub(super) plans: u32,
-    /// What is recorded of it.
+    /// What is recorded of it, the last part begun, and the files there are.
     pub taping: Taping,
+    pub(super) parts: u32,
+    pub tapes: Kept<Tape>,
     /// When its place in the queue is said next.
     pub(super) announce_at: Option<LogTime>,
     /// How often it changed its edge.

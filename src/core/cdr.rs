@@ -16,6 +16,7 @@ use super::{
     id::{AgentId, CallId, DomainId, NodeId, QueueId, TrunkId},
     limits::{ATTEMPTS_PER_RECORD_MAX, DECISIONS_PER_RECORD_MAX, TRANSFERS_PER_RECORD_MAX},
     privacy::{Caller, Keys, Sealed},
+    tape::Tape,
     time::Stamp,
 };
 
@@ -52,6 +53,8 @@ pub struct ClosedCall {
     /// How often another node took its legs over.
     pub adoptions: u16,
     pub attempts: Kept<Attempt>,
+    /// Files with what its parties said.
+    pub tapes: Kept<Tape>,
     pub decisions: Kept<Decision>,
     pub transfers: Kept<Transfer>,
 }
@@ -187,7 +190,7 @@ impl<T> Default for Kept<T> {
 }
 
 impl<T> Kept<T> {
-    fn push_within(&mut self, row: T, max: usize) {
+    pub(super) fn push_within(&mut self, row: T, max: usize) {
         if self.rows.len() >= max {
             self.rows.remove(1);
             self.dropped = self.dropped.saturating_add(1);
@@ -306,6 +309,7 @@ mod tests {
             held_ms: 0,
             adoptions: 0,
             attempts: Kept::default(),
+            tapes: Kept::default(),
             decisions: Kept::default(),
             transfers: Kept::default(),
         }

@@ -50,6 +50,8 @@ pub enum Command {
     Requeue { domain: DomainId, call: CallId, queue: Option<QueueId>, priority: Option<u8>, by: Actor },
     /// Somebody wants something of a call that talks.
     Control { domain: DomainId, call: CallId, wish: Wish, by: Actor },
+    /// An edge completed a file of a recording, or had to give it up. The call may be over.
+    Recorded { domain: DomainId, leg: LegId, edge: Edge, part: u32, saved: Option<Saved> },
     /// Raises the level of what `apply` does; never lowered.
     RaiseLevel { level: u32 },
     /// Forgets the key of a subject, which makes its personal fields unreadable wherever they are archived.
@@ -226,7 +228,30 @@ pub enum Wish {
     /// The caller is put on hold, or taken back. It hears the queue's music meanwhile, and is heard by nobody.
     Hold(bool),
     /// A party is heard by nobody, or again.
-    Mute { party: Side, muted: bool },
+    Mute {
+        party: Side,
+        muted: bool,
+    },
+    Record(Record),
+}
+
+/// What is to become of the recording of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    Start,
+    /// What is said leaves silence in its place, such as a card number.
+    Pause,
+    Resume,
+    /// No agent stops what its queue rules.
+    Stop,
+}
+
+/// A complete file of a recording.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    pub ms: u64,
+    /// Windows that are silent in it because it was paused, in milliseconds from its start.
+    pub masked: Vec<(u64, u64)>,
 }
 
 /// The two sides of a call.

@@ -138,6 +138,11 @@ pub enum EventKind {
     ContactResumed,
     ContactMuted,
     ContactUnmuted,
+    /// What is recorded of it has changed.
+    ContactRecording,
+    /// A file of its recording is complete, or never will be.
+    ContactRecorded,
+    ContactRecordFailed,
     ContactTransferred,
     ContactAbandoned,
     ContactEnded,
@@ -171,6 +176,9 @@ impl EventKind {
             Self::ContactResumed => "contact.resumed",
             Self::ContactMuted => "contact.muted",
             Self::ContactUnmuted => "contact.unmuted",
+            Self::ContactRecording => "contact.recording",
+            Self::ContactRecorded => "contact.recorded",
+            Self::ContactRecordFailed => "contact.record_failed",
             Self::ContactTransferred => "contact.transferred",
             Self::ContactAbandoned => "contact.abandoned",
             Self::ContactEnded => "contact.ended",

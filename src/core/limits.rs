@@ -28,6 +28,9 @@ pub const ATTEMPTS_PER_RECORD_MAX: usize = 64;
 pub const DECISIONS_PER_RECORD_MAX: usize = 16;
 /// Transfers a record keeps of one call, in the same way.
 pub const TRANSFERS_PER_RECORD_MAX: usize = 32;
+/// Files of a recording that a record lists, and masked windows of each; later windows are told as one.
+pub const TAPES_PER_RECORD_MAX: usize = 64;
+pub const TAPE_WINDOWS_MAX: usize = 64;
 /// Bytes one decoded value may claim, so that a damaged length cannot ask for all memory.
 pub const DECODE_BYTES_MAX: usize = 256 << 20;
 /// Subjects erased in one domain; each keeps about 2.5 KB of remaining keys.

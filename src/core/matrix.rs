@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::call::{Call, CallState};
+use super::call::{Call, CallState, Leg};
 
 /// What a leg that we called is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,6 +97,24 @@ impl Seat {
 }
 
 impl Call {
+    /// Two parties that talk, and nothing was ever wanted of their media: there is nothing to plan.
+    pub(super) fn just_talks(&self) -> bool {
+        let is_plain = |leg: &Leg| leg.role == Role::Agent && !leg.held && !leg.muted;
+        self.media.is_none()
+            && (self.taping, self.tapes.rows.len()) == (Taping::Off, 0)
+            && !(self.caller.held || self.caller.muted)
+            && self.legs.len() <= 1
+            && self.legs.values().all(|leg| is_plain(leg))
+    }
+
+    /// What another edge records goes on in a file of its own.
+    pub(super) fn next_part(&mut self) {
+        if let Taping::On { part, .. } = &mut self.taping {
+            *part += 1;
+            self.parts = *part;
+        }
+    }
+
     /// Parties whose audio goes through the edge, by number.
     fn seats(&self) -> Vec<Seat> {
         let caller = Seat { n: 0, role: None, held: self.is_parked(), muted: self.caller.muted };

@@ -96,6 +96,17 @@ pub struct Queue {
     /// Unanswered at most this long before answering or overflowing, since proxies give up at about 180 s.
     pub max_unanswered_ms: u64,
     pub treatment: Treatment,
+    pub record: Recording,
+}
+
+/// What is recorded of a queue's calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Recording {
+    /// What somebody asks for.
+    #[default]
+    Off,
+    /// All, from the agent's answer on.
+    All,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

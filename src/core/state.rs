@@ -186,6 +186,9 @@ impl State {
             Command::ConsultStep { domain, call, step, by } => {
                 self.within(at, domain, out, |domain, ctx| domain.consult_step(ctx, *call, *step, by))
             }
+            Command::Recorded { domain, leg, edge, part, saved } => {
+                self.within(at, domain, out, |domain, ctx| domain.recorded(ctx, *leg, *edge, *part, saved.as_ref()))
+            }
             Command::RaiseLevel { level } if *level > FEATURE_LEVEL => Outcome::Rejected(Reason::Level(*level)),
             Command::RaiseLevel { level } => {
                 self.level = self.level.max(*level);

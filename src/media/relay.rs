@@ -42,6 +42,8 @@ pub struct Options {
     pub gate: Gate,
     /// Folder of recorded prompts, `name.wav`.
     pub prompts: Option<PathBuf>,
+    /// Folder of recordings whose stems are relative; they fail without one.
+    pub recordings: Option<PathBuf>,
     /// Silence of a party that is told as [`Event::Quiet`].
     pub quiet_after: Duration,
 }
@@ -59,6 +61,7 @@ impl Options {
             threads: 1,
             gate: Arc::new(|| true),
             prompts: None,
+            recordings: None,
             quiet_after: Duration::from_secs(10),
         }
     }
@@ -94,6 +97,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct Relay {
     shared: Arc<Shared>,
+    recordings: Option<PathBuf>,
     shards: Vec<Arc<Shard>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -121,7 +125,7 @@ impl Relay {
             quiet_after: options.quiet_after,
             prompts: Prompts::start(options.prompts.clone()).map_err(Error::Start)?,
         });
-        let mut relay = Self { shared, shards: Vec::new(), threads: Vec::new() };
+        let mut relay = Self { shared, recordings: options.recordings.clone(), shards: Vec::new(), threads: Vec::new() };
         for number in 0..options.threads.clamp(1, limits::THREADS_MAX) {
             relay.start_thread(number, &options).map_err(Error::Start)?;
         }
@@ -144,6 +148,15 @@ impl Relay {
     /// How often something happened since the start.
     pub fn count(&self, count: Count) -> u64 {
         self.shared.counts.get(count)
+    }
+
+    /// Where a recording is to be written; `None` if there is no place for it.
+    fn stem_of(&self, recording: &Recording) -> Option<PathBuf> {
+        let Recording::Start { stem, .. } = recording else { return None };
+        if stem.is_absolute() {
+            return Some(stem.clone());
+        }
+        self.recordings.as_ref().map(|folder| folder.join(stem))
     }
 
     fn shard(&self, leg: LegId) -> &Shard {
@@ -231,8 +244,13 @@ impl MediaPlane for Relay {
     }
 
     fn record(&self, leg: LegId, recording: Recording) {
+        let stem = self.stem_of(&recording);
+        if let (Recording::Start { part, .. }, None) = (&recording, &stem) {
+            self.shared.counts.add(Count::Recording, 1);
+            self.shared.tell(Event::RecordFailed { leg, part: *part });
+        }
         self.shard(leg).change(leg, |change| match recording {
-            Recording::Start { stem, part } => (change.record, change.masked) = (Some(Some(Wanted { stem, part })), Some(false)),
+            Recording::Start { part, .. } => (change.record, change.masked) = (Some(stem.map(|stem| Wanted { stem, part })), Some(false)),
             Recording::Pause => change.masked = Some(true),
             Recording::Resume => change.masked = Some(false),
             Recording::Stop => change.record = Some(None),

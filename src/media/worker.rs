@@ -306,7 +306,11 @@ impl Worker {
             if let Some(tap) = leg.tap.take() {
                 tap.end(&self.shared.recorder, now);
             }
+            let part = wanted.as_ref().map(|wanted| wanted.part);
             leg.tap = wanted.and_then(|wanted| Tap::begin(&self.shared.recorder, id, wanted, now));
+            if let Some(part) = part.filter(|_| leg.tap.is_none()) {
+                self.shared.tell(Event::RecordFailed { leg: id, part });
+            }
         }
         if let (Some(masked), Some(tap)) = (change.masked, &mut leg.tap) {
             tap.mask(&self.shared.recorder, masked, now);

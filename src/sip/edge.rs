@@ -11,6 +11,7 @@ mod fresh;
 mod inbox;
 pub mod metrics;
 mod outbound;
+mod recorded;
 mod refers;
 mod registers;
 mod stateless;

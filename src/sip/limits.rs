@@ -188,3 +188,12 @@ pub const GLARE_RETRIES_MAX: u8 = 3;
 /// Shortest session interval we accept (RFC 4028 §5), and the one we ask for.
 pub const SESSION_MIN_S: u32 = 90;
 pub const SESSION_DEFAULT_S: u32 = 1_800;
+
+// Recordings.
+
+/// Files of recordings whose calls are remembered until they are complete.
+pub const TAPES_MAX: usize = 8_192;
+/// How often the core is told of a complete file before it is given up, how long each time may take, and the pause between.
+pub const RECORDED_TRIES_MAX: u32 = 20;
+pub const RECORDED_TIMEOUT: Duration = Duration::from_secs(5);
+pub const RECORDED_PAUSE: Duration = Duration::from_secs(3);

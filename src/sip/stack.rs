@@ -201,6 +201,8 @@ pub struct Stack {
     resuming: Resuming,
     /// How the media of calls is to be, by call, where somebody said so.
     plans: BTreeMap<CallId, Planned>,
+    /// Files of recordings that are being written, and whose.
+    tapes: BTreeMap<(LegId, u32), DomainId>,
     /// Legs that were handed over whose audio goes on for a moment.
     lingering: usize,
     due: BTreeMap<(Instant, u64), Due>,
@@ -221,6 +223,7 @@ impl Stack {
             ended: Ended::default(),
             resuming: Resuming::default(),
             plans: BTreeMap::new(),
+            tapes: BTreeMap::new(),
             lingering: 0,
             due: BTreeMap::new(),
             counter: 0,

@@ -1,4 +1,4 @@
-//! What is done to a call that talks: hold, mute. An agent does it to its own call, a supervisor to any of its tenant.
+//! What is done to a call that talks: hold, mute, record. An agent does it to its own call, a supervisor to any of its tenant.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
     },
     core::{
         Command,
-        command::{Side, Wish},
+        command::{Record, Side, Wish},
         id::{CallId, RequestId},
     },
 };
@@ -103,4 +103,30 @@ pub async fn mute(State(app): State<Arc<App>>, asked: Asked, Json(body): Json<Mu
 /// `POST /api/v1/calls/{id}/unmute`: it is heard again.
 pub async fn unmute(State(app): State<Arc<App>>, asked: Asked, Json(body): Json<Muted>) -> Result<StatusCode, Problem> {
     asked.of(&app, Operation::ControlCall, Wish::Mute { party: body.party.into(), muted: false }).await
+}
+
+/// What is to become of the recording.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Recording {
+    Start,
+    Pause,
+    Resume,
+    Stop,
+}
+
+impl From<Recording> for Record {
+    fn from(wanted: Recording) -> Self {
+        match wanted {
+            Recording::Start => Self::Start,
+            Recording::Pause => Self::Pause,
+            Recording::Resume => Self::Resume,
+            Recording::Stop => Self::Stop,
+        }
+    }
+}
+
+/// `POST /api/v1/calls/{id}/recording`: begun, masked, unmasked or ended.
+pub async fn record(State(app): State<Arc<App>>, asked: Asked, Json(wanted): Json<Recording>) -> Result<StatusCode, Problem> {
+    asked.of(&app, Operation::ControlCall, Wish::Record(wanted.into())).await
 }

@@ -120,6 +120,15 @@ pub(super) struct QueueRow {
     pub(super) greeting: Option<Text>,
     pub(super) music: Option<Text>,
     pub(super) announce_every_s: Option<Seconds>,
+    /// `all` records every call from the agent's answer on; `off` what somebody asks for.
+    pub(super) record: Option<RecordName>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RecordName {
+    Off,
+    All,
 }
 
 /// The strategies of `core::policy` as a file writes them.

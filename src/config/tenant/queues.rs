@@ -6,12 +6,12 @@ use toml::Spanned;
 
 use super::{
     Error, Source,
-    file::{AnswerName, FallbackRow, MissesRow, QueueRow, StepRow, StrategyName, Text},
+    file::{AnswerName, FallbackRow, MissesRow, QueueRow, RecordName, StepRow, StrategyName, Text},
 };
 use crate::core::{
     id::QueueId,
     limits::ROUTING_STEPS_MAX,
-    policy::{Fallback, Misses, OnClose, Policy, Queue, Requirement, ServiceLevel, Step, Strategy, Treatment},
+    policy::{Fallback, Misses, OnClose, Policy, Queue, Recording, Requirement, ServiceLevel, Step, Strategy, Treatment},
 };
 
 const OFFER_TIMEOUT_S: u64 = 15;
@@ -70,6 +70,10 @@ fn queue(source: &Source<'_>, row: &QueueRow, names: &BTreeSet<&str>, policy: &P
         misses: misses(source, &row.misses)?,
         max_unanswered_ms: source.millis_or("queue.max_unanswered_s", row.max_unanswered_s.as_ref(), MAX_UNANSWERED_S)?,
         treatment: treatment(source, row)?,
+        record: row.record.map_or(Recording::Off, |record| match record {
+            RecordName::Off => Recording::Off,
+            RecordName::All => Recording::All,
+        }),
     })
 }
 

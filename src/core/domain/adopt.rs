@@ -96,7 +96,8 @@ impl Domain {
                 }
             }
         }
-        if self.calls.contains_key(&id) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.next_part();
             self.plan_anew(ctx, id);
         }
     }

@@ -126,6 +126,8 @@ impl Domain {
             media: None,
             plans: 0,
             taping: Taping::Off,
+            parts: 0,
+            tapes: Kept::default(),
             announce_at: None,
             adoptions: 0,
             legs: Default::default(),

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use crate::core::{
     Outcome, Reason,
     call::CallState,
-    command::{Actor, Side, Wish},
+    command::{Actor, Record, Saved, Side, Wish},
     effect::{Action, EventKind},
-    id::CallId,
-    matrix::Role,
+    id::{CallId, Edge, LegId},
+    matrix::{Role, Taping},
+    policy::Recording,
     state::Ctx,
+    tape::file,
 };
 
 use super::Domain;
@@ -33,6 +35,7 @@ impl Domain {
         match wish {
             Wish::Hold(held) => self.put_on_hold(ctx, id, *held, by),
             Wish::Mute { party, muted } => self.mute(ctx, id, leg, (*party, *muted), by),
+            Wish::Record(record) => self.tape(ctx, id, *record, by),
         }
     }
 
@@ -70,12 +73,86 @@ impl Domain {
         Outcome::Accepted
     }
 
+    fn tape(&mut self, ctx: &mut Ctx<'_>, id: CallId, record: Record, by: &Actor) -> Outcome {
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        let ruled = self.policy.queues[&call.queue].record == Recording::All;
+        let (taping, name) = match (record, call.taping) {
+            (Record::Start, Taping::Off) => (Taping::On { part: call.parts + 1, masked: false }, "started"),
+            (Record::Pause, Taping::On { part, masked: false }) => (Taping::On { part, masked: true }, "paused"),
+            (Record::Resume, Taping::On { part, masked: true }) => (Taping::On { part, masked: false }, "resumed"),
+            (Record::Stop, Taping::On { .. }) if ruled && matches!(by, Actor::Agent(_)) => {
+                return Outcome::Rejected(Reason::WrongState("recorded by rule of its queue".to_owned()));
+            }
+            (Record::Stop, Taping::On { .. }) => (Taping::Off, "stopped"),
+            (Record::Pause | Record::Resume, Taping::Off) => {
+                return Outcome::Rejected(Reason::WrongState("not recorded".to_owned()));
+            }
+            (Record::Start | Record::Resume | Record::Pause, Taping::On { .. }) | (Record::Stop, Taping::Off) => {
+                return Outcome::Duplicate;
+            }
+        };
+        self.set_taping(ctx, id, taping, name, by);
+        self.replan(ctx, id);
+        Outcome::Accepted
+    }
+
+    fn set_taping(&mut self, ctx: &mut Ctx<'_>, id: CallId, taping: Taping, name: &'static str, by: &Actor) {
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        call.taping = taping;
+        if let Taping::On { part, .. } = taping {
+            call.parts = part;
+        }
+        let queue = call.queue.clone();
+        let data = [("state", name.to_owned()), ("part", call.parts.to_string()), ("by", by.to_string())];
+        ctx.event(EventKind::ContactRecording, Some(id), None, Some(&queue), &data);
+    }
+
+    /// Begins the recording of a call that was just answered, if its queue records all.
+    pub(super) fn tape_if_ruled(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
+        let call = &self.calls[&id];
+        if self.policy.queues[&call.queue].record != Recording::All {
+            return;
+        }
+        if call.anchored {
+            self.set_taping(ctx, id, Taping::On { part: call.parts + 1, masked: false }, "started", &Actor::System);
+        } else {
+            let (queue, why) = (call.queue.clone(), Reason::NotAnchored.to_string());
+            ctx.event(EventKind::ContactRecordFailed, Some(id), None, Some(&queue), &[("reason", why)]);
+        }
+    }
+
+    /// An edge says what became of a file. Of a call that is over, only subscribers hear it.
+    pub(in crate::core) fn recorded(&mut self, ctx: &mut Ctx<'_>, leg: LegId, edge: Edge, part: u32, saved: Option<&Saved>) -> Outcome {
+        match self.calls.get_mut(&leg.call) {
+            Some(call) => {
+                let exact = saved.map(|saved| (saved.ms, &saved.masked[..]));
+                if !call.tapes.told((leg.n, part, edge.node), exact) {
+                    return Outcome::Rejected(Reason::Stale);
+                }
+            }
+            None if self.closed.outcome_of(leg.call).is_none() => return Outcome::Rejected(Reason::NoCall),
+            None => {}
+        }
+        let file = file(ctx.domain, leg, part);
+        let mut data = vec![("leg", leg.n.to_string()), ("part", part.to_string()), ("node", edge.node.to_string()), ("file", file)];
+        let kind = if saved.is_some() { EventKind::ContactRecorded } else { EventKind::ContactRecordFailed };
+        data.extend(saved.map(|saved| ("ms", saved.ms.to_string())));
+        ctx.event(kind, Some(leg.call), None, None, &data);
+        Outcome::Accepted
+    }
+
     /// Orders the plan that follows from the call's legs, if it is another one than its edge has. To be called after every
     /// change of who is up, held, muted or recorded. Two parties that just talk need no order.
     pub(super) fn replan(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        if call.just_talks() {
+            return;
+        }
         let music = self.policy.queues[&call.queue].treatment.music.as_ref();
-        let Some(mut plan) = call.plan(music) else {
+        let plan = call.plan(music);
+        let (taping, taped) = plan.as_ref().map_or((Taping::Off, &[][..]), |plan| (plan.taping, &plan.taped));
+        call.tapes.keep_up(taping, taped, call.edge.node, ctx.at.stamp());
+        let Some(mut plan) = plan else {
             call.media = None;
             return;
         };

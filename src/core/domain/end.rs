@@ -7,6 +7,7 @@ use crate::core::{
     command::Actor,
     effect::{Action, EventKind},
     id::{AgentId, CallId, LegId},
+    matrix::Taping,
     state::Ctx,
 };
 
@@ -95,7 +96,8 @@ impl Domain {
         routed: bool,
     ) {
         let held_ms = call.held_ms(ctx.at.time);
-        let call = *call;
+        let mut call = *call;
+        call.tapes.keep_up(Taping::Off, &[], call.edge.node, ctx.at.stamp());
         let closed = ClosedCall {
             call_id: call.id,
             tenant: ctx.domain.clone(),
@@ -117,6 +119,7 @@ impl Domain {
             held_ms,
             adoptions: call.adoptions,
             attempts: call.attempts,
+            tapes: call.tapes,
             decisions: call.decisions,
             transfers: call.transfers,
         };

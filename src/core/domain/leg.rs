@@ -192,6 +192,7 @@ impl Domain {
         ctx.event(EventKind::ContactConnected, Some(id), Some(&agent), Some(&queue), &[]);
         self.set_call_timer(ctx, id, ctx.at.time.plus_ms(CALL_MS_MAX), TimerKind::Call { call: id });
         self.note_hold(ctx, id, None);
+        self.tape_if_ruled(ctx, id);
         self.replan(ctx, id);
         Outcome::Accepted
     }

@@ -1,16 +1,17 @@
-//! Hold and mute: who hears whom by the plan, what is told, and what survives the edge.
+//! Hold, mute and recording: who hears whom by the plan, what is told, and what survives the edge.
 
 use std::sync::Arc;
 
 use super::world::{EDGE, World};
 use crate::core::{
     Outcome, Reason,
-    command::{Actor, Command, LegEvent, Side, Wish},
+    command::{Actor, Command, LegEvent, Record, Saved, Side, Wish},
     effect::{Action, EventKind, Order},
     id::{Edge, LegId, NodeId},
-    matrix::{Hears, Plan},
+    matrix::{Hears, Plan, Taping},
     party::{Dialog, Sdp},
-    policy::Strategy,
+    policy::{Recording, Strategy},
+    tape::TapeState,
 };
 
 const HEIR: Edge = Edge { node: NodeId(2), incarnation: 4 };
@@ -123,4 +124,90 @@ fn a_new_edge_is_told_the_plan_after_the_legs_and_no_plan_where_there_is_none() 
     world.apply(Command::EdgeLost { edge: HEIR, heirs: vec![next] });
     assert_eq!(plans(&world), [], "what is plain needs no word");
     assert!(world.ordered(LegId::caller(World::call(1)), |action| *action == Action::Resume));
+}
+
+fn tapes(world: &World) -> Vec<(u16, u32, u64, TapeState)> {
+    let rows = &world.state.domains()[&World::domain()].calls()[&World::call(1)].tapes.rows;
+    rows.iter().map(|tape| (tape.leg, tape.part, tape.node.0, tape.state)).collect()
+}
+
+fn record(world: &mut World, record: Record) -> Outcome {
+    wish(world, Wish::Record(record), by())
+}
+
+#[test]
+fn a_recording_is_begun_masked_and_ended_and_its_files_are_in_the_record() {
+    let mut world = talking();
+    assert_eq!(record(&mut world, Record::Pause), Outcome::Rejected(Reason::WrongState("not recorded".into())));
+    assert_eq!(record(&mut world, Record::Start), Outcome::Accepted);
+    assert_eq!((last(&world).taping, &last(&world).taped[..]), (Taping::On { part: 1, masked: false }, &[0, 1][..]));
+    world.now_ms += 1_000;
+    record(&mut world, Record::Pause);
+    world.now_ms += 500;
+    assert_eq!(record(&mut world, Record::Pause), Outcome::Duplicate);
+    record(&mut world, Record::Resume);
+    world.now_ms += 500;
+    record(&mut world, Record::Stop);
+    assert!(last(&world).is_plain());
+    let said = Command::Recorded {
+        domain: World::domain(),
+        leg: LegId::caller(World::call(1)),
+        edge: EDGE,
+        part: 1,
+        saved: Some(Saved { ms: 1_990, masked: vec![(1_001, 1_499)] }),
+    };
+    assert_eq!(world.apply(said.clone()), Outcome::Accepted);
+    assert_eq!(world.apply(said), Outcome::Rejected(Reason::Stale));
+    world.caller_leaves(1);
+    let rows: Vec<_> = world.closed[0].tapes.rows.iter().map(|tape| (tape.leg, tape.ms, tape.masked.clone(), tape.state)).collect();
+    assert_eq!(rows, [(0, 1_990, vec![(1_001, 1_499)], TapeState::Saved), (1, 2_000, vec![(1_000, 1_500)], TapeState::Ended)]);
+}
+
+#[test]
+fn a_queue_that_records_all_does_so_from_the_answer_on_and_no_agent_stops_it() {
+    let mut world = World::new(Strategy::LongestIdle, &["a"]);
+    world.rules().record = Recording::All;
+    world.publish();
+    world.arrive_as(1, |arrive| arrive.anchored = true);
+    world.answer("a");
+    assert_eq!(tapes(&world), [(0, 1, 1, TapeState::Open), (1, 1, 1, TapeState::Open)]);
+    let agent = || Actor::Agent("a".into());
+    assert!(matches!(wish(&mut world, Wish::Record(Record::Stop), agent()), Outcome::Rejected(Reason::WrongState(_))));
+    assert_eq!(wish(&mut world, Wish::Record(Record::Pause), agent()), Outcome::Accepted);
+    assert_eq!(record(&mut world, Record::Stop), Outcome::Accepted);
+}
+
+#[test]
+fn a_direct_call_is_not_recorded_and_somebody_hears_so() {
+    let mut world = World::new(Strategy::LongestIdle, &["a"]);
+    world.rules().record = Recording::All;
+    world.publish();
+    world.arrive(1);
+    world.answer("a");
+    assert!(world.events.contains(&EventKind::ContactRecordFailed) && tapes(&world).is_empty());
+}
+
+#[test]
+fn a_new_edge_records_on_in_the_next_part_masked_as_before() {
+    let mut world = talking();
+    record(&mut world, Record::Start);
+    record(&mut world, Record::Pause);
+    world.apply(Command::EdgeLost { edge: EDGE, heirs: vec![HEIR] });
+    assert_eq!(last(&world).taping, Taping::On { part: 2, masked: true });
+    let (ended, open) = (TapeState::Ended, TapeState::Open);
+    assert_eq!(tapes(&world), [(0, 1, 1, ended), (1, 1, 1, ended), (0, 2, 2, open), (1, 2, 2, open)]);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_an_event_and_not_the_end_of_the_call() {
+    let mut world = talking();
+    record(&mut world, Record::Start);
+    let failed =
+        |call| Command::Recorded { domain: World::domain(), leg: LegId::caller(World::call(call)), edge: EDGE, part: 1, saved: None };
+    assert_eq!(world.apply(failed(1)), Outcome::Accepted);
+    assert!(world.events.contains(&EventKind::ContactRecordFailed));
+    assert_eq!(tapes(&world)[0].3, TapeState::Failed);
+    world.caller_leaves(1);
+    assert_eq!(world.apply(failed(1)), Outcome::Accepted, "what comes after the end is told, too");
+    assert_eq!(world.apply(failed(2)), Outcome::Rejected(Reason::NoCall));
 }

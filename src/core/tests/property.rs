@@ -10,7 +10,7 @@ use crate::core::{
     Command, Effects, Outcome, State,
     cdr::chain,
     codec,
-    command::{ConsultStep, Envelope, Intent, LegEvent, Wish},
+    command::{ConsultStep, Envelope, Intent, LegEvent, Record, Wish},
     invariant::{step::Step, violations},
     time::{At, LogTime, WallTime},
 };
@@ -21,7 +21,7 @@ const COMMANDS_PER_SEED: u64 = 10_100;
 const ACCEPTED_MIN: u64 = 100;
 
 /// The variants of `Command`; `name` does not compile without each.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "PublishPolicy",
     "RemoveDomain",
     "Arrive",
@@ -37,6 +37,7 @@ const COMMANDS: [&str; 22] = [
     "HangUp",
     "Requeue",
     "Control",
+    "Recorded",
     "RaiseLevel",
     "Erase",
     "DropOld",
@@ -63,6 +64,7 @@ const fn name(command: &Command) -> &'static str {
         Command::HangUp { .. } => "HangUp",
         Command::Requeue { .. } => "Requeue",
         Command::Control { .. } => "Control",
+        Command::Recorded { .. } => "Recorded",
         Command::RaiseLevel { .. } => "RaiseLevel",
         Command::Erase { .. } => "Erase",
         Command::DropOld => "DropOld",
@@ -105,6 +107,10 @@ const fn kind(command: &Command) -> &'static str {
             Wish::Hold(false) => "  Unhold",
             Wish::Mute { muted: true, .. } => "  Mute",
             Wish::Mute { muted: false, .. } => "  Unmute",
+            Wish::Record(Record::Start) => "  Record",
+            Wish::Record(Record::Pause) => "  Pause",
+            Wish::Record(Record::Resume) => "  Unpause",
+            Wish::Record(Record::Stop) => "  Stop",
         },
         _ => "",
     }

@@ -2,9 +2,9 @@
 
 use std::{
     collections::VecDeque,
-    fs::{File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions},
     io::BufWriter,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     time::Instant,
 };
@@ -27,8 +27,11 @@ pub struct Part {
 }
 
 impl Part {
-    /// A new file that only this user reads; never one that exists.
+    /// A new file that only this user reads, in a folder that is made if need be; never one that exists.
     pub fn create(path: &Path) -> Result<Self, hound::Error> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         let file = hound::WavWriter::new(BufWriter::new(file), SPEC)?;
         Ok(Self { file, written: 0, held: VecDeque::new(), flushed_at: Instant::now() })

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     actor::Directory,
     core::{
-        command::LegReport,
+        command::{LegReport, Saved},
         effect::{Action, Order},
         id::{CallId, Edge, LegId, NodeId},
         party::Transport as Wire,
@@ -266,7 +266,11 @@ impl Worker {
                 self.stack.latched(leg, source);
                 self.drain(now);
             }
-            // Keys, silences and recordings are for those who ask for them.
+            Finding::Media(media::Event::Recorded { leg, part, ms, masked, .. }) => {
+                self.recorded(leg, part, Some(Saved { ms, masked: masked.to_vec() }));
+            }
+            Finding::Media(media::Event::RecordFailed { leg, part }) => self.recorded(leg, part, None),
+            // Keys and silences are for those who ask for them.
             Finding::Media(_) => {}
             Finding::Shared => self.sharing = false,
             Finding::Bad { flow, error } => self.bad(now, flow, error),

@@ -5,10 +5,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Stack, carry::music};
-use crate::core::{
-    effect::Order,
-    id::{CallId, EffectId, LegId},
-    matrix::{Hears, Plan, Taping},
+use crate::{
+    core::{
+        effect::Order,
+        id::{CallId, DomainId, EffectId, LegId},
+        matrix::{Hears, Plan, Taping},
+        tape::stem,
+    },
+    media::Recording,
+    sip::limits::TAPES_MAX,
 };
 
 /// The last plan of a call, and how much of it is so.
@@ -17,6 +22,8 @@ pub(super) struct Planned {
     plan: Arc<Plan>,
     /// What each leg was last made to hear under a plan.
     carried: BTreeMap<u16, Hears>,
+    /// The part each leg is recorded in, and whether it is masked.
+    taped: BTreeMap<u16, (u32, bool)>,
 }
 
 impl Stack {
@@ -26,16 +33,20 @@ impl Stack {
         if !self.legs.contains_key(&LegId::caller(call)) || self.plans.get(&call).is_some_and(|known| order.id <= known.order) {
             return;
         }
-        let carried = self.plans.remove(&call).map(|known| known.carried).unwrap_or_default();
-        self.plans.insert(call, Planned { order: order.id, plan: Arc::clone(plan), carried });
+        let (carried, taped) = self.plans.remove(&call).map(|known| (known.carried, known.taped)).unwrap_or_default();
+        self.plans.insert(call, Planned { order: order.id, plan: Arc::clone(plan), carried, taped });
         self.carry_out(call);
+        self.tape(&order.domain, call);
     }
 
     /// A call that talked waits again, and every plan that was made for it until now is void.
     pub(super) fn no_plan(&mut self, caller: LegId) {
-        let Some(order) = self.legs.get(&caller).and_then(|leg| leg.last_order) else { return };
-        let plan = Plan { version: 0, legs: BTreeMap::new(), taping: Taping::Off, taped: Vec::new() };
-        self.plans.insert(caller.call, Planned { order, plan: Arc::new(plan), carried: BTreeMap::new() });
+        let leg = self.legs.get(&caller);
+        let Some((order, domain)) = leg.and_then(|leg| Some((leg.last_order?, leg.domain.clone()))) else { return };
+        let plan = Arc::new(Plan { version: 0, legs: BTreeMap::new(), taping: Taping::Off, taped: Vec::new() });
+        let taped = self.plans.remove(&caller.call).map(|known| known.taped).unwrap_or_default();
+        self.plans.insert(caller.call, Planned { order, plan, carried: BTreeMap::new(), taped });
+        self.tape(&domain, caller.call);
     }
 
     /// The media of a leg was made anew and knows nothing of a plan.
@@ -43,8 +54,51 @@ impl Stack {
         // Whoever else was connected with it by default is to hear what the plan says.
         if let Some(planned) = self.plans.get_mut(&leg.call) {
             planned.carried.clear();
+            planned.taped.remove(&leg.n);
+            let domain = self.legs.get(&leg).map(|leg| leg.domain.clone());
             self.carry_out(leg.call);
+            if let Some(domain) = domain {
+                self.tape(&domain, leg.call);
+            }
         }
+    }
+
+    /// Lets recordings be as the plan says.
+    fn tape(&mut self, domain: &DomainId, call: CallId) {
+        let Some(Planned { plan, taped, .. }) = self.plans.get_mut(&call) else { return };
+        let media = &self.options.media;
+        let wanted = |n: &u16| match plan.taping {
+            Taping::On { part, masked } if plan.taped.contains(n) => Some((part, masked)),
+            Taping::On { .. } | Taping::Off => None,
+        };
+        taped.retain(|n, _| {
+            let goes_on = wanted(n).is_some();
+            if !goes_on {
+                media.record(LegId { call, n: *n }, Recording::Stop);
+            }
+            goes_on
+        });
+        for n in plan.taped.iter().filter(|n| self.legs.contains_key(&LegId { call, n: **n })) {
+            let (leg, Some((part, masked))) = (LegId { call, n: *n }, wanted(n)) else { continue };
+            let known = taped.insert(*n, (part, masked));
+            let begins = known.is_none_or(|(known, _)| known != part);
+            if begins {
+                media.record(leg, Recording::Start { stem: stem(domain, leg).into(), part });
+                self.tapes.insert((leg, part), domain.clone());
+            }
+            let was_masked = known.is_some_and(|(_, masked)| masked) && !begins;
+            if was_masked != masked {
+                media.record(leg, if masked { Recording::Pause } else { Recording::Resume });
+            }
+        }
+        while self.tapes.len() > TAPES_MAX {
+            self.tapes.pop_first();
+        }
+    }
+
+    /// A file is complete, or given up: whose call it was of. `None` if that is not known any more.
+    pub fn taped(&mut self, leg: LegId, part: u32) -> Option<DomainId> {
+        self.tapes.remove(&(leg, part))
     }
 
     fn carry_out(&mut self, call: CallId) {
@@ -69,10 +123,14 @@ impl Stack {
 
     /// A leg is gone from here; with the caller's, the call's plan.
     pub(super) fn unplan(&mut self, leg: LegId) {
-        if leg.n == 0 {
-            self.plans.remove(&leg.call);
-        } else if let Some(planned) = self.plans.get_mut(&leg.call) {
+        if let Some(planned) = self.plans.get_mut(&leg.call) {
             planned.carried.remove(&leg.n);
+            if planned.taped.remove(&leg.n).is_some() {
+                self.options.media.record(leg, Recording::Stop);
+            }
+            if leg.n == 0 {
+                self.plans.remove(&leg.call);
+            }
         }
     }
 }

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use crate::core::{
     Command, State,
     call::{Call, CallState},
-    command::{Actor, Arrive, Binding, ConsultStep, Envelope, HangUpCause, Intent, LegEvent, LegReport, Side, TransferTo, Wish},
+    command::{
+        Actor, Arrive, Binding, ConsultStep, Envelope, HangUpCause, Intent, LegEvent, LegReport, Record, Saved, Side, TransferTo, Wish,
+    },
     domain::Domain,
     id::{AgentId, CallId, DomainId, Edge, LegId, NodeId, RequestId},
-    matrix::Role,
+    matrix::{Role, Taping},
     party::{Dialog, FlowRef, Party, Sdp, Transport},
-    policy::{Channel, Fallback, Hours, OnClose, Policy, Route, Step, Strategy, Treatment},
+    policy::{Channel, Fallback, Hours, OnClose, Policy, Recording, Route, Step, Strategy, Treatment},
     tests::world::{agent, queue},
     time::LogTime,
 };
@@ -112,7 +114,8 @@ impl Generator {
         }
         match self.rng.below(1_000) {
             n if n < arriving => self.arrive(),
-            0..485 => self.report(rows),
+            0..470 => self.report(rows),
+            470..485 => self.recorded(rows),
             485..550 => self.control(rows),
             550..590 => self.consult(rows),
             590..640 => self.transfer(rows),
@@ -160,18 +163,35 @@ impl Generator {
         Command::Control { domain: main_domain(), call: call.map_or_else(|| self.call(rows), |call| call.id), wish: self.wish(call), by }
     }
 
+    /// What an edge says of a file that there is, or is not.
+    fn recorded(&mut self, rows: &Domain) -> Command {
+        let tapes = rows.calls().values().flat_map(|call| call.tapes.rows.iter().map(|tape| (call.leg_id(tape.leg), tape.part, call.edge)));
+        let tapes: Vec<_> = tapes.collect();
+        let (leg, part, edge) = self.rng.pick(tapes.into_iter()).unwrap_or_else(|| (LegId::caller(self.call(rows)), 1, self.edge()));
+        let saved = self.rng.one_in(2).then(|| Saved { ms: self.rng.below(9_000), masked: vec![(1, 2)] });
+        Command::Recorded { domain: main_domain(), leg, edge, part, saved }
+    }
+
     /// Mostly what is not so yet.
     fn wish(&mut self, call: Option<&Call>) -> Wish {
-        let party = if self.rng.one_in(2) { Side::Caller } else { Side::Agent };
+        let mut party = if self.rng.one_in(2) { Side::Caller } else { Side::Agent };
         let other = |is: bool, rng: &mut Rng| is == rng.one_in(8);
         let held = call.is_some_and(|call| call.caller.held);
-        let muted = call.is_some_and(|call| match party {
-            Side::Caller => call.caller.muted,
-            Side::Agent => call.legs.values().any(|leg| leg.muted),
-        });
-        match self.rng.below(2) {
+        let caller = call.is_some_and(|call| call.caller.muted);
+        let muted = caller || call.is_some_and(|call| call.legs.values().any(|leg| leg.muted));
+        if muted {
+            party = if caller { Side::Caller } else { Side::Agent };
+        }
+        let record = match call.map_or(Taping::Off, |call| call.taping) {
+            Taping::Off => Record::Start,
+            Taping::On { masked: true, .. } => Record::Resume,
+            Taping::On { .. } if self.rng.one_in(3) => Record::Stop,
+            Taping::On { .. } => Record::Pause,
+        };
+        match self.rng.below(4) {
             0 => Wish::Hold(other(held, &mut self.rng)),
-            _ => Wish::Mute { party, muted: other(muted, &mut self.rng) },
+            1 => Wish::Mute { party, muted: other(muted, &mut self.rng) },
+            _ => Wish::Record(record),
         }
     }
 
@@ -430,7 +450,7 @@ fn policy(strategy: Strategy) -> Policy {
     let mut support = queue(strategy);
     let step = |for_ms, level| Step { for_ms, require: [("support".into(), level)].into() };
     support.steps = vec![step(5_000, 6), step(5_000, 3), step(0, 1)];
-    (support.max_wait_ms, support.offer_timeout_ms, support.wrap_up_ms) = (30_000, 4_000, 3_000);
+    (support.max_wait_ms, support.offer_timeout_ms, support.wrap_up_ms) = (30_000, 4_000, 6_000);
     (support.promote_after_ms, support.affinity_ms, support.max_unanswered_ms) = (10_000, 3_000, 40_000);
     support.misses.max = 3;
     support.on_max_wait = Fallback::Queue("second".into());
@@ -441,6 +461,7 @@ fn policy(strategy: Strategy) -> Policy {
     second.treatment = Treatment { answer_waiting: true, announce_every_ms: 4_000, ..Treatment::default() };
     let mut ring = queue(Strategy::RingAll);
     (ring.max_wait_ms, ring.require_agents, ring.promote_after_ms) = (15_000, true, 5_000);
+    ring.record = Recording::All;
     policy.queues = [("support".into(), support), ("second".into(), second), ("ring".into(), ring)].into();
     // Open three minutes of each five.
     let spans: Vec<_> = (0..288).map(|n| (n * 5, n * 5 + 3)).collect();

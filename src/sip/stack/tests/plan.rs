@@ -168,3 +168,25 @@ fn a_leg_that_is_restored_after_the_plan_came_hears_what_the_plan_says() {
     assert_eq!(said.last().map(String::as_str), Some("1 hears []"), "{said:?}");
     assert!(said.contains(&"0 is played waltz".to_owned()), "whom it was bridged with is back where it was: {said:?}");
 }
+
+fn taped(version: u32, taping: Taping) -> Action {
+    let legs = [(0, Hears::Legs(vec![1])), (1, Hears::Legs(vec![0]))].into();
+    Action::Media(Arc::new(Plan { version, legs, taping, taped: vec![0] }))
+}
+
+#[test]
+fn a_leg_is_recorded_in_the_part_of_the_plan_masked_as_it_says_and_to_its_end() {
+    let (mut bench, scribe, phone) = talking();
+    let said = |scribe: &Scribe| scribe.take().into_iter().filter(|text| text.contains("recorded")).collect::<Vec<_>>();
+    bench.order(LegId::caller(call()), taped(1, Taping::On { part: 1, masked: false }));
+    let stem = crate::core::tape::stem(&"demo".into(), LegId::caller(call()));
+    assert_eq!(said(&scribe), [format!("0 recorded: Start {{ stem: {stem:?}, part: 1 }}")]);
+    bench.order(LegId::caller(call()), taped(2, Taping::On { part: 1, masked: true }));
+    assert_eq!(said(&scribe), ["0 recorded: Pause"]);
+    bench.order(LegId::caller(call()), taped(3, Taping::On { part: 2, masked: true }));
+    assert_eq!(said(&scribe), [format!("0 recorded: Start {{ stem: {stem:?}, part: 2 }}"), "0 recorded: Pause".to_owned()]);
+    bench.order(LegId::caller(call()), Action::Release);
+    assert_eq!(said(&scribe), ["0 recorded: Stop"], "whoever takes the leg over records on");
+    assert_eq!(bench.stack.taped(LegId::caller(call()), 2), Some("demo".into()));
+    assert_eq!(bench.stack.taped(phone, 1), None);
+}
