@@ -62,6 +62,8 @@ pub enum Operation {
     Requeue,
     /// Hold, mute and what else is done to a call that talks; an agent's own only.
     ControlCall,
+    /// Listening to a call, and speaking in it.
+    Supervise,
     DrainNode,
     Membership,
     Tokens,
@@ -75,7 +77,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::ReadCluster,
         Self::ReadQueues,
         Self::ReadAgents,
@@ -93,6 +95,7 @@ impl Operation {
         Self::HangUp,
         Self::Requeue,
         Self::ControlCall,
+        Self::Supervise,
         Self::DrainNode,
         Self::Membership,
         Self::Tokens,
@@ -131,6 +134,7 @@ pub const fn allows(role: Role, operation: Operation) -> bool {
                 | O::Requeue
                 | O::ControlCall
                 | O::Transfer
+                | O::Supervise
         ),
         Role::Agent => matches!(operation, O::SetOwnState | O::ControlCall | O::Transfer),
         Role::Auditor => matches!(
@@ -198,7 +202,7 @@ mod tests {
     use super::*;
 
     /// The table once more, written as a person would check it: a, s, g, u = admin, supervisor, agent, auditor.
-    const EXPECTED: [(Operation, &str); 25] = [
+    const EXPECTED: [(Operation, &str); 26] = [
         (Operation::ReadCluster, "asu"),
         (Operation::ReadQueues, "asu"),
         (Operation::ReadAgents, "asu"),
@@ -216,6 +220,7 @@ mod tests {
         (Operation::HangUp, "as"),
         (Operation::Requeue, "as"),
         (Operation::ControlCall, "asg"),
+        (Operation::Supervise, "as"),
         (Operation::DrainNode, "a"),
         (Operation::Membership, "a"),
         (Operation::Tokens, "a"),

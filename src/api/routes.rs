@@ -58,6 +58,7 @@ pub fn all(app: Arc<App>) -> Router {
         .route("/api/v1/calls/{id}/consult", post(transfers::consult))
         .route("/api/v1/calls/{id}/consult/{step}", post(transfers::step))
         .route("/api/v1/calls/{id}/recording", post(control::record))
+        .route("/api/v1/calls/{id}/supervise", post(control::supervise))
         .route("/api/v1/cdrs", get(collect::list::<cdrs::Cdrs>))
         .route("/api/v1/events", get(events::stream))
         .route("/api/v1/drills", post(drills::run))

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{
     agent::{Agent, Presence},
-    call::{Call, CallState},
+    call::{Call, CallState, Leg},
     cdr::{Attempt, ClosedCall, Transfer},
     domain::Domain,
     explain::Decision,
     id::{AgentId, DomainId, LegId, QueueId},
-    matrix::Taping,
+    matrix::{Role, Taping},
     policy::AgentKind,
     privacy::{Caller, Keys},
     queue::Queue,
@@ -152,6 +152,8 @@ pub struct CallView {
     pub muted: Vec<String>,
     /// Who is asked about it by the agent who has it.
     pub consults: Option<String>,
+    /// Who is rung to hear it, or does.
+    pub supervisors: Vec<SupervisorView>,
     /// `off`, `on` or `paused`.
     pub recording: String,
     /// Offers that ended without an answer.
@@ -180,6 +182,7 @@ pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
         },
         muted: muted(row),
         consults: row.consult.as_ref().and_then(|consult| row.legs.get(&consult.leg)).map(|leg| leg.agent.to_string()),
+        supervisors: supervisors(row),
         recording: match row.taping {
             Taping::Off => "off",
             Taping::On { masked: false, .. } => "on",
@@ -188,6 +191,25 @@ pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
         .to_owned(),
         attempts: row.attempts.rows.len() + row.attempts.dropped as usize,
     }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SupervisorView {
+    pub agent: String,
+    /// `monitor`, `whisper` or `barge`.
+    pub mode: String,
+    /// It has answered.
+    pub up: bool,
+}
+
+fn supervisors(row: &Call) -> Vec<SupervisorView> {
+    let view = |leg: &Leg| match leg.role {
+        Role::Supervisor(mode) => {
+            Some(SupervisorView { agent: leg.agent.to_string(), mode: mode.name().to_owned(), up: leg.answered.is_some() })
+        }
+        Role::Agent | Role::Consult | Role::Guest => None,
+    };
+    row.legs.values().filter_map(|leg| view(leg)).collect()
 }
 
 fn muted(row: &Call) -> Vec<String> {

@@ -27,12 +27,40 @@ pub(super) enum Command {
         #[arg(long, value_enum, default_value = "agent")]
         party: Party,
     },
+    /// Ring a supervisor's phone to hear the call; for one who is in it, another mode
+    Supervise {
+        call: String,
+        /// The supervisor, an agent of the tenant
+        agent: String,
+        #[arg(long, value_enum, default_value = "monitor")]
+        mode: Mode,
+    },
     /// Record it, mask what is said for a while, or stop
     Record {
         call: String,
         #[arg(value_enum)]
         action: Action,
     },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Mode {
+    /// Heard by nobody
+    Monitor,
+    /// Heard by the agent
+    Whisper,
+    /// Heard by all
+    Barge,
+}
+
+impl Mode {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Monitor => "monitor",
+            Self::Whisper => "whisper",
+            Self::Barge => "barge",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -72,6 +100,7 @@ pub(super) fn run(remote: &Remote, command: &Command) -> Result<(), Failure> {
         Command::Resume { call } => (call, "resume", json!({})),
         Command::Mute { call, party } => (call, "mute", party.body()),
         Command::Unmute { call, party } => (call, "unmute", party.body()),
+        Command::Supervise { call, agent, mode } => (call, "supervise", json!({ "agent": agent, "mode": mode.name() })),
         Command::Record { call, action } => (call, "recording", json!({ "action": action.name() })),
     };
     let path = format!("/api/v1/calls/{}/{what}{}", escape(call), tenant_query(remote));

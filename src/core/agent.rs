@@ -157,6 +157,12 @@ impl Agent {
         }
     }
 
+    /// True if it can be rung and one more call fits, whatever it wants to be offered.
+    pub fn has_slot(&self, policy: &policy::Agent) -> bool {
+        let voice = u8::try_from(self.contacts.len()).unwrap_or(u8::MAX);
+        policy.has_room(&[(Channel::Voice, voice)], Channel::Voice) && self.is_reachable(policy)
+    }
+
     /// True if it is available, be it busy, and did not ask to go.
     pub fn is_at_work(&self) -> bool {
         self.presence == Presence::Available && self.pending.is_none()

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, QueueId, RequestId, SkillId, TrunkId},
+    matrix::Mode,
     party::{Dialog, FlowRef, Headers, Party, Sdp, Transport},
     policy::Policy,
 };
@@ -233,6 +234,11 @@ pub enum Wish {
         muted: bool,
     },
     Record(Record),
+    /// An agent is rung to hear the call, or, if it does, hears it in another mode. No agent wants this.
+    Supervise {
+        agent: AgentId,
+        mode: Mode,
+    },
 }
 
 /// What is to become of the recording of a call.

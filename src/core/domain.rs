@@ -14,6 +14,7 @@ mod index;
 mod leg;
 mod matching;
 mod offer;
+mod supervise;
 mod transfer;
 mod treat;
 mod waiting;
@@ -175,12 +176,10 @@ impl Domain {
         &self.queues
     }
 
-    /// True if the agent talks now, with a caller or with an agent who asks it something.
+    /// True if the agent is in a call now: it has it, or hears it.
     pub fn is_talking(&self, agent: &Agent) -> bool {
-        agent
-            .contacts
-            .iter()
-            .any(|(call, n)| self.calls.get(call).and_then(|call| call.legs.get(n)).is_some_and(|leg| leg.answered.is_some()))
+        let answered = |(call, leg): &(CallId, u16)| self.calls.get(call)?.legs.get(leg)?.answered;
+        agent.contacts.iter().any(|contact| answered(contact).is_some())
     }
 
     pub fn open_orders(&self) -> impl Iterator<Item = &Order> {

@@ -143,6 +143,8 @@ pub enum EventKind {
     /// A file of its recording is complete, or never will be.
     ContactRecorded,
     ContactRecordFailed,
+    /// A supervisor is rung for it, hears it, or is gone.
+    ContactSupervised,
     ContactTransferred,
     ContactAbandoned,
     ContactEnded,
@@ -179,6 +181,7 @@ impl EventKind {
             Self::ContactRecording => "contact.recording",
             Self::ContactRecorded => "contact.recorded",
             Self::ContactRecordFailed => "contact.record_failed",
+            Self::ContactSupervised => "contact.supervised",
             Self::ContactTransferred => "contact.transferred",
             Self::ContactAbandoned => "contact.abandoned",
             Self::ContactEnded => "contact.ended",

@@ -28,6 +28,8 @@ pub const ATTEMPTS_PER_RECORD_MAX: usize = 64;
 pub const DECISIONS_PER_RECORD_MAX: usize = 16;
 /// Transfers a record keeps of one call, in the same way.
 pub const TRANSFERS_PER_RECORD_MAX: usize = 32;
+/// Supervisors in one call at once.
+pub const SUPERVISORS_MAX: usize = 4;
 /// Files of a recording that a record lists, and masked windows of each; later windows are told as one.
 pub const TAPES_PER_RECORD_MAX: usize = 64;
 pub const TAPE_WINDOWS_MAX: usize = 64;

@@ -10,6 +10,7 @@ mod recovery;
 mod retention;
 mod rules;
 mod strategies;
+mod supervise;
 mod transfer;
 mod treatment;
 pub(crate) mod world;

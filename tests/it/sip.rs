@@ -4,5 +4,6 @@
 
 mod abuse;
 mod calls;
+mod control;
 mod fake;
 mod phones;

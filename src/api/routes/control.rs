@@ -1,4 +1,4 @@
-//! What is done to a call that talks: hold, mute, record. An agent does it to its own call, a supervisor to any of its tenant.
+//! What is done to a call that talks: hold, mute, record, supervise. An agent does it to its own call, a supervisor to any of its tenant.
 
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ use crate::{
     core::{
         Command,
         command::{Record, Side, Wish},
-        id::{CallId, RequestId},
+        id::{AgentId, CallId, RequestId},
+        matrix::Mode,
     },
 };
 
@@ -129,4 +130,18 @@ impl From<Recording> for Record {
 /// `POST /api/v1/calls/{id}/recording`: begun, masked, unmasked or ended.
 pub async fn record(State(app): State<Arc<App>>, asked: Asked, Json(wanted): Json<Recording>) -> Result<StatusCode, Problem> {
     asked.of(&app, Operation::ControlCall, Wish::Record(wanted.into())).await
+}
+
+/// Who is to hear a call, and by whom it is heard.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Supervised {
+    agent: String,
+    mode: Mode,
+}
+
+/// `POST /api/v1/calls/{id}/supervise`: rings the supervisor's phone; one who is in the call changes its mode.
+pub async fn supervise(State(app): State<Arc<App>>, asked: Asked, Json(wanted): Json<Supervised>) -> Result<StatusCode, Problem> {
+    let wish = Wish::Supervise { agent: AgentId::new(&wanted.agent), mode: wanted.mode };
+    asked.of(&app, Operation::Supervise, wish).await
 }

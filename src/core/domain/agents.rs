@@ -49,7 +49,9 @@ impl Domain {
             // From here on nothing may be offered, not even what the rescinded call would find.
             self.agents.get_mut(id).expect("looked up by the caller").pending = Some(intent.clone());
             self.index_agent(ctx, id);
-            let ringing: Vec<_> = self.agents[id].contacts.iter().copied().filter(|(call, leg)| !self.talks(*call, *leg)).collect();
+            // Who is rung to supervise wanted so.
+            let offered = |(call, leg): &(CallId, u16)| !self.talks(*call, *leg) && !self.is_supervisor(*call, *leg);
+            let ringing: Vec<_> = self.agents[id].contacts.iter().copied().filter(offered).collect();
             for (call, leg) in ringing {
                 if self.is_asked(call, leg) {
                     self.end_consult(ctx, call, AttemptResult::Rescinded, true);

@@ -35,6 +35,7 @@ impl Domain {
         match wish {
             Wish::Hold(held) => self.put_on_hold(ctx, id, *held, by),
             Wish::Mute { party, muted } => self.mute(ctx, id, leg, (*party, *muted), by),
+            Wish::Supervise { agent, mode } => self.supervise(ctx, id, agent, *mode, by),
             Wish::Record(record) => self.tape(ctx, id, *record, by),
         }
     }

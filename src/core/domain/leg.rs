@@ -38,6 +38,7 @@ impl Domain {
         match &report.event {
             LegEvent::Adopted { dialog } => self.adopted(id, n, dialog),
             event if n == 0 => self.caller_report(ctx, id, event),
+            event if self.is_supervisor(id, n) => self.supervisor_report(ctx, id, n, event),
             event => self.agent_report(ctx, id, n, event),
         }
     }

@@ -45,7 +45,7 @@ impl Domain {
     }
 
     /// Opens a leg to `target` for an agent and books the agent. Returns the leg's number.
-    fn call_out(
+    pub(super) fn call_out(
         &mut self,
         ctx: &mut Ctx<'_>,
         id: CallId,
@@ -89,7 +89,10 @@ impl Domain {
         call.legs.insert(n, Box::new(leg));
         ctx.set_timer(deadline, TimerKind::Offer { call: id, leg: n });
         let row = self.agents.get_mut(agent).expect("chosen agents are known");
-        let room = row.kept_away_by(&self.policy.agents[agent]).is_none() || redirects > 0;
+        let room = match role {
+            Role::Supervisor(_) => row.has_slot(&self.policy.agents[agent]),
+            Role::Agent | Role::Consult | Role::Guest => row.kept_away_by(&self.policy.agents[agent]).is_none() || redirects > 0,
+        };
         assert!(room && row.contacts.insert((id, n)), "no agent is booked beyond its slots (A1)");
         n
     }
@@ -118,6 +121,10 @@ impl Domain {
 
     /// An offer ended without an answer: the agent rests, the call goes back to its old place.
     pub(super) fn miss(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, result: AttemptResult) {
+        if self.is_supervisor(id, n) {
+            self.drop_supervisor(ctx, id, n, true);
+            return self.replan(ctx, id);
+        }
         let ours = matches!(result, AttemptResult::Timeout | AttemptResult::Rescinded);
         if self.calls[&id].legs[&n].role == Role::Consult {
             let agent = self.end_consult(ctx, id, result, ours);
@@ -154,6 +161,9 @@ impl Domain {
 
     /// Takes a leg off a live call, with a hang-up where its phone still rings, and frees its agent. Returns the agent.
     pub(super) fn drop_leg(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, result: AttemptResult, hang_up: bool) -> AgentId {
+        if self.is_supervisor(id, n) {
+            return self.drop_supervisor(ctx, id, n, hang_up);
+        }
         let answered = self.calls[&id].legs[&n].answered.is_some();
         let cause = if answered { "ended" } else { result.name() };
         self.part_with(ctx, id, n, result, hang_up.then_some(cause))

@@ -111,6 +111,7 @@ const fn kind(command: &Command) -> &'static str {
             Wish::Record(Record::Pause) => "  Pause",
             Wish::Record(Record::Resume) => "  Unpause",
             Wish::Record(Record::Stop) => "  Stop",
+            Wish::Supervise { .. } => "  Supervise",
         },
         _ => "",
     }

@@ -22,6 +22,7 @@ use tandem::{
         party::{Party, Target, Transport},
         policy::{Ha1, Trunk},
     },
+    media::{Direct, MediaPlane},
     sip::{
         auth::Algorithm,
         edge::{Backend, Handle, NodeAddresses, Options},
@@ -209,7 +210,16 @@ impl Node {
         Self::open(id, directory, timeouts, true).await
     }
 
+    /// A node that carries audio.
+    pub(crate) async fn with_media(id: u64, directory: Directory, media: Arc<dyn MediaPlane>) -> Self {
+        Self::carrying(id, directory, (Timeouts::default(), true), media).await
+    }
+
     async fn open(id: u64, directory: Directory, timeouts: Timeouts, caught_up: bool) -> Self {
+        Self::carrying(id, directory, (timeouts, caught_up), Arc::new(Direct::default())).await
+    }
+
+    async fn carrying(id: u64, directory: Directory, (timeouts, caught_up): (Timeouts, bool), media: Arc<dyn MediaPlane>) -> Self {
         let any = || vec![Listen::on(([127, 0, 0, 1], 0).into())];
         let transport = transport::Options { udp: any(), tcp: any(), tls: any(), timeouts, ..transport::Options::default() };
         let options = Options { transport, ..Options::default() };
@@ -229,7 +239,7 @@ impl Node {
             nodes: Mutex::default(),
             looks: AtomicU64::new(0),
         });
-        edge.serve(fake.clone(), Arc::new(tandem::media::Direct::default()));
+        edge.serve(fake.clone(), media);
         Self { edge, fake, orders: AtomicU64::new(0) }
     }
 

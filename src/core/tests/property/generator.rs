@@ -10,7 +10,7 @@ use crate::core::{
     },
     domain::Domain,
     id::{AgentId, CallId, DomainId, Edge, LegId, NodeId, RequestId},
-    matrix::{Role, Taping},
+    matrix::{Mode, Role, Taping},
     party::{Dialog, FlowRef, Party, Sdp, Transport},
     policy::{Channel, Fallback, Hours, OnClose, Policy, Recording, Route, Step, Strategy, Treatment},
     tests::world::{agent, queue},
@@ -188,7 +188,8 @@ impl Generator {
             Taping::On { .. } if self.rng.one_in(3) => Record::Stop,
             Taping::On { .. } => Record::Pause,
         };
-        match self.rng.below(4) {
+        match self.rng.below(6) {
+            4 | 5 => Wish::Supervise { agent: self.agent(), mode: [Mode::Monitor, Mode::Whisper, Mode::Barge][self.rng.below(3) as usize] },
             0 => Wish::Hold(other(held, &mut self.rng)),
             1 => Wish::Mute { party, muted: other(muted, &mut self.rng) },
             _ => Wish::Record(record),

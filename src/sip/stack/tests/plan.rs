@@ -44,12 +44,14 @@ impl MediaPlane for Scribe {
         Ok(())
     }
 
-    fn answer(&self, _leg: LegId, offer: &[u8]) -> Result<Bytes, media::Error> {
+    fn answer(&self, leg: LegId, offer: &[u8]) -> Result<Bytes, media::Error> {
+        self.note(format!("{} described itself", leg.n));
         Ok(Bytes::copy_from_slice(offer))
     }
 
-    fn offer(&self, _from: LegId, _to: LegId, sdp: &[u8]) -> Result<Bytes, media::Error> {
-        Ok(Bytes::copy_from_slice(sdp))
+    fn offer(&self, from: LegId, to: LegId, _sdp: &[u8]) -> Result<Bytes, media::Error> {
+        self.note(format!("{} is offered beside {}", to.n, from.n));
+        Ok(Bytes::from_static(b"v=0 beside"))
     }
 
     fn restore(&self, leg: LegId, _image: &media::Image) -> Result<(), media::Error> {
