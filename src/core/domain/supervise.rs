@@ -32,21 +32,21 @@ impl Domain {
                 self.replan(ctx, id);
                 return Outcome::Accepted;
             }
-            Some(_) => return Outcome::Rejected(Reason::WrongState(format!("{agent} is a party of the call"))),
+            Some(_) => return Outcome::Rejected(Reason::NotReady(format!("{agent} is a party of the call"))),
             None => {}
         }
         let supervisors = call.legs.values().filter(|leg| matches!(leg.role, Role::Supervisor(_))).count();
         if supervisors >= SUPERVISORS_MAX || call.next_leg >= LEGS_PER_CALL_MAX {
-            return Outcome::Rejected(Reason::WrongState("supervised by as many as may be".to_owned()));
+            return Outcome::Rejected(Reason::NotReady("the call has as many supervisors as may be".to_owned()));
         }
         let (Some(row), Some(policy)) = (self.agents.get(agent), self.policy.agents.get(agent)) else {
             return Outcome::Rejected(Reason::NoAgent(agent.to_string()));
         };
         if !row.has_slot(policy) {
-            return Outcome::Rejected(Reason::WrongState(format!("{agent} is in another call")));
+            return Outcome::Rejected(Reason::NotReady(format!("{agent} is in another call")));
         }
         let Some(target) = row.target(policy) else {
-            return Outcome::Rejected(Reason::WrongState(format!("{agent} has no phone")));
+            return Outcome::Rejected(Reason::NotReady(format!("{agent} has no phone")));
         };
         let timeout_ms = self.policy.queues[&self.calls[&id].queue].offer_timeout_ms.max(OFFER_TIMEOUT_MS_MIN);
         let n = self.call_out(ctx, id, (agent, Role::Supervisor(mode)), target, ctx.at.time.plus_ms(timeout_ms), 0);

@@ -82,11 +82,11 @@ fn a_supervisor_who_rings_is_booked_and_who_is_in_a_call_is_not_rung() {
     supervise(&mut world, "boss", Mode::Monitor);
     world.arrive(2);
     assert!(world.rung(2).is_empty(), "the only agent who is left is booked");
-    assert_eq!(supervise(&mut world, "a", Mode::Monitor), Outcome::Rejected(Reason::WrongState("a is a party of the call".into())));
+    assert_eq!(supervise(&mut world, "a", Mode::Monitor), Outcome::Rejected(Reason::NotReady("a is a party of the call".into())));
     let leg = world.leg_of("boss");
     world.report(leg, LegEvent::Refused { status: 486, reason: String::new(), contacts: Vec::new() });
     assert_eq!(world.rung(2), ["boss"], "who is free again gets what waits");
-    assert_eq!(supervise(&mut world, "boss", Mode::Monitor), Outcome::Rejected(Reason::WrongState("boss is in another call".into())));
+    assert_eq!(supervise(&mut world, "boss", Mode::Monitor), Outcome::Rejected(Reason::NotReady("boss is in another call".into())));
     assert_eq!(supervise(&mut world, "nobody", Mode::Monitor), Outcome::Rejected(Reason::NoAgent("nobody".into())));
 }
 

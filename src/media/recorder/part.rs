@@ -33,7 +33,9 @@ impl Part {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        let file = hound::WavWriter::new(BufWriter::new(file), SPEC)?;
+        let mut file = hound::WavWriter::new(BufWriter::new(file), SPEC)?;
+        // A node that dies in the next moment leaves a file that can be read, though there is nothing in it.
+        file.flush()?;
         Ok(Self { file, written: 0, held: VecDeque::new(), flushed_at: Instant::now() })
     }
 
