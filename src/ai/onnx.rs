@@ -1,6 +1,6 @@
 //! ONNX files through ort: on ONNX Runtime where its library is found, else on tract, which is pure Rust and always there.
 //!
-//! It owns the choice, made once a process, and the sessions. It knows neither labels nor thresholds (docs/adr/0011).
+//! It owns the choice, made once a process, and the sessions. It knows neither labels nor thresholds (docs/adr/0013).
 
 use std::{path::PathBuf, sync::OnceLock};
 

@@ -266,7 +266,13 @@ impl SimEdge {
                 sleep(self.town.ms(2, 40)).await;
                 self.report(leg, LegEvent::Ended);
             }
-            Action::Queue { .. } | Action::Treat(_) | Action::Ringing | Action::Resume | Action::Ring(_) | Action::Release => {}
+            Action::Queue { .. }
+            | Action::Treat(_)
+            | Action::Ringing
+            | Action::Resume
+            | Action::Ring(_)
+            | Action::Release
+            | Action::Media(_) => {}
         }
     }
 

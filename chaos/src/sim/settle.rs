@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use tandem::core::{
     Command, State, codec,
     command::Envelope,
-    policy::{Agent, AgentKind, Channel, Fallback, InitialState, Misses, OnClose, Policy, Queue, Route, ServiceLevel, Strategy, Treatment},
+    policy::{
+        Agent, AgentKind, Channel, Fallback, InitialState, Misses, OnClose, Policy, Queue, Recording, Route, ServiceLevel, Strategy,
+        Treatment,
+    },
 };
 use tokio::time::{Instant, sleep};
 
@@ -92,6 +95,7 @@ fn queue() -> Queue {
         },
         max_unanswered_ms: 0,
         treatment: Treatment::default(),
+        record: Recording::Off,
     }
 }
 

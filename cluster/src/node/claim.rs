@@ -34,7 +34,7 @@ pub(super) async fn take(options: &Options) -> Result<(fs::File, Incarnation), S
 }
 
 /// Asks as [`ask_peers`], then makes the first life on this disk durable, before it votes or stores anything.
-pub(super) async fn begin_first(options: &Options, transport: &Transport) -> Result<bool, StartError> {
+pub(super) async fn begin_first(options: &Options, transport: &Link) -> Result<bool, StartError> {
     let founded = ask_peers(options, transport, 1).await?;
     notes::set_incarnation(&options.data_dir, 1).map_err(|error| StartError::Log(error.to_string()))?;
     Ok(founded)

@@ -448,6 +448,7 @@ fn an_order_to_ring_that_was_overtaken_by_its_end_calls_nobody() {
         headers: Vec::new(),
         max_forwards: 9,
         anchored: false,
+        aside: false,
     };
     // Its target was being looked up while its caller hung up.
     bench.orders += 1;
