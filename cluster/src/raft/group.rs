@@ -77,6 +77,9 @@ fn config(setting: &Setting) -> Result<Arc<Config>, String> {
         max_in_snapshot_log_to_keep: setting.snapshot_every / 4,
         install_snapshot_timeout: 30_000,
         enable_pre_vote: Some(true),
+        // A leader that starts again must not go on in its old term: it replicates entries before its own disk has them, and
+        // those it lost it would write anew, with other content, under the same log ids.
+        enable_leader_restore: Some(false),
         ..Config::default()
     };
     config.validate().map(Arc::new).map_err(|error| error.to_string())

@@ -53,14 +53,15 @@ impl Domain {
         self.offer_to(ctx, id, &chosen, trigger);
     }
 
-    /// Offers a waiting call to whoever is ready, but for one agent. Nobody who was ready before a command had a call to
-    /// wait for, so this passes nobody over.
+    /// Offers a waiting call to whoever was ready before this command, but for one agent. None of them had a call to wait for,
+    /// so this passes nobody over. Who was freed by the command (a supervisor of the call) may have one, and chooses later.
     pub(super) fn match_call_without(&mut self, ctx: &mut Ctx<'_>, id: CallId, without: &AgentId, trigger: &Trigger) {
         let call = &self.calls[&id];
         assert!(call.state == CallState::Queued && call.waits_for.is_none(), "it waits for anybody");
         let at_once = if self.policy.queues[&call.queue].strategy == Strategy::RingAll { RING_ALL_MAX } else { 1 };
-        let best = self.best(call, at_once + 1).into_iter().map(|(_, (.., agent))| agent);
-        let chosen: Vec<_> = best.filter(|agent| agent != without).take(at_once).collect();
+        let best = self.best(call, at_once + 1 + ctx.freed.len()).into_iter().map(|(_, (.., agent))| agent);
+        let was_ready = |agent: &AgentId| agent != without && !ctx.freed.iter().any(|(_, freed)| freed == agent);
+        let chosen: Vec<_> = best.filter(was_ready).take(at_once).collect();
         self.offer_to(ctx, id, &chosen, trigger);
     }
 

@@ -114,9 +114,9 @@ impl Generator {
         }
         match self.rng.below(1_000) {
             n if n < arriving => self.arrive(),
-            0..470 => self.report(rows),
-            470..485 => self.recorded(rows),
-            485..550 => self.control(rows),
+            0..450 => self.report(rows),
+            450..465 => self.recorded(rows),
+            465..550 => self.control(rows),
             550..590 => self.consult(rows),
             590..640 => self.transfer(rows),
             640..740 => {
@@ -158,7 +158,10 @@ impl Generator {
     fn control(&mut self, rows: &Domain) -> Command {
         let connected = |call: &&Call| matches!(call.state, CallState::Connected { .. }) && call.anchored;
         let talking: Vec<_> = rows.calls().values().map(|call| &**call).filter(connected).collect();
-        let call = self.rng.pick(talking.iter()).filter(|_| !self.rng.one_in(20)).copied();
+        // What is soon over is soon taken back, or it never is.
+        let undone: Vec<_> = talking.iter().filter(|call| Self::undo(call).is_some()).copied().collect();
+        let among = if undone.is_empty() || self.rng.one_in(3) { talking } else { undone };
+        let call = self.rng.pick(among.iter()).filter(|_| !self.rng.one_in(20)).copied();
         let by = if self.rng.one_in(10) { self.actor() } else { Actor::User("ops".into()) };
         Command::Control { domain: main_domain(), call: call.map_or_else(|| self.call(rows), |call| call.id), wish: self.wish(call), by }
     }
@@ -172,8 +175,22 @@ impl Generator {
         Command::Recorded { domain: main_domain(), leg, edge, part, saved }
     }
 
+    /// What takes back something that was done to a call.
+    fn undo(call: &Call) -> Option<Wish> {
+        match call.taping {
+            Taping::On { masked: true, .. } => return Some(Wish::Record(Record::Resume)),
+            Taping::On { .. } | Taping::Off => {}
+        }
+        let party = if call.caller.muted { Side::Caller } else { Side::Agent };
+        let muted = call.caller.muted || call.legs.values().any(|leg| leg.muted);
+        if muted { Some(Wish::Mute { party, muted: false }) } else { call.caller.held.then_some(Wish::Hold(false)) }
+    }
+
     /// Mostly what is not so yet.
     fn wish(&mut self, call: Option<&Call>) -> Wish {
+        if let Some(undo) = call.and_then(Self::undo).filter(|_| self.rng.one_in(2)) {
+            return undo;
+        }
         let mut party = if self.rng.one_in(2) { Side::Caller } else { Side::Agent };
         let other = |is: bool, rng: &mut Rng| is == rng.one_in(8);
         let held = call.is_some_and(|call| call.caller.held);
