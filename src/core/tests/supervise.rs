@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::world::{EDGE, World};
 use crate::core::{
     Outcome, Reason,
-    command::{Actor, Command, HangUpCause, Intent, LegEvent, Wish},
+    command::{Actor, Command, HangUpCause, Intent, LegEvent, TransferTo, Wish},
     effect::Action,
     id::{Edge, LegId, NodeId},
     image::Stage,
@@ -137,4 +137,19 @@ fn a_supervisor_who_listens_is_taken_over_with_the_call_and_one_who_rings_is_let
     let order = world.orders.iter().find(|order| order.leg == leg).expect("it is let go");
     assert!(matches!(order.action, Action::HangUp { .. }) && world.agent("boss").contacts.is_empty());
     assert!(world.ordered(LegId::caller(World::call(1)), |action| *action == Action::Resume));
+}
+
+#[test]
+fn a_supervisor_freed_by_a_transfer_takes_the_call_that_is_first_in_order() {
+    let mut world = World::new(Strategy::LongestIdle, &["a", "boss"]);
+    world.arrive_as(1, |arrive| (arrive.anchored, arrive.priority) = (true, Some(9)));
+    world.answer("a");
+    assert_eq!(supervise(&mut world, "boss", Mode::Monitor), Outcome::Accepted);
+    world.answer("boss");
+    world.arrive_as(2, |arrive| arrive.priority = Some(1));
+    world.intent("a", Intent::Offline);
+    let to = TransferTo::Queue("support".into());
+    let by = Actor::User("ops".into());
+    assert_eq!(world.apply(Command::Transfer { domain: World::domain(), call: World::call(1), to, by }), Outcome::Accepted);
+    assert_eq!(world.leg_of("boss").call, World::call(2));
 }
