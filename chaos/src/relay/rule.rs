@@ -15,7 +15,7 @@ pub struct Rule {
     /// Added to the delay, up to this.
     pub jitter_ms: u64,
     pub dup_pct: f64,
-    /// These packets are held back [`REORDER`] longer, so that later ones overtake them.
+    /// These packets are held back `REORDER` longer, so that later ones overtake them.
     pub reorder_pct: f64,
     /// One byte is flipped.
     pub corrupt_pct: f64,
