@@ -60,7 +60,8 @@ pub enum Operation {
     SetOwnState,
     HangUp,
     Requeue,
-    /// Hold, mute and what else is done to a call that talks; an agent's own only.
+    /// Hold, mute, transfer and what else is done to a call that talks. An agent's token reaches its own calls only, which the
+    /// core looks at.
     ControlCall,
     /// Listening to a call, and speaking in it.
     Supervise,
@@ -72,12 +73,10 @@ pub enum Operation {
     Erase,
     /// Voiding an entry of a log that no node can apply.
     Skip,
-    /// Sending a connected call on. An agent's token reaches its own calls only, which the core looks at.
-    Transfer,
 }
 
 impl Operation {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 25] = [
         Self::ReadCluster,
         Self::ReadQueues,
         Self::ReadAgents,
@@ -103,7 +102,6 @@ impl Operation {
         Self::Drill,
         Self::Erase,
         Self::Skip,
-        Self::Transfer,
     ];
 
     /// True for what concerns the cluster and not one tenant: a token bound to a tenant never reaches it.
@@ -133,10 +131,9 @@ pub const fn allows(role: Role, operation: Operation) -> bool {
                 | O::HangUp
                 | O::Requeue
                 | O::ControlCall
-                | O::Transfer
                 | O::Supervise
         ),
-        Role::Agent => matches!(operation, O::SetOwnState | O::ControlCall | O::Transfer),
+        Role::Agent => matches!(operation, O::SetOwnState | O::ControlCall),
         Role::Auditor => matches!(
             operation,
             O::ReadCluster
@@ -202,7 +199,7 @@ mod tests {
     use super::*;
 
     /// The table once more, written as a person would check it: a, s, g, u = admin, supervisor, agent, auditor.
-    const EXPECTED: [(Operation, &str); 26] = [
+    const EXPECTED: [(Operation, &str); 25] = [
         (Operation::ReadCluster, "asu"),
         (Operation::ReadQueues, "asu"),
         (Operation::ReadAgents, "asu"),
@@ -228,7 +225,6 @@ mod tests {
         (Operation::Drill, "a"),
         (Operation::Erase, "a"),
         (Operation::Skip, "a"),
-        (Operation::Transfer, "asg"),
     ];
 
     #[test]
@@ -244,7 +240,7 @@ mod tests {
     #[test]
     fn an_agent_may_only_set_its_own_state_and_control_its_own_calls() {
         let allowed: Vec<Operation> = Operation::ALL.into_iter().filter(|o| allows(Role::Agent, *o)).collect();
-        assert_eq!(allowed, [Operation::SetOwnState, Operation::ControlCall, Operation::Transfer]);
+        assert_eq!(allowed, [Operation::SetOwnState, Operation::ControlCall]);
     }
 
     #[test]

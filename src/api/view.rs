@@ -207,7 +207,7 @@ fn supervisors(row: &Call) -> Vec<SupervisorView> {
         Role::Supervisor(mode) => {
             Some(SupervisorView { agent: leg.agent.to_string(), mode: mode.name().to_owned(), up: leg.answered.is_some() })
         }
-        Role::Agent | Role::Consult | Role::Guest => None,
+        Role::Agent | Role::Consult => None,
     };
     row.legs.values().filter_map(|leg| view(leg)).collect()
 }

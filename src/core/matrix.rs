@@ -16,8 +16,6 @@ pub enum Role {
     Agent,
     /// The owner asks it something, or hands the call over to it when done.
     Consult,
-    /// Somebody who was brought in and owns nothing.
-    Guest,
     /// It listens to the call, as far as its mode goes.
     Supervisor(Mode),
 }
@@ -91,7 +89,7 @@ impl Seat {
         match self.role {
             Some(Role::Supervisor(Mode::Monitor)) => false,
             Some(Role::Supervisor(Mode::Whisper)) => listener.role == Some(Role::Agent),
-            Some(Role::Supervisor(Mode::Barge) | Role::Agent | Role::Consult | Role::Guest) | None => true,
+            Some(Role::Supervisor(Mode::Barge) | Role::Agent | Role::Consult) | None => true,
         }
     }
 }

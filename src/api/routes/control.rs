@@ -21,8 +21,8 @@ use crate::{
     },
     core::{
         Command,
-        command::{Record, Side, Wish},
-        id::{AgentId, CallId, RequestId},
+        command::{Actor, Record, Side, Wish},
+        id::{AgentId, CallId, DomainId, RequestId},
         matrix::Mode,
     },
 };
@@ -35,6 +35,12 @@ pub struct Asked {
     key: Option<RequestId>,
 }
 
+/// The part of a path that names a call; others may follow it.
+#[derive(Deserialize)]
+struct Id {
+    id: String,
+}
+
 impl FromRequestParts<Arc<App>> for Asked {
     type Rejection = Problem;
 
@@ -42,20 +48,29 @@ impl FromRequestParts<Arc<App>> for Asked {
         let Caller(who) = Caller::from_request_parts(parts, app).await?;
         let Key(key) = Key::from_request_parts(parts, app).await?;
         let Params(InTenant { tenant }) = Params::from_request_parts(parts, app).await?;
-        let path: Result<Path<String>, _> = Path::from_request_parts(parts, app).await;
-        let Path(id) = path.map_err(|_| Problem::bad_request("a call id is needed"))?;
+        let path: Result<Path<Id>, _> = Path::from_request_parts(parts, app).await;
+        let Path(Id { id }) = path.map_err(|_| Problem::bad_request("a call id is needed"))?;
         Ok(Self { who, call: parse(&id)?, tenant, key })
     }
 }
 
 impl Asked {
     async fn of(self, app: &App, operation: Operation, wish: Wish) -> Result<StatusCode, Problem> {
+        self.give(app, operation, |domain, call, by| Command::Control { domain, call, wish, by }).await
+    }
+
+    /// Has a command about the call committed, if whoever asks may.
+    pub(super) async fn give(
+        self,
+        app: &App,
+        operation: Operation,
+        command: impl FnOnce(DomainId, CallId, Actor) -> Command,
+    ) -> Result<StatusCode, Problem> {
         if self.who.role == Role::Agent && self.who.agent.is_none() {
             return Err(Problem::forbidden("the token speaks for no agent"));
         }
         let tenant = place(app, &self.who, operation, self.call, self.tenant.as_deref())?.tenant;
-        let command = Command::Control { domain: tenant.clone(), call: self.call, wish, by: self.who.actor() };
-        app.command(&tenant, self.key, command).await?;
+        app.command(&tenant, self.key, command(tenant.clone(), self.call, self.who.actor())).await?;
         Ok(StatusCode::NO_CONTENT)
     }
 }

@@ -10,17 +10,9 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::{
-    agents::InTenant,
-    calls::{Place, parse, place},
-};
+use super::control::Asked;
 use crate::{
-    api::{
-        access::Operation,
-        app::App,
-        extract::{Caller, Json, Key, Params},
-        problem::Problem,
-    },
+    api::{access::Operation, app::App, extract::Json, problem::Problem},
     core::{
         Command,
         command::{ConsultStep, TransferTo},
@@ -47,51 +39,30 @@ impl To {
 }
 
 /// `POST /api/v1/calls/{id}/transfer`: the call goes on with another queue or agent; its age is kept.
-pub async fn transfer(
-    State(app): State<Arc<App>>,
-    Caller(who): Caller,
-    Key(key): Key,
-    Path(id): Path<String>,
-    Params(query): Params<InTenant>,
-    Json(body): Json<To>,
-) -> Result<StatusCode, Problem> {
-    let (call, to) = (parse(&id)?, body.read()?);
-    let Place { tenant, .. } = place(&app, &who, Operation::Transfer, call, query.tenant.as_deref())?;
-    app.command(&tenant, key, Command::Transfer { domain: tenant.clone(), call, to, by: who.actor() }).await?;
-    Ok(StatusCode::NO_CONTENT)
+pub async fn transfer(State(app): State<Arc<App>>, asked: Asked, Json(body): Json<To>) -> Result<StatusCode, Problem> {
+    let to = body.read()?;
+    asked.give(&app, Operation::ControlCall, |domain, call, by| Command::Transfer { domain, call, to, by }).await
 }
 
 /// `POST /api/v1/calls/{id}/consult`: the agent asks another one while the caller waits with music.
-pub async fn consult(
-    State(app): State<Arc<App>>,
-    Caller(who): Caller,
-    Key(key): Key,
-    Path(id): Path<String>,
-    Params(query): Params<InTenant>,
-    Json(body): Json<To>,
-) -> Result<StatusCode, Problem> {
-    let (call, to) = (parse(&id)?, body.read()?);
-    let Place { tenant, .. } = place(&app, &who, Operation::Transfer, call, query.tenant.as_deref())?;
-    app.command(&tenant, key, Command::Consult { domain: tenant.clone(), call, to, by: who.actor() }).await?;
-    Ok(StatusCode::NO_CONTENT)
+pub async fn consult(State(app): State<Arc<App>>, asked: Asked, Json(body): Json<To>) -> Result<StatusCode, Problem> {
+    let to = body.read()?;
+    asked.give(&app, Operation::ControlCall, |domain, call, by| Command::Consult { domain, call, to, by }).await
+}
+
+/// The part of a path that says what becomes of a consultation.
+#[derive(Debug, Deserialize)]
+pub struct Step {
+    step: String,
 }
 
 /// `POST /api/v1/calls/{id}/consult/{step}`: `complete`, `cancel` or `join`.
-pub async fn step(
-    State(app): State<Arc<App>>,
-    Caller(who): Caller,
-    Key(key): Key,
-    Path((id, step)): Path<(String, String)>,
-    Params(query): Params<InTenant>,
-) -> Result<StatusCode, Problem> {
-    let call = parse(&id)?;
+pub async fn step(State(app): State<Arc<App>>, asked: Asked, Path(Step { step }): Path<Step>) -> Result<StatusCode, Problem> {
     let step = match step.as_str() {
         "complete" => ConsultStep::Complete,
         "cancel" => ConsultStep::Cancel,
         "join" => ConsultStep::Join,
         other => return Err(Problem::not_found(format!("{other:?} is no step of a consultation (complete, cancel, join)"))),
     };
-    let Place { tenant, .. } = place(&app, &who, Operation::Transfer, call, query.tenant.as_deref())?;
-    app.command(&tenant, key, Command::ConsultStep { domain: tenant.clone(), call, step, by: who.actor() }).await?;
-    Ok(StatusCode::NO_CONTENT)
+    asked.give(&app, Operation::ControlCall, |domain, call, by| Command::ConsultStep { domain, call, step, by }).await
 }

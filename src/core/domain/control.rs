@@ -19,13 +19,11 @@ use super::Domain;
 
 impl Domain {
     pub(in crate::core) fn control(&mut self, ctx: &mut Ctx<'_>, id: CallId, wish: &Wish, by: &Actor) -> Outcome {
-        let Some(call) = self.calls.get(&id) else { return Outcome::Rejected(Reason::NoCall) };
-        let CallState::Connected { leg, .. } = call.state else {
-            return Outcome::Rejected(Reason::WrongState(call.state.name().to_owned()));
+        let leg = match self.owned_by(id, by) {
+            Ok(leg) => leg,
+            Err(reason) => return Outcome::Rejected(reason),
         };
-        if matches!(by, Actor::Agent(agent) if call.legs[&leg].agent != *agent) {
-            return Outcome::Rejected(Reason::NotYours);
-        }
+        let call = &self.calls[&id];
         if !call.anchored {
             return Outcome::Rejected(Reason::NotAnchored);
         }

@@ -91,7 +91,7 @@ impl Domain {
         let row = self.agents.get_mut(agent).expect("chosen agents are known");
         let room = match role {
             Role::Supervisor(_) => row.has_slot(&self.policy.agents[agent]),
-            Role::Agent | Role::Consult | Role::Guest => row.kept_away_by(&self.policy.agents[agent]).is_none() || redirects > 0,
+            Role::Agent | Role::Consult => row.kept_away_by(&self.policy.agents[agent]).is_none() || redirects > 0,
         };
         assert!(room && row.contacts.insert((id, n)), "no agent is booked beyond its slots (A1)");
         n
