@@ -111,6 +111,8 @@ async fn a_witness_votes_and_leads_only_to_hand_over() {
     // The other data node comes back behind, and the one that is ahead dies: the witness brings it level.
     drop(first);
     let second = fleet.start(2).await;
+    // Until it has met the witness it refuses at once, for want of a quorum.
+    eventually("groups are led again", || [1, 2].iter().all(|group| second.0.leader(*group).is_some_and(|leader| leader != 1))).await;
     write(&second.0, 1, "three").await.expect("the witness and the other data node are a quorum");
     eventually("the other data node leads", || led_by_one_of(&second.0, &[2]) && led_by_one_of(&third.0, &[2])).await;
     second.0.read_barrier(1, 10 * SECOND).await.expect("a quorum is there");
