@@ -122,6 +122,17 @@ impl GroupLog {
         self.group
     }
 
+    /// Takes nothing from `index` on for committed until a leader says so.
+    ///
+    /// openraft applies what is noted as committed before a replica is open. One that waits at a poisoned entry would not
+    /// open, and its node, with all its other groups, not start.
+    pub(crate) fn forget_committed_from(&self, index: u64) {
+        let mut log = self.index.lock();
+        if log.committed.is_some_and(|committed| committed.index >= index) {
+            log.committed = log.entries.range(..index).next_back().map(|(_, entry)| entry.log_id());
+        }
+    }
+
     /// Appends entries behind the last one; durable on return.
     pub(crate) async fn write(&self, entries: Vec<LogEntry>) -> io::Result<()> {
         let encoded = entries.iter().map(|e| Ok((e.index(), codec::encode(e)?))).collect::<Result<_, codec::Error>>()?;

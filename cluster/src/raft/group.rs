@@ -88,6 +88,9 @@ fn config(setting: &Setting) -> Result<Arc<Config>, String> {
 impl Group {
     pub(crate) async fn open(id: GroupId, log: GroupLog, applied: Applied, setting: &Setting) -> Result<Self, String> {
         let factory = Factory(GroupNetworkFactory::new(setting.router.clone(), id));
+        if let Some(index) = applied.struck_out() {
+            log.forget_committed_from(index);
+        }
         let raft = Raft::new(setting.node, config(setting)?, factory, log, applied.clone()).await.map_err(|error| error.to_string())?;
         let leading = watch::Sender::new(None);
         let proposer = Proposer::start(id, raft.clone(), applied.clone(), leading.subscribe());

@@ -101,6 +101,11 @@ impl Applied {
         self.poison.waiting(self.group)
     }
 
+    /// The entry this replica will wait at when it comes to it.
+    pub(crate) fn struck_out(&self) -> Option<u64> {
+        self.poison.struck_out(self.group)
+    }
+
     /// How applying entries goes.
     pub(crate) fn work(&self) -> Work {
         *self.work.lock()

@@ -112,10 +112,11 @@ impl Poison {
         self.0.meta.borrow().skips.get(&group).is_some_and(|skips| skips.contains(&index))
     }
 
-    /// True if this program ended on this entry as often as it may.
-    fn strikes(&self, group: GroupId, index: u64) -> bool {
+    /// The entry of a group that ended this program as often as it may.
+    pub(super) fn struck_out(&self, group: GroupId) -> Option<u64> {
         let marks = self.0.marks.lock();
-        marks.get(&group).is_some_and(|mark| mark.index == index && mark.times >= POISON_TRIES && mark.program == self.0.program)
+        let mark = marks.get(&group).filter(|mark| mark.times >= POISON_TRIES && mark.program == self.0.program);
+        mark.map(|mark| mark.index)
     }
 
     /// Decides about an entry; about one that struck before, as soon as the cluster has.
@@ -126,7 +127,7 @@ impl Poison {
         if self.skips(group, index) {
             return Ok(Verdict::Skip);
         }
-        if !self.strikes(group, index) {
+        if self.struck_out(group) != Some(index) {
             return Ok(Verdict::Apply);
         }
         tracing::error!(

@@ -199,7 +199,8 @@ async fn a_leader_that_applies_a_group_slowly_gives_that_group_away() {
     let (second, _) = fleet.start(2).await;
     let (third, seen) = fleet.start(3).await;
     let founder = |group| third.leader(group) == Some(1);
-    eventually("it leads something", || (0..=GROUPS).any(founder) && slow.lease_valid()).await;
+    let registered = || second.nodes().borrow().len() == 3;
+    eventually("it leads something", || (0..=GROUPS).any(founder) && slow.lease_valid() && registered()).await;
     // The node that will be slow is made to lead all.
     for node in [2, 3] {
         second.set_draining(node, true, 10 * SECOND).await.expect("marked");

@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -59,10 +60,11 @@ struct Node {
     addrs: String,
     deaths: u32,
     child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    answers: Receiver<String>,
 }
 
-fn spawn(me: u64, dir: &PathBuf, addrs: &str) -> (Child, std::io::Lines<BufReader<std::process::ChildStdout>>) {
+/// Starts a node; what it answers comes until it ends.
+fn spawn(me: u64, dir: &PathBuf, addrs: &str) -> (Child, Receiver<String>) {
     let mut child = Command::new(std::env::current_exe().expect("this is one"))
         .args(["--exact", "poison::child", "--ignored", "--nocapture"])
         .env(DIR, dir)
@@ -73,28 +75,30 @@ fn spawn(me: u64, dir: &PathBuf, addrs: &str) -> (Child, std::io::Lines<BufReade
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
-    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    (child, lines)
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let (answer, answers) = mpsc::channel();
+    std::thread::spawn(move || lines.filter_map(|line| Some(line.strip_prefix("> ")?.to_owned())).try_for_each(|said| answer.send(said)));
+    (child, answers)
 }
 
 impl Node {
     fn new(me: u64, dir: PathBuf, addrs: String) -> Self {
-        let (child, lines) = spawn(me, &dir, &addrs);
-        Self { me, dir, addrs, deaths: 0, child, lines }
+        let (child, answers) = spawn(me, &dir, &addrs);
+        Self { me, dir, addrs, deaths: 0, child, answers }
     }
 
     fn restart(&mut self) {
         self.child.kill().ok();
         self.child.wait().expect("it is ours");
-        (self.child, self.lines) = spawn(self.me, &self.dir, &self.addrs);
+        (self.child, self.answers) = spawn(self.me, &self.dir, &self.addrs);
     }
 
     /// The answer to a line; none if the process died over it, which is started again then.
     fn ask(&mut self, line: &str) -> Option<String> {
         let sent = writeln!(self.child.stdin.as_mut().expect("piped"), "{line}");
-        let answer = sent.ok().and_then(|()| {
-            let answers = self.lines.by_ref().map_while(Result::ok);
-            answers.filter_map(|line| Some(line.strip_prefix("> ")?.to_owned())).next()
+        let answer = sent.ok().and_then(|()| match self.answers.recv_timeout(60 * SECOND) {
+            Err(RecvTimeoutError::Timeout) => panic!("node {} lives and does not answer {line:?}", self.me),
+            answer => answer.ok(),
         });
         if answer.is_none() {
             self.deaths += 1;

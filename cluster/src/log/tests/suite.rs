@@ -76,6 +76,20 @@ async fn a_group_finds_its_entries_vote_and_commit_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_a_replica_will_wait_at_is_not_committed_while_it_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = NodeLog::with(options(&dir)).unwrap().group(5);
+    append(&mut log, (0..6).map(|i| entry(1, i)).collect()).await;
+    log.save_committed(Some(id(1, 4))).await.unwrap();
+    log.forget_committed_from(5);
+    assert_eq!(log.read_committed().await.unwrap(), Some(id(1, 4)), "it is before that");
+    log.forget_committed_from(3);
+    assert_eq!(log.read_committed().await.unwrap(), Some(id(1, 2)));
+    log.forget_committed_from(0);
+    assert_eq!(log.read_committed().await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn one_read_for_a_lagging_peer_is_bounded_but_never_empty() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = NodeLog::with(options(&dir)).unwrap().group(5);
