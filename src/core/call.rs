@@ -61,7 +61,7 @@ pub struct Call {
     /// Its edge carries its media.
     pub anchored: bool,
     /// How its media is to be, where that is more than two parties that talk: an outbox row until the call ends.
-    pub media: Option<Order>,
+    pub media: Option<Box<Order>>,
     /// Plans of its media so far.
     pub(super) plans: u32,
     /// What is recorded of it, the last part begun, and the files there are.
@@ -81,7 +81,7 @@ pub struct Call {
     /// The agent who answered last.
     pub(super) served_by: Option<AgentId>,
     /// The agent who has it asks another one.
-    pub consult: Option<Consult>,
+    pub consult: Option<Box<Consult>>,
 }
 
 /// A consultation, from the ringing of the one who is asked on.
@@ -182,6 +182,6 @@ impl Call {
     }
 
     pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
-        self.caller.order.iter().chain(self.legs.values().filter_map(|leg| leg.order.as_ref())).chain(self.media.as_ref())
+        self.caller.order.iter().chain(self.legs.values().filter_map(|leg| leg.order.as_ref())).chain(self.media.as_deref())
     }
 }

@@ -195,6 +195,8 @@ impl<T> Kept<T> {
             self.rows.remove(1);
             self.dropped = self.dropped.saturating_add(1);
         }
+        // Every waiting call has such lists with a row or none; room for rows that never come is most of their size.
+        self.rows.reserve_exact(1);
         self.rows.push(row);
     }
 }

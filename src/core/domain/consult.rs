@@ -36,7 +36,7 @@ impl Domain {
         };
         let n = self.ring_as(ctx, id, &agent, Role::Consult);
         let call = self.calls.get_mut(&id).expect("looked up above");
-        call.consult = Some(Consult { leg: n, by: by.clone(), joined: false });
+        call.consult = Some(Box::new(Consult { leg: n, by: by.clone(), joined: false }));
         let queue = call.queue.clone();
         ctx.event(EventKind::ContactConsulted, Some(id), Some(&agent), Some(&queue), &[("by", by.to_string()), ("to", to.to_string())]);
         self.note_hold(ctx, id, None);

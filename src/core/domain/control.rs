@@ -164,7 +164,7 @@ impl Domain {
         }
         call.plans += 1;
         plan.version = call.plans;
-        call.media = Some(ctx.order(call.leg_id(0), call.edge, Action::Media(Arc::new(plan)), None));
+        call.media = Some(Box::new(ctx.order(call.leg_id(0), call.edge, Action::Media(Arc::new(plan)), None)));
     }
 
     /// The same for an edge that has just got the call and knows no plan of it.
