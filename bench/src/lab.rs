@@ -43,6 +43,8 @@ pub struct Options {
     pub advertise_base: Option<u16>,
     /// Ctrl-C in the terminal does not reach the cluster: who started it ends it.
     pub apart: bool,
+    /// The one CPU all nodes share, if they are not to have all.
+    pub cpu: Option<u32>,
     pub tenant: String,
 }
 
@@ -59,6 +61,7 @@ impl Options {
             cluster_base: None,
             advertise_base: None,
             apart: false,
+            cpu: None,
             tenant,
         }
     }
@@ -115,7 +118,14 @@ impl Lab {
         let cluster_base = options.cluster_base.map_or_else(|| free_range(NODES_MAX, 13_000), Ok)?;
         let tenant = dir.join("tenant.toml");
         fs::write(&tenant, &options.tenant)?;
-        let mut command = Command::new(program()?);
+        let mut command = match options.cpu {
+            None => Command::new(program()?),
+            Some(cpu) => {
+                let mut command = Command::new("taskset");
+                command.args(["--cpu-list", &cpu.to_string()]).arg(program()?);
+                command
+            }
+        };
         command.arg("dev").arg("--data").arg(dir).arg("--tenant").arg(&tenant);
         // Room for thousands of calls on one node.
         command.args(["--media-base", "14000", "--media-ports", "9000"]);

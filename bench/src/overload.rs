@@ -1,5 +1,7 @@
 //! Twice the knee: what is offered beyond the capacity is refused at once, and what is taken is served as at the peak.
 
+use std::process::{Command, Stdio};
+
 use crate::{
     error::Error,
     lab::Lab,
@@ -18,15 +20,24 @@ pub struct Options {
     pub step: f64,
     #[arg(long, default_value_t = 12)]
     pub seconds: u32,
+    /// All nodes share CPU 0 and whoever calls has CPU 1: where both are on one small machine, callers cannot place twice
+    /// what the nodes serve unless the nodes have the smaller part of it.
+    #[arg(long)]
+    pub one_cpu: bool,
 }
 
 /// Of the offered load, what counts as served.
 const KNEE: f64 = 0.95;
 const STEPS_MAX: usize = 12;
 const LATEST_ANSWER_MS: f64 = 5_000.0;
+const CPU_OF_NODES: u32 = 0;
+const CPU_OF_CALLERS: u32 = 1;
 
 pub fn run(options: &Options) -> Result<Report, Error> {
-    let stage = Stage::start(options.traffic.agents, |_| {})?;
+    if options.one_cpu {
+        callers_on(CPU_OF_CALLERS)?;
+    }
+    let stage = Stage::start(options.traffic.agents, |lab| lab.cpu = options.one_cpu.then_some(CPU_OF_NODES))?;
     let lab = &stage.lab;
     let mut report = Report::new(format!("overload: from {}/s on, {} agents", options.traffic.rate, options.traffic.agents));
     let (mut rate, mut peak, mut knee) = (options.traffic.rate, 0.0_f64, None);
@@ -53,6 +64,13 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     report.bounded("answered later than 5 s", late as f64, "calls", "= 0", late == 0);
     report.quantiles("INVITE → first response beyond 100", &mut seen.first_response_ms, "ms");
     Ok(report)
+}
+
+/// Moves this process, and so the callers and phones it starts, to one CPU.
+fn callers_on(cpu: u32) -> Result<(), Error> {
+    let (cpu, me) = (cpu.to_string(), std::process::id().to_string());
+    let done = Command::new("taskset").args(["--all-tasks", "--cpu-list", "--pid", &cpu, &me]).stdout(Stdio::null()).status()?;
+    if done.success() { Ok(()) } else { Err(Error::Setup(format!("taskset could not move the callers to CPU {cpu}"))) }
 }
 
 /// Served calls a second of an offered rate.
