@@ -193,7 +193,7 @@ impl Cluster {
         self.node.lease_valid()
     }
 
-    /// How long ago this process last heard that very life of a node. `None` if it never did.
+    /// How long ago this process last heard that very life of a node, or ended it, if it was its own. `None` if neither is so.
     pub fn heard_ago(&self, node: NodeId, incarnation: Incarnation) -> Option<Duration> {
         self.node.heard_ago(node, incarnation)
     }

@@ -34,6 +34,8 @@ struct Rows {
     answered: BTreeMap<NodeId, (Incarnation, Duration)>,
     /// The same for the life before, which a quick restart leaves no time to mourn.
     answered_before: BTreeMap<NodeId, (Incarnation, Duration)>,
+    /// The last lives of this process that were given up, and when it began the next one.
+    former: [Option<(Incarnation, Duration)>; 2],
     /// The latest life of a node that this one will never support again; all before it are included.
     withdrawn: BTreeMap<NodeId, Incarnation>,
     /// The latest life known to be over: withdrawn by a majority, or proven.
@@ -93,9 +95,10 @@ impl Liveness {
         now().saturating_sub(*rows.short_since.get_or_insert_with(now)) >= self.lease * WAIT_LEASES
     }
 
-    /// Starts a new life of this node without any support.
-    pub(crate) fn begin_anew(&self) {
+    /// Starts a new life of this node without any support; `former` ends now.
+    pub(crate) fn begin_anew(&self, former: Incarnation) {
         let mut rows = self.rows.lock();
+        rows.former = [Some((former, now())), rows.former[0]];
         rows.supported_since.clear();
         rows.refused_by.clear();
         rows.short_since = None;
@@ -117,11 +120,13 @@ impl Liveness {
         true
     }
 
-    /// How long ago a ping of this very life was last answered by this process. `None` if it never was, or too many lives ago.
+    /// How long ago a ping of this very life was last answered by this process, or it ended, if it was a life of this process
+    /// itself. `None` if neither is so, or too many lives ago.
     pub(crate) fn heard_ago(&self, node: NodeId, incarnation: Incarnation) -> Option<Duration> {
         let rows = self.rows.lock();
         let of = |rows: &BTreeMap<NodeId, (Incarnation, Duration)>| rows.get(&node).copied().filter(|(known, _)| *known == incarnation);
-        of(&rows.answered).or_else(|| of(&rows.answered_before)).map(|(_, at)| now().saturating_sub(at))
+        let own = || rows.former.iter().flatten().copied().find(|(known, _)| node == self.me && *known == incarnation);
+        of(&rows.answered).or_else(|| of(&rows.answered_before)).or_else(own).map(|(_, at)| now().saturating_sub(at))
     }
 
     /// True while this node may act for what it owns.
@@ -215,6 +220,16 @@ mod tests {
     }
 
     #[test]
+    fn a_life_of_its_own_that_was_given_up_is_remembered_like_a_peers() {
+        let liveness = Liveness::new(1, 60_000);
+        assert!(liveness.heard_ago(1, 4).is_none());
+        liveness.begin_anew(4);
+        liveness.begin_anew(5);
+        assert!(liveness.heard_ago(1, 5).is_some() && liveness.heard_ago(1, 4).is_some());
+        assert!(liveness.heard_ago(1, 6).is_none() && liveness.heard_ago(2, 5).is_none());
+    }
+
+    #[test]
     fn a_node_begins_anew_when_too_few_could_support_its_life() {
         let nodes = three();
         let liveness = Liveness::new(1, 60_000);
@@ -224,7 +239,7 @@ mod tests {
         assert!(!liveness.must_begin_anew(&nodes, |node| node == 2), "node 3 may be back in a moment");
         assert!(liveness.support(3, 7) && liveness.lose(3, 7));
         assert!(liveness.must_begin_anew(&nodes, |node| node == 2), "that life of node 3 will not");
-        liveness.begin_anew();
+        liveness.begin_anew(1);
         assert!(!liveness.must_begin_anew(&nodes, |_| true));
         [2, 3].iter().for_each(|peer| liveness.refused(*peer));
         assert!(liveness.must_begin_anew(&nodes, |_| true), "a majority will never support it again");

@@ -158,11 +158,19 @@ impl State {
                 Outcome::Accepted
             }
             Command::EdgeLost { edge, .. } if self.is_lost(*edge) => Outcome::Rejected(Reason::Stale),
-            Command::EdgeLost { edge, heirs } => {
+            Command::EdgeLost { edge, heirs: named } => {
+                // An heir may have died since it was named. If all have, others are to be named: ended calls come back for nobody.
+                let heirs: Vec<_> = named.iter().copied().take(HEIRS_MAX).filter(|heir| !self.is_lost(*heir)).collect();
+                if heirs.is_empty() && !named.is_empty() {
+                    return Outcome::Rejected(Reason::NotReady("no heir lives any more".to_owned()));
+                }
                 self.lost.insert(edge.node, edge.incarnation);
-                // An heir may have died since it was named.
-                let heirs: Vec<_> = heirs.iter().copied().take(HEIRS_MAX).filter(|heir| !self.is_lost(*heir)).collect();
-                self.everywhere(at, out, |domain, ctx| domain.edge_lost(ctx, *edge, &heirs));
+                // With a life the ones before it are over, also one whose loss was not taken when it was declared.
+                let over = |life: &Edge| life.node == edge.node && life.incarnation <= edge.incarnation;
+                let lives: BTreeSet<_> = self.domains.values().flat_map(Domain::edges).filter(over).chain([*edge]).collect();
+                for life in lives {
+                    self.everywhere(at, out, |domain, ctx| domain.edge_lost(ctx, life, &heirs));
+                }
                 Outcome::Accepted
             }
             Command::HandOver { from, heirs } => {
@@ -219,7 +227,8 @@ impl State {
         }
     }
 
-    pub(super) fn is_lost(&self, edge: Edge) -> bool {
+    /// Whether this life of a node is over, as far as was committed.
+    pub fn is_lost(&self, edge: Edge) -> bool {
         self.lost.get(&edge.node).is_some_and(|incarnation| edge.incarnation <= *incarnation)
     }
 

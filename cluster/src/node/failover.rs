@@ -104,8 +104,8 @@ fn begin_anew(node: &Arc<Node>) {
         Ok(incarnation) => {
             tracing::warn!(incarnation, "the peers gave this life of the node up; it begins a new one");
             metrics::counter!("cluster_lives_begun_anew_total").increment(1);
-            node.incarnation.store(incarnation, Ordering::Release);
-            node.liveness.begin_anew();
+            let former = node.incarnation.swap(incarnation, Ordering::AcqRel);
+            node.liveness.begin_anew(former);
             node.transport.begin_anew(incarnation);
             tokio::spawn(Arc::clone(node).register());
         }

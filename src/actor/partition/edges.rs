@@ -42,6 +42,12 @@ pub(super) fn heirs(table: &NodeTable) -> Vec<Edge> {
     if up.is_empty() { in_state(NodeState::Draining).collect() } else { up }
 }
 
+/// Whether the loss is not declared yet. Several lives can be given up within moments of each other, and the next ones begin as
+/// fast: calls that somebody could still go on with wait for an heir, as long as their callers would.
+pub(super) fn waits_for_an_heir(heirs: &[Edge], recent: &BTreeSet<Edge>) -> bool {
+    heirs.is_empty() && !recent.is_empty()
+}
+
 impl Partition {
     /// Proposes the loss of every life of a node that is over and not declared yet.
     pub(super) fn declare_lost(&mut self, myself: &ActorRef<Message>) {
@@ -57,18 +63,23 @@ impl Partition {
         if lost.is_empty() {
             return;
         }
-        leading.declared.extend(lost.iter().copied());
         let heirs = heirs(&table);
         let heard = |edge: &Edge| self.shared.cluster.heard_ago(edge.node.0, edge.incarnation);
         // A leader that has not heard the life itself cannot tell how long its callers have heard nothing. They may have
         // hung up days ago, if all this came from a backup.
         let recent: BTreeSet<_> = lost.iter().copied().filter(|edge| heard(edge).is_some_and(|ago| ago < ADOPT_WITHIN)).collect();
-        let (shared, group, back, token) = (Arc::clone(&self.shared), self.replica.group, myself.clone(), leading.token);
+        if waits_for_an_heir(&heirs, &recent) {
+            return;
+        }
+        leading.declared.extend(lost.iter().copied());
+        let (shared, replica, back, token) = (Arc::clone(&self.shared), Arc::clone(&self.replica), myself.clone(), leading.token);
         tokio::spawn(async move {
             // In order: once a later life is known to be over, an earlier one is not declared any more.
             for (n, edge) in lost.iter().enumerate() {
                 let heirs = if recent.contains(edge) { heirs.clone() } else { Vec::new() };
-                if !shared.propose(group, Command::EdgeLost { edge: *edge, heirs }).await {
+                let committed = shared.propose(replica.group, Command::EdgeLost { edge: *edge, heirs }).await;
+                // It changes nothing if every heir has died since it was named: another is asked for.
+                if !(committed && replica.state.read().is_lost(*edge)) {
                     back.cast(Message::Declared(token, lost[n..].to_vec(), false)).ok();
                     return;
                 }

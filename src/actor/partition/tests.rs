@@ -8,7 +8,7 @@ use tandem_cluster::{NodeState, NodeStatus, NodeTable};
 use tokio::time::Instant;
 
 use super::{
-    edges::{heirs, lost},
+    edges::{heirs, lost, waits_for_an_heir},
     wheel::Wheel,
 };
 use crate::{
@@ -115,4 +115,11 @@ fn heirs_are_the_edges_that_take_calls_else_those_on_their_way_out_and_never_a_w
     assert_eq!(heirs(&table(&rows)), [edge(2, 4)]);
     assert_eq!(heirs(&table(&[rows[0], rows[2], rows[3]])), [edge(3, 2)]);
     assert_eq!(heirs(&table(&[rows[0], rows[3]])), []);
+}
+
+#[test]
+fn calls_of_a_life_that_was_heard_a_moment_ago_wait_for_an_heir_and_older_ones_do_not() {
+    let recent = BTreeSet::from([edge(1, 1)]);
+    assert!(waits_for_an_heir(&[], &recent));
+    assert!(!waits_for_an_heir(&[edge(1, 2)], &recent) && !waits_for_an_heir(&[], &BTreeSet::new()));
 }

@@ -251,12 +251,20 @@ fn the_dead_edge_is_not_heard_any_more() {
 }
 
 #[test]
-fn an_heir_that_is_dead_itself_gets_nothing() {
-    let mut world = World::new(Strategy::LongestIdle, &["a"]);
+fn an_heir_that_is_dead_itself_gets_nothing_and_the_call_waits_for_one_that_lives() {
+    let mut world = World::new(Strategy::LongestIdle, &["a", "b"]);
     dies(&mut world, HEIR, &[]);
     world.arrive(1);
     world.answer("a");
-    dies(&mut world, EDGE, &[HEIR]);
-    assert_eq!((world.orders.len(), world.closed.len()), (0, 1));
-    assert_eq!(world.closed[0].outcome, CallOutcome::NodeLost);
+    let gone = world.leg_of("a");
+    world.arrive(2);
+    world.caller_leaves(1);
+    world.orders.clear();
+    let lost = |heirs: &[Edge]| Command::EdgeLost { edge: EDGE, heirs: heirs.to_vec() };
+    assert!(matches!(world.apply(lost(&[HEIR])), Outcome::Rejected(Reason::NotReady(_))));
+    assert_eq!((world.orders.len(), world.closed.len(), world.state.is_lost(EDGE)), (0, 1, false));
+    // Its next life may be lost before that.
+    dies(&mut world, Edge { incarnation: EDGE.incarnation + 1, ..EDGE }, &[HEIR, NEXT]);
+    assert_eq!(world.closed.len(), 1, "the other call goes on");
+    assert_eq!((order_to(&world, caller(2)).edge, order_to(&world, gone).edge), (NEXT, NEXT), "and the farewell is said");
 }
