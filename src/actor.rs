@@ -87,6 +87,10 @@ pub trait Edge: Send + Sync + 'static {
         Box::pin(async { Vec::new() })
     }
 
+    /// The report that this leg of the edge's answered has come to its end: the call has the leg, or never will. An edge that
+    /// acknowledges an answer sooner may leave a phone in a call that nobody knows of.
+    fn answer_decided(&self, _leg: LegId, _taken: bool) {}
+
     /// Takes raw SIP that another node tunnelled here.
     fn tunnelled(&self, from: NodeId, frame: Bytes);
 }

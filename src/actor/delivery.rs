@@ -18,9 +18,9 @@ use super::{
     submit::Parcel,
 };
 use crate::core::{
-    Command,
-    command::{Envelope, LegReport},
-    id::LegId,
+    Command, Outcome, Reason,
+    command::{Envelope, LegEvent, LegReport},
+    id::{Edge, LegId},
 };
 
 pub(super) struct Delivery {
@@ -74,12 +74,24 @@ impl Delivery {
     /// Until it is committed: a rejection is an answer, and says that the leg is gone or had said so before.
     async fn deliver(&self, report: LegReport) {
         let (domain, leg) = (report.domain.clone(), report.leg);
+        let (answered, edge) = (matches!(report.event, LegEvent::Answered { .. }), report.edge);
         let parcel = Parcel::new(&domain, &Envelope { request: None, command: Command::Leg(Box::new(report)) }, true);
         let mut pause = RETRY_PAUSE;
         loop {
+            let turn = turn(edge, self.shared.me(), self.shared.cluster.lease_valid());
+            if turn == Turn::Void {
+                return;
+            }
+            if turn == Turn::Later {
+                tokio::time::sleep(RETRY_PAUSE).await;
+                continue;
+            }
             match self.shared.submit(&parcel, COMMIT_DEADLINE).await {
                 Ok(outcome) => {
                     tracing::trace!(%leg, ?outcome, "reported");
+                    if let Some(taken) = verdict(&outcome).filter(|_| answered) {
+                        self.shared.edge.answer_decided(leg, taken);
+                    }
                     return;
                 }
                 Err(Error::NoDomain(_)) => return,
@@ -88,5 +100,53 @@ impl Delivery {
             tokio::time::sleep(pause).await;
             pause = longer(pause, ORDER_RETRY_MAX);
         }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    Now,
+    Later,
+    Void,
+}
+
+/// What is to become of a report of the life `of` of this node, whose present one is `me`. A life without its lease may have been
+/// given up by the others, and its legs be on their way to them: would its report come first, whoever it frees is called anew
+/// while nobody is there to end the call before. What it saw, the next edge of the leg finds out for itself.
+fn turn(of: Edge, me: Edge, lease: bool) -> Turn {
+    match (of == me, lease) {
+        (false, _) => Turn::Void,
+        (true, true) => Turn::Now,
+        (true, false) => Turn::Later,
+    }
+}
+
+/// Whether a call has the leg whose answer came to this. `None` of one that belongs to another edge, or whose call says so itself.
+const fn verdict(outcome: &Outcome) -> Option<bool> {
+    match outcome {
+        Outcome::Accepted | Outcome::Duplicate => Some(true),
+        Outcome::Rejected(Reason::NoCall | Reason::NoLeg | Reason::Taken) => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::id::NodeId;
+
+    #[test]
+    fn a_life_without_its_lease_says_nothing_and_one_that_is_over_never_will() {
+        let life = |incarnation| Edge { node: NodeId(1), incarnation };
+        assert_eq!(turn(life(1), life(1), true), Turn::Now);
+        assert_eq!(turn(life(1), life(1), false), Turn::Later);
+        assert_eq!(turn(life(1), life(2), true), Turn::Void);
+    }
+
+    #[test]
+    fn an_answer_counts_when_its_call_has_it_and_is_ended_when_no_call_will() {
+        assert_eq!((verdict(&Outcome::Accepted), verdict(&Outcome::Duplicate)), (Some(true), Some(true)));
+        assert_eq!((verdict(&Outcome::Rejected(Reason::Taken)), verdict(&Outcome::Rejected(Reason::NoCall))), (Some(false), Some(false)));
+        assert_eq!(verdict(&Outcome::Rejected(Reason::Stale)), None, "its new edge lets it go");
     }
 }

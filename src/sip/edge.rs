@@ -41,7 +41,11 @@ use super::{
     tunnel::Frame,
 };
 use crate::{
-    core::{effect::Order, id::NodeId, party},
+    core::{
+        effect::Order,
+        id::{LegId, NodeId},
+        party,
+    },
     media::{self, MediaPlane},
 };
 
@@ -205,6 +209,10 @@ async fn catch_up(shared: Arc<Shared>, backend: Arc<dyn Backend>) {
 impl crate::actor::Edge for Handle {
     fn perform(&self, orders: Vec<Order>) {
         self.shared.inbox.orders(orders);
+    }
+
+    fn answer_decided(&self, leg: LegId, taken: bool) {
+        self.shared.inbox.found(inbox::Finding::AnswerDecided { leg, taken });
     }
 
     fn tunnelled(&self, from: NodeId, frame: Bytes) {

@@ -23,6 +23,7 @@ mod server;
 mod session;
 #[cfg(test)]
 mod tests;
+mod unasked;
 mod via;
 
 use std::{
@@ -118,6 +119,13 @@ pub enum Output {
         leg: LegId,
         flow: Flow,
         request: Bytes,
+    },
+    /// A phone answers an INVITE of an earlier life of this node, or of another that tunnelled it here: whoever has its leg is
+    /// to be told, and if nobody has, [`Stack::unwanted`].
+    Unasked {
+        leg: LegId,
+        flow: Flow,
+        response: Bytes,
     },
     /// Something happened on a leg.
     Report(LegReport),

@@ -54,6 +54,11 @@ pub(super) enum Finding {
         leg: LegId,
         outcome: Result<Outcome, crate::actor::Error>,
     },
+    /// The report that a phone answered has come to its end.
+    AnswerDecided {
+        leg: LegId,
+        taken: bool,
+    },
     Registered {
         tx: TxId,
         plan: Box<Plan>,

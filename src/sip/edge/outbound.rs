@@ -14,7 +14,7 @@ use crate::{
     core::id::{LegId, NodeId},
     sip::{
         limits::{ADOPTION_LOOK, ADOPTION_LOOKS_MAX, TUNNEL_IN_FLIGHT_MAX, WITHHELD_MAX},
-        message::{Message, parse},
+        message::{Message, Method, parse},
         stack::{Destination, Flow, TxId},
         tunnel::{Frame, holder},
     },
@@ -98,7 +98,8 @@ impl Worker {
     pub(super) fn homeless(&mut self, flow: Flow, bytes: Bytes) {
         let Ok(message) = parse(&bytes) else { return };
         match leg_of(&message) {
-            Some(leg) if message.is_request() && flow.via.is_none() => self.look_up(None, leg, flow, bytes, 0),
+            Some(leg) if flow.via.is_none() && (message.is_request() || is_answer(&message)) => self.look_up(None, leg, flow, bytes, 0),
+            _ if !message.is_request() => {}
             _ => self.owner_found(Instant::now(), None, None, flow, bytes),
         }
     }
@@ -111,6 +112,10 @@ impl Worker {
             if owner == Some(me) && tries < ADOPTION_LOOKS_MAX {
                 tokio::time::sleep(ADOPTION_LOOK).await;
                 return shared.inbox.found(Finding::Coming { tx, leg, flow, bytes, tries: tries + 1 });
+            }
+            if owner.is_some_and(|owner| owner.node == me.node) && bytes.starts_with(b"SIP/2.0 ") {
+                // Of a life of this node whose loss is not known everywhere yet: who answered will say so again.
+                return;
             }
             let owner = owner.map(|edge| edge.node).filter(|node| *node != me.node);
             shared.inbox.found(Finding::Owner { tx, owner, flow, bytes });
@@ -139,8 +144,12 @@ impl Worker {
                 self.tunnel(node, Destination::Flow(flow), Frame::From(flow, bytes));
             }
             (_, Some(tx)) => self.answer(now, tx, 481, "Call/Transaction Does Not Exist", &[]),
-            (_, None) => {
+            (owner, None) => {
                 let Ok(message) = parse(&bytes) else { return };
+                if let Some(leg) = leg_of(&message).filter(|_| owner.is_none() && is_answer(&message)) {
+                    self.stack.unwanted(now, leg, flow, &bytes);
+                    return self.drain(now);
+                }
                 let answer = stateless::answer(&message, flow.remote, 481, "Call/Transaction Does Not Exist", &[]);
                 if let Some(answer) = answer {
                     self.write(Destination::Flow(flow), answer);
@@ -157,9 +166,14 @@ fn undelivered(inbox: &Inbox, to: Destination, frame: Frame) {
     });
 }
 
-/// The leg a request in a dialog is for, as our tag names it.
+/// True of a 2xx to an INVITE, which wants an ACK and, where no call has its leg, a BYE.
+fn is_answer(message: &Message) -> bool {
+    !message.is_request() && message.method() == Method::Invite && (200..300).contains(&message.status())
+}
+
+/// The leg a request in a dialog is for, or an answer is of, as our tag names it.
 fn leg_of(message: &Message) -> Option<LegId> {
-    let tag = message.to_tag()?;
+    let tag = if message.is_request() { message.to_tag()? } else { message.from_tag()? };
     let (call, n) = tag.split('.').next()?.split_once('-')?;
     Some(LegId { call: call.parse().ok()?, n: n.parse().ok()? })
 }

@@ -252,6 +252,10 @@ impl Worker {
         match finding {
             Finding::Arrived { call, outcome } => self.arrived(now, call, outcome),
             Finding::Referred { tx, leg, outcome } => self.referred(now, tx, leg, outcome),
+            Finding::AnswerDecided { leg, taken } => {
+                self.stack.answer_decided(now, leg, taken);
+                self.drain(now);
+            }
             Finding::Registered { tx, plan, done } => self.registered(now, tx, &plan, done),
             Finding::Owner { tx, owner, flow, bytes } => self.owner_found(now, tx, owner, flow, bytes),
             Finding::Homeless { flow, bytes } => self.homeless(flow, bytes),
@@ -322,6 +326,12 @@ impl Worker {
                 Output::Transmit { to, bytes } => self.transmit(to, bytes),
                 Output::Request { tx, flow, request } => self.request(now, tx, flow, &request),
                 Output::Unknown { tx, leg, flow, request } => self.look_up(Some(tx), leg, flow, request, 0),
+                Output::Unasked { leg, flow, response } => {
+                    // It says whose it is and could be anybody's. A phone that did answer says so again.
+                    if self.strangers.take(now, STRANGER_ANSWERS_PER_S) {
+                        self.look_up(None, leg, flow, response, 0);
+                    }
+                }
                 Output::Report(report) => self.report(report),
                 Output::Refused { report, response } => self.refused(now, report, &response),
                 Output::Refer { tx, leg, domain, user } => self.refer(tx, leg, domain, user),

@@ -169,6 +169,7 @@ impl Stack {
         if !self.legs.get(&id).is_some_and(|leg| leg.phase == Phase::Confirmed) {
             return;
         }
+        self.acknowledge_for_former(id);
         let us = self.address(&self.legs[&id].to);
         let leg = self.legs.get_mut(&id).expect("looked up above");
         let mut request = leg.request("INVITE", None, &self.options, us).field(Name::Allow, super::ALLOW);
@@ -298,6 +299,16 @@ impl Stack {
             .field(Name::CSeq, format!("{} CANCEL", dialog.local_cseq));
         self.send(now, id, Purpose::Cancel, to, cancel.empty());
         self.at(now + T1, Due::CancelOver(id));
+    }
+
+    /// The CANCEL was answered. Whoever takes it answers with the tag of the dialog (RFC 3261 §9.2), which is how a phone that
+    /// was never heard here can be sent a BYE.
+    pub(super) fn cancelled_elsewhere(&mut self, now: Instant, id: LegId, response: &Message) {
+        let unknown = |leg: &&mut Leg| leg.ringing_elsewhere && leg.dialog.remote_tag.is_empty() && response.status() < 300;
+        if let Some(leg) = self.legs.get_mut(&id).filter(unknown) {
+            (leg.dialog.remote_tag, leg.dialog.remote) = (response.to_tag().unwrap_or_default(), response.text(Name::To));
+        }
+        self.cancel_over(now, id);
     }
 
     /// The CANCEL was answered or has had its time.

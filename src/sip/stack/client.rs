@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Destination, Due, Flow, Output, Stack, T1, T2, T64, leg::by_uri, names, reliable, server::ServerKey};
+use super::{Destination, Due, Flow, Stack, T1, T2, T64, leg::by_uri, reliable, server::ServerKey};
 use crate::{
     core::id::LegId,
     sip::{
@@ -18,8 +18,8 @@ use crate::{
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ClientKey {
-    branch: Arc<str>,
-    method: Method,
+    pub(super) branch: Arc<str>,
+    pub(super) method: Method,
 }
 
 impl ClientKey {
@@ -167,32 +167,27 @@ impl Stack {
 
     pub(super) fn response(&mut self, now: Instant, flow: Flow, message: Message, bytes: Bytes) {
         let Some(key) = ClientKey::of(&message) else { return };
-        let Some(client) = self.clients.get_mut(&key) else {
-            let minted = names::read_branch(&key.branch).filter(|(_, node)| *node != self.options.edge.node);
-            if let Some((_, node)) = minted.filter(|_| flow.via.is_none()) {
-                self.out.push_back(Output::Foreign { node, flow, bytes });
-            }
-            return;
-        };
+        let Some(client) = self.clients.get_mut(&key) else { return self.unasked(now, flow, &key, &message, bytes) };
         let status = message.status();
         client.interval = None;
         if let Some(winner) = &client.winner {
             if key.method == Method::Invite && (200..300).contains(&status) && message.to_tag().as_ref() != Some(winner) {
-                return self.stray(now, &key, &message);
+                let (leg, to) = (client.leg, client.to.clone());
+                return self.send_away(now, leg, to, &message);
             }
             if let Some((to, ack)) = client.ack.clone().filter(|_| status >= 200) {
                 self.transmit(to, ack);
             }
             return;
         }
-        let (leg, purpose) = (client.leg, client.purpose.clone());
+        let (leg, purpose, to) = (client.leg, client.purpose.clone(), client.to.clone());
         if status >= 200 {
             client.winner = Some(message.to_tag().unwrap_or_default());
             self.until(&key, now + T64);
             if key.method == Method::Invite && status >= 300 {
                 self.acknowledge_refusal(&key, &message);
             } else if key.method == Method::Invite && !self.legs.contains_key(&leg) {
-                return self.stray(now, &key, &message);
+                return self.send_away(now, leg, to, &message);
             }
         } else if key.method == Method::Invite && !client.cancelled {
             self.until(&key, now + RING_MAX);
@@ -203,7 +198,7 @@ impl Stack {
             Purpose::Refresh if status >= 200 => self.refreshed(now, leg, &key, &message),
             Purpose::Resume if status >= 200 => self.resumed(now, leg, &key, flow, &message),
             Purpose::Retell if status >= 200 => self.retold(now, leg, &key, flow, &message),
-            Purpose::Cancel if status >= 200 => self.cancel_over(now, leg),
+            Purpose::Cancel if status >= 200 => self.cancelled_elsewhere(now, leg, &message),
             Purpose::Bye if status >= 200 => self.parted(leg),
             Purpose::Refresh | Purpose::Resume | Purpose::Retell | Purpose::Cancel | Purpose::Bye | Purpose::Aside => {}
         }
@@ -230,36 +225,6 @@ impl Stack {
     pub(super) fn keep_ack(&mut self, key: &ClientKey, to: Destination, ack: Bytes) {
         if let Some(client) = self.clients.get_mut(key) {
             client.ack = Some((to, ack));
-        }
-    }
-
-    /// A 200 that nobody wants: of a fork that lost (§13.2.2.4), or of a leg that is no more. Acknowledged and ended.
-    fn stray(&mut self, now: Instant, key: &ClientKey, response: &Message) {
-        let Some(client) = self.clients.get(key) else { return };
-        let (leg, to) = (client.leg, client.to.clone());
-        let tag = response.to_tag().unwrap_or_default();
-        let number = client.request.cseq().map_or(1, |(number, _)| number);
-        let write = |method: &str, number: u32| {
-            let via = client.request.all(Name::Via).into_iter().next().unwrap_or_default();
-            let branch = format!("{}.{:x}{method}", key.branch, crc32fast::hash(tag.as_bytes()));
-            let target = response.contact().unwrap_or_else(|| client.request.uri().to_owned());
-            let mut request = Builder::request(method, &target)
-                .field(Name::Via, via.replace(&*key.branch, &branch))
-                .field(Name::MaxForwards, "70")
-                .field(Name::From, client.request.text(Name::From))
-                .field(Name::To, response.text(Name::To))
-                .field(Name::CallId, client.request.call_id())
-                .field(Name::CSeq, format!("{number} {method}"));
-            for route in response.all(Name::RecordRoute).iter().rev() {
-                request = request.field(Name::Route, route);
-            }
-            request.empty()
-        };
-        let (ack, bye) = (write("ACK", number), write("BYE", number + 1));
-        self.transmit(to.clone(), ack);
-        let again = read_own(&bye).and_then(|bye| ClientKey::of(&bye)).is_some_and(|key| self.clients.contains_key(&key));
-        if !again {
-            self.send(now, leg, Purpose::Aside, to, bye);
         }
     }
 }

@@ -67,7 +67,8 @@ pub(super) struct Leg {
     pub(super) ringing_elsewhere: bool,
     /// 200 to repeat until it is acknowledged.
     pub(super) unacked: Option<Repeat>,
-    /// Phone: a late offer's 200 still needs its ACK, with the answer.
+    /// Phone: its 200 still needs its ACK: the core has not said that it has the answer, or the offer was late and is not
+    /// answered yet.
     pub(super) ack_owed: Option<ClientKey>,
     /// A re-INVITE or UPDATE towards this leg is open.
     pub(super) busy: bool,

@@ -24,6 +24,11 @@ pub(super) fn read_tag(text: &str) -> Option<(LegId, NodeId)> {
     Some((read_leg(leg)?, NodeId(node.parse().ok()?)))
 }
 
+/// Which of a leg's requests a branch is of.
+pub(super) fn read_number(branch: &str) -> Option<u32> {
+    branch.strip_prefix(COOKIE)?.split('.').nth(2)?.parse().ok()
+}
+
 pub(super) fn read_branch(text: &str) -> Option<(LegId, NodeId)> {
     let mut parts = text.strip_prefix(COOKIE)?.split('.');
     Some((read_leg(parts.next()?)?, NodeId(parts.next()?.parse().ok()?)))

@@ -95,6 +95,7 @@ impl Stack {
             return self.hang_up(now, peer);
         };
         self.bridge(id, peer);
+        self.accepted(peer);
         match invite.filter(|_| waiting) {
             Some((key, invite)) => self.answer_with(now, id, &key, &invite, &told),
             None => self.describe(now, id, told),
@@ -183,7 +184,7 @@ impl Stack {
             (Phase::Answered, false) if leg.unacked.is_some() => leg.cancel_wanted = true,
             (Phase::Answered | Phase::Confirmed, _) => {
                 if let Some(key) = leg.ack_owed.take() {
-                    // A late offer nobody answered: the dialog must be confirmed before it can be ended.
+                    // The dialog must be confirmed before it can be ended.
                     self.ack_phone(id, &key, b"");
                 }
                 self.bye(now, id);

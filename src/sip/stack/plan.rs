@@ -35,6 +35,8 @@ impl Stack {
         }
         let (carried, taped) = self.plans.remove(&call).map(|known| (known.carried, known.taped)).unwrap_or_default();
         self.plans.insert(call, Planned { order: order.id, plan: Arc::clone(plan), carried, taped });
+        // Whoever has a place in the plan is known to have answered.
+        plan.legs.keys().for_each(|n| self.accepted(LegId { call, n: *n }));
         self.carry_out(call);
         self.tape(&order.domain, call);
     }

@@ -149,14 +149,8 @@ impl Stack {
         if let Ok(Some(sdp)) = sdp_of(message) {
             leg.media.1 = sdp;
         }
-        let cancelled = leg.cancel_wanted;
-        let offered = self.clients.get(key).is_some_and(|client| !client.request.body.is_empty());
-        if offered || cancelled {
-            self.ack_phone(id, key, b"");
-        } else if let Some(leg) = self.legs.get_mut(&id) {
-            leg.ack_owed = Some(key.clone());
-        }
-        if cancelled {
+        leg.ack_owed = Some(key.clone());
+        if leg.cancel_wanted {
             return self.hang_up(now, id);
         }
         self.session_renewed(now, id);
@@ -171,11 +165,31 @@ impl Stack {
         self.report(id, event);
     }
 
+    /// The core has this phone's answer: only now is it acknowledged, for a phone that was acknowledged and whose answer is
+    /// never committed would be left in a call with nobody. Until then it repeats its 200 (RFC 3261 §13.3.1.4). After a late
+    /// offer the ACK waits for the caller's answer besides.
+    pub(super) fn accepted(&mut self, id: LegId) {
+        let Some(key) = self.legs.get(&id).and_then(|leg| leg.ack_owed.clone()) else { return };
+        if self.clients.get(&key).is_some_and(|client| !client.request.body.is_empty()) {
+            self.ack_phone(id, &key, b"");
+        }
+    }
+
+    /// What became of the report that a phone answered: the call has the leg, or never will.
+    pub fn answer_decided(&mut self, now: Instant, id: LegId, taken: bool) {
+        if taken {
+            self.accepted(id);
+        } else if self.legs.get(&id).is_some_and(|leg| leg.phase == Phase::Answered && id.n > 0) {
+            self.hang_up(now, id);
+        }
+    }
+
     /// Acknowledges a phone's 200, with the answer to its offer if the offer was late.
     pub(super) fn ack_phone(&mut self, id: LegId, key: &ClientKey, answer: &[u8]) {
         let Some(leg) = self.legs.get(&id) else { return };
         let us = self.address(&leg.to);
         let leg = self.legs.get_mut(&id).expect("looked up above");
+        leg.ack_owed = None;
         let number = self.clients.get(key).and_then(|client| client.request.cseq()).map_or(1, |(number, _)| number);
         if !answer.is_empty() {
             leg.described = Bytes::copy_from_slice(answer);

@@ -33,6 +33,7 @@ struct Bench {
     requests: Vec<TxId>,
     foreign: Vec<NodeId>,
     unknown: Vec<TxId>,
+    unasked: Vec<(LegId, Flow, Bytes)>,
     refers: Vec<(TxId, String)>,
 }
 
@@ -58,6 +59,7 @@ impl Bench {
             requests: vec![],
             foreign: vec![],
             unknown: vec![],
+            unasked: vec![],
             refers: vec![],
         }
     }
@@ -71,6 +73,7 @@ impl Bench {
                 Output::Unknown { tx, .. } => self.unknown.push(tx),
                 Output::Refer { tx, user, .. } => self.refers.push((tx, user)),
                 Output::Foreign { node, .. } => self.foreign.push(node),
+                Output::Unasked { leg, flow, response } => self.unasked.push((leg, flow, response)),
             }
         }
     }
@@ -224,9 +227,9 @@ fn lost_messages_are_repeated_until_they_arrive() {
     bench.pass(Duration::from_secs(4));
     assert!(bench.count("INVITE") >= 3, "the INVITE is repeated");
     bench.phone_answers("INVITE", 200, "v=0 phone");
+    bench.order(LegId::caller(call()), Action::Answer { peer: phone, sdp: Sdp::from(b"v=0".to_vec()) });
     bench.phone_answers("INVITE", 200, "v=0 phone");
     assert_eq!(bench.count("ACK"), 2, "a repeated 200 is acknowledged again");
-    bench.order(LegId::caller(call()), Action::Answer { peer: phone, sdp: Sdp::from(b"v=0".to_vec()) });
     bench.pass(Duration::from_secs(3));
     assert!(bench.count("200") >= 3, "the 200 is repeated until its ACK");
     bench.pass(Duration::from_secs(40));
@@ -274,6 +277,58 @@ fn a_200_that_crosses_the_cancel_is_acknowledged_and_ended() {
     bench.order(phone, Action::HangUp { cause: "timeout".into() });
     bench.phone_answers("INVITE", 200, "v=0");
     assert_eq!((bench.count("ACK"), bench.count("BYE")), (1, 1));
+}
+
+#[test]
+fn a_phones_answer_is_acknowledged_when_a_call_has_it_and_not_before() {
+    let answered = || {
+        let mut bench = Bench::new();
+        bench.arrive("", "v=0");
+        let phone = bench.ring(Some("v=0"));
+        bench.phone_answers("INVITE", 200, "v=0 phone");
+        bench.phone_answers("INVITE", 200, "v=0 phone");
+        assert_eq!(bench.count("ACK"), 0, "a phone that is acknowledged would stay, whatever becomes of the commit");
+        (bench, phone)
+    };
+    let (mut bench, phone) = answered();
+    bench.stack.answer_decided(bench.now, phone, true);
+    bench.drain();
+    bench.order(LegId::caller(call()), Action::Answer { peer: phone, sdp: Sdp::from(b"v=0 phone".to_vec()) });
+    assert_eq!(bench.count("ACK"), 1, "by whatever says so first");
+    bench.phone_answers("INVITE", 200, "v=0 phone");
+    assert_eq!(bench.count("ACK"), 2, "one that got lost is sent again");
+    let (mut bench, phone) = answered();
+    bench.stack.answer_decided(bench.now, phone, false);
+    bench.drain();
+    assert_eq!((bench.count("ACK"), bench.count("BYE")), (1, 1), "a leg that no call has is ended");
+    let (mut bench, phone) = answered();
+    bench.order(phone, Action::HangUp { cause: "timeout".into() });
+    assert_eq!((bench.count("ACK"), bench.count("BYE")), (1, 1), "a dialog is confirmed before it is ended");
+}
+
+#[test]
+fn a_phone_that_answered_an_earlier_life_of_this_node_is_looked_up_and_sent_away_if_no_call_has_it() {
+    let mut before = Bench::new();
+    before.arrive("", "v=0");
+    let phone = before.ring(Some("v=0"));
+    let invite = before.last("INVITE").clone();
+    let mut bench = Bench::new();
+    // The same INVITE, of which this stack knows nothing.
+    bench.sent.push((Destination::Flow(flow(PHONE)), invite));
+    bench.phone_answers("INVITE", 180, "");
+    assert!(bench.unasked.is_empty(), "it rings only");
+    bench.phone_answers("INVITE", 200, "v=0 phone");
+    let (leg, from, response) = bench.unasked.pop().expect("whoever has it is to be found");
+    assert_eq!((leg, bench.count("ACK")), (phone, 0));
+    bench.stack.unwanted(bench.now, leg, from, &response);
+    bench.drain();
+    let (ack, bye) = (bench.last("ACK").clone(), bench.last("BYE").clone());
+    assert_eq!((ack.cseq(), bye.cseq()), (Some((1, Method::Ack)), Some((2, Method::Bye))));
+    assert_eq!(
+        (bye.to_tag().as_deref(), bye.from_tag(), bye.call_id()),
+        (Some("pt"), Some(format!("{phone}.1")), format!("{phone}@tandem"))
+    );
+    assert!(ack.top_via() != bye.top_via());
 }
 
 #[test]

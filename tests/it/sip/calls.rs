@@ -264,6 +264,38 @@ async fn a_request_for_a_leg_nobody_has_is_refused_after_a_look_up() {
     peer.status(481).await;
 }
 
+/// The 200 of a phone to the INVITE of a leg that node `by` had.
+fn late_answer(leg: LegId, by: u64, peer: &Peer) -> String {
+    let contact = peer.addr;
+    format!(
+        "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bKT{leg}.{by}.1;rport\r\nFrom: <sip:t@d>;tag={leg}.{by}\r\n\
+         To: <sip:alice@{contact}>;tag=phone\r\nCall-ID: {leg}@tandem\r\nCSeq: 1 INVITE\r\nContact: <sip:alice@{contact}>\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn a_phone_whose_answer_no_call_has_is_let_go_wherever_it_says_so() {
+    let (node, two, peer) = (node().await, Node::start(2, demo(trunk(&["127.0.0.0/8"]))).await, Peer::new().await);
+    Node::join(&[&node, &two]);
+    let leg = |id: u64, n: u16| LegId { call: CallId::compose(1, NodeId(id), 5), n };
+    // Of a former life of this node, of a node that is gone, and of a leg whose owner does not have it after all.
+    node.fake.owners.lock().insert(leg(1, 3), Edge { node: NodeId(2), incarnation: 1 });
+    for (by, leg) in [(1, leg(1, 1)), (7, leg(7, 2)), (1, leg(1, 3))] {
+        peer.send(node.addr(Transport::Udp), late_answer(leg, by, &peer)).await;
+        for method in [Method::Ack, Method::Bye] {
+            let (request, _) = peer.wait(method.name(), |m| m.is_request() && m.call_id() == format!("{leg}@tandem")).await;
+            assert_eq!((request.method(), request.to_tag().as_deref()), (method, Some("phone")));
+        }
+    }
+    // That this node still has it is news of yesterday: who has it now will be known in a moment.
+    node.fake.owners.lock().insert(leg(1, 4), Edge { node: NodeId(1), incarnation: 1 });
+    peer.send(node.addr(Transport::Udp), late_answer(leg(1, 4), 1, &peer)).await;
+    let ours = |message: &Message| message.is_request() && message.call_id() == format!("{}@tandem", leg(1, 4));
+    while let Some((message, _)) = peer.next(QUIET).await {
+        assert!(!ours(&message), "{message:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_node_that_starts_refuses_nobody_for_good_before_it_has_read_its_tenants() {
     let node = Node::starting(1, demo(trunk(&["192.0.2.0/24"]))).await;

@@ -146,6 +146,8 @@ async fn a_phone_on_tcp_at_one_node_rings_for_a_call_at_another() {
     three.report(leg, |event| matches!(event, LegEvent::Ringing { .. }).then_some(())).await;
     phone.send(response(&invite, 200, &contact, "", "v=1\r\n")).await;
     three.report(leg, |event| matches!(event, LegEvent::Answered { .. }).then_some(())).await;
+    // Its answer is committed.
+    tandem::actor::Edge::answer_decided(&three.edge, leg, true);
     assert_eq!(phone.next().await.method(), Method::Ack);
 }
 

@@ -53,7 +53,13 @@ impl Ua {
     fn cancelled(&mut self, now: Instant, message: &Message, source: Hop) {
         let Some(invite) = self.server_of(message, Method::Invite) else { return self.plain(now, message, source, 481) };
         let call = self.servers[invite].call;
-        self.plain(now, message, source, 200);
+        // The tag of the dialog, where there is one.
+        let tag = match call {
+            Some(n) => self.calls[n].local_tag.clone(),
+            None => self.token(),
+        };
+        let at = self.serve(now, message, source, None);
+        self.respond(now, at, 200, &tag, |draft| draft.field("Allow", ALLOW).end(None));
         let Some(n) = call.filter(|n| self.calls[*n].state == State::Ringing) else { return };
         let tag = self.calls[n].local_tag.clone();
         self.respond(now, invite, 487, &tag, |draft| draft.end(None));

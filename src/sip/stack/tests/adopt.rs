@@ -75,9 +75,9 @@ fn events(bench: &Bench, leg: LegId) -> Vec<&LegEvent> {
 #[test]
 fn both_parties_are_told_where_we_are_with_a_later_cseq_and_the_other_partys_description() {
     let (mut bench, phone) = heir();
-    let invites: Vec<_> = bench.sent.iter().map(|(_, message)| message.clone()).collect();
-    assert_eq!(invites.len(), 2);
-    let (to_caller, to_phone) = (&invites[0], &invites[1]);
+    let sent: Vec<_> = bench.sent.iter().map(|(_, message)| message.clone()).collect();
+    let [to_caller, ack, to_phone] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((ack.cseq(), ack.call_id()), (Some((1, Method::Ack)), to_phone.call_id()), "the dead edge may not have come to it");
     assert_eq!(to_caller.cseq(), Some((CSEQ_JUMP + 1, Method::Invite)));
     assert_eq!(to_phone.cseq(), Some((CSEQ_JUMP + 2, Method::Invite)));
     assert_eq!((&to_caller.body[..], &to_phone.body[..]), (&b"v=0 phone"[..], &b"v=0 caller"[..]));
@@ -88,9 +88,54 @@ fn both_parties_are_told_where_we_are_with_a_later_cseq_and_the_other_partys_des
     caller_answers(&mut bench, &to_caller, 200, "v=0 caller");
     bench.phone_answers("INVITE", 200, "v=0 phone");
     assert_eq!(to_phone.cseq(), bench.last("INVITE").cseq());
-    assert_eq!(bench.count("ACK"), 2);
+    assert_eq!(bench.count("ACK"), 3);
     assert!(matches!(events(&bench, caller())[..], [LegEvent::Adopted { .. }]));
     assert!(matches!(events(&bench, phone)[..], [LegEvent::Adopted { .. }]));
+}
+
+/// A phone's 200 to the INVITE of the dead edge, brought here by whoever got it.
+fn answers_the_dead(bench: &mut Bench, invite: &Message, sdp: &str) {
+    bench.sent.push((Destination::Flow(flow(PHONE)), invite.clone()));
+    bench.phone_answers("INVITE", 200, sdp);
+    bench.sent.retain(|(_, message)| message != invite);
+}
+
+#[test]
+fn a_phone_that_still_repeats_its_answer_to_the_dead_edge_is_acknowledged_by_the_heir() {
+    let mut before = donor();
+    before.arrive("", "v=0 caller");
+    before.ring(Some("v=0 caller"));
+    let invite = before.last("INVITE").clone();
+    let (mut bench, _) = heir();
+    let acks = bench.count("ACK");
+    answers_the_dead(&mut bench, &invite, "v=0 phone");
+    assert_eq!((bench.count("ACK"), bench.count("BYE"), bench.unasked.len()), (acks + 1, 0, 0));
+}
+
+#[test]
+fn a_phone_that_answered_the_dead_edge_unheard_is_let_go_by_the_tag_it_answers_with() {
+    let rung = || {
+        let mut bench = donor();
+        bench.arrive("", "v=0");
+        let phone = bench.ring(Some("v=0"));
+        let ring = bench.stack.legs[&phone].rung.clone().map(|ring| std::sync::Arc::new(*ring));
+        let invite = bench.last("INVITE").clone();
+        let mut bench = Bench::new();
+        let stage = Stage::Ringing { ring, by: DEAD };
+        bench.order_with(phone, Action::HangUp { cause: "node_lost".into() }, Some(image(stage, Dialog::default())));
+        assert_eq!((bench.count("CANCEL"), bench.count("BYE")), (1, 0));
+        (bench, invite)
+    };
+    let (mut bench, _) = rung();
+    bench.phone_answers("CANCEL", 200, "");
+    assert_eq!(bench.last("BYE").to_tag().as_deref(), Some("pt"), "the answer to a CANCEL has the dialog's tag");
+    let (mut bench, invite) = rung();
+    answers_the_dead(&mut bench, &invite, "v=0");
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.last("BYE").to_tag().as_deref(), Some("pt"), "so has the 200, wherever it comes from");
+    let (mut bench, _) = rung();
+    bench.phone_answers("CANCEL", 481, "");
+    assert_eq!(bench.count("BYE"), 0, "a phone that knows of no INVITE has no dialog");
 }
 
 #[test]
