@@ -13,7 +13,9 @@ struct Account<'a> {
     /// A provisional response beyond 100 was seen: the cluster has taken the call.
     taken: bool,
     answered: bool,
-    outcome: Option<Outcome>,
+    outcome: Option<(Outcome, f64)>,
+    /// When agents' phones were first acknowledged in a call of it.
+    agents_ms: Vec<f64>,
     cdrs: Vec<&'a str>,
 }
 
@@ -31,6 +33,7 @@ fn accounts(history: &[Record]) -> BTreeMap<&str, Account<'_>> {
         let number = match &record.op {
             Op::Dial { .. } | Op::Responded { .. } | Op::Answered { .. } | Op::CallEnd { .. } => record.object.as_str(),
             Op::Cdr { from, .. } => from.as_str(),
+            Op::AgentCall { caller, up_ms: Some(_), .. } => caller.as_str(),
             _ => continue,
         };
         let account = accounts.entry(number).or_default();
@@ -39,7 +42,8 @@ fn accounts(history: &[Record]) -> BTreeMap<&str, Account<'_>> {
             Op::Dial { .. } => account.dialled = true,
             Op::Responded { status, .. } => account.taken |= (101..200).contains(status),
             Op::Answered { .. } => account.answered = true,
-            Op::CallEnd { outcome } => account.outcome = Some(*outcome),
+            Op::CallEnd { outcome } => account.outcome = Some((*outcome, record.at_ms)),
+            Op::AgentCall { up_ms: Some(up_ms), .. } => account.agents_ms.push(*up_ms),
             Op::Cdr { outcome, .. } => account.cdrs.push(outcome),
             _ => {}
         }
@@ -57,10 +61,15 @@ fn ledger(history: &[Record]) -> Verdict {
         let why = if !account.dialled {
             Some("has a record and was never made")
         } else {
-            match account.outcome {
+            // A caller whose node died is answered by the next one and hears that it waits: it may leave before it has talked.
+            let says_left = account.cdrs.contains(&"abandoned");
+            let talked = account.outcome.is_some_and(|(_, end_ms)| account.agents_ms.iter().any(|up_ms| *up_ms < end_ms));
+            match account.outcome.map(|(outcome, _)| outcome) {
                 None => Some("never ended for its caller"),
                 Some(Outcome::Unfinished) => Some("was taken and never ended for its caller"),
-                Some(Outcome::Completed) if !says_answered && !says_lost => Some("talked, and no record says that it was answered"),
+                Some(Outcome::Completed) if !(says_answered || says_lost || says_left && !talked) => {
+                    Some("talked, and no record says that it was answered")
+                }
                 Some(Outcome::Dropped) if account.cdrs.is_empty() => Some("talked, was cut off, and left no record"),
                 Some(Outcome::Refused(_) | Outcome::Abandoned) if account.taken && account.cdrs.is_empty() => {
                     Some("was taken, then given up, and left no record")
@@ -133,7 +142,9 @@ mod tests {
         assert_eq!(status(&good, "C1"), Status::Holds);
         assert_eq!(status(&good[..4], "C1"), Status::Violated, "without its record");
         assert_eq!(status(&[&good[..4], &[cdr("c", "1", "node_lost")]].concat(), "C1"), Status::Holds);
-        assert_eq!(status(&[&good[..4], &[cdr("c", "1", "abandoned")]].concat(), "C1"), Status::Violated);
+        let left = [&good[..4], &[cdr("c", "1", "abandoned")]].concat();
+        assert_eq!(status(&left, "C1"), Status::Holds, "it heard music from its next node, and left");
+        assert_eq!(status(&[&[talked("a", "1", -1.0, 5.0)], &left[..]].concat(), "C1"), Status::Violated, "with an agent it talked");
         assert_eq!(status(&good[..3], "C1"), Status::Violated, "without an end");
         assert_eq!(status(&good[4..], "C1"), Status::Violated, "a record of nobody's call");
     }

@@ -1,4 +1,4 @@
-//! P1, S1, L1: one leader a term, equal archives, and after healing one leader per group that every member agrees on.
+//! P1, S1, L1: leaders in one order, equal archives, and after healing one leader per group that every member agrees on.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,28 @@ type Belief = (u32, Option<u64>, u64);
 
 pub(super) fn check(history: &[Record]) -> Vec<Verdict> {
     vec![
-        one_leader_a_term(history).rests_on(history, "leaders"),
+        leaders_in_order(history).rests_on(history, "leaders"),
         archives(history).rests_on(history, "archives"),
         rest(history).rests_on(history, "rest"),
     ]
 }
 
-fn one_leader_a_term(history: &[Record]) -> Verdict {
-    let mut verdict = Verdict::new("P1", "a group has at most one leader in a term");
-    let mut known: BTreeMap<(u32, u64), (u64, &Record)> = BTreeMap::new();
+/// A leader is named by its term and its node, which are ordered in this sense: two nodes may win the same term, one after the
+/// other. What a node has granted is on its disk, so that it never believes in an earlier leader again.
+fn leaders_in_order(history: &[Record]) -> Verdict {
+    let mut verdict = Verdict::new("P1", "no node goes back to a leader that was followed by another");
+    let mut known: BTreeMap<(u16, u32), ((u64, u64), &Record)> = BTreeMap::new();
     for record in history {
-        let Op::Leader { group, leader: Some(leader), term, .. } = &record.op else { continue };
+        let Op::Leader { node, group, leader: Some(leader), term } = &record.op else { continue };
         verdict.checked += 1;
-        let (first, line) = known.entry((*group, *term)).or_insert((*leader, record));
-        if first != leader {
-            verdict.violated(format!("group {group} has leaders {first} and {leader} in term {term}"), [*line, record]);
+        let (last, line) = known.entry((*node, *group)).or_insert(((*term, *leader), record));
+        if (*term, *leader) < *last {
+            let (term_before, before) = *last;
+            let what =
+                format!("node {node} believes in leader {leader} of term {term} of group {group} after {before} of term {term_before}");
+            verdict.violated(what, [*line, record]);
         }
+        (*last, *line) = ((*term, *leader), record);
     }
     verdict
 }
@@ -86,10 +92,17 @@ mod tests {
     }
 
     #[test]
-    fn leaders_change_with_the_term_only() {
+    fn leaders_follow_one_another_by_term_and_node() {
         let leader = |node, leader, term| of(node, Op::Leader { node, group: 3, leader: Some(leader), term });
         assert_eq!(status(&[leader(1, 1, 4), leader(2, 1, 4), leader(1, 2, 5)], "P1"), Status::Holds);
-        assert_eq!(status(&[leader(1, 1, 4), leader(2, 2, 4)], "P1"), Status::Violated);
+        assert_eq!(
+            status(&[leader(1, 1, 4), leader(2, 2, 4), leader(1, 2, 4)], "P1"),
+            Status::Holds,
+            "the second won the term after the first"
+        );
+        assert_eq!(status(&[leader(1, 2, 4), leader(2, 1, 4)], "P1"), Status::Holds, "one heard of it sooner");
+        assert_eq!(status(&[leader(1, 2, 4), leader(1, 1, 4)], "P1"), Status::Violated);
+        assert_eq!(status(&[leader(1, 1, 5), leader(1, 2, 4)], "P1"), Status::Violated);
     }
 
     #[test]
