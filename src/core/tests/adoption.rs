@@ -268,3 +268,20 @@ fn an_heir_that_is_dead_itself_gets_nothing_and_the_call_waits_for_one_that_live
     assert_eq!(world.closed.len(), 1, "the other call goes on");
     assert_eq!((order_to(&world, caller(2)).edge, order_to(&world, gone).edge), (NEXT, NEXT), "and the farewell is said");
 }
+
+#[test]
+fn with_a_life_of_a_node_all_before_it_are_over_and_their_calls_and_farewells_change_hands() {
+    let mut world = World::new(Strategy::LongestIdle, &["a", "b"]);
+    for n in 1..=3 {
+        world.arrive(n);
+    }
+    world.answer("a");
+    world.answer("b");
+    let parted = world.leg_of("b");
+    world.caller_leaves(2);
+    dies(&mut world, Edge { incarnation: EDGE.incarnation + 1, ..EDGE }, &[HEIR]);
+    let rows = &world.state.domains()[&World::domain()];
+    assert_eq!((rows.calls_on(HEIR).count(), rows.calls_on(EDGE).count()), (2, 0));
+    assert_eq!(order_to(&world, parted).edge, HEIR);
+    assert_eq!(world.apply(Command::EdgeLost { edge: EDGE, heirs: vec![HEIR] }), Outcome::Rejected(Reason::Stale));
+}

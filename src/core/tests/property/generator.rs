@@ -219,9 +219,15 @@ impl Generator {
     }
 
     fn edge_lost(&mut self) -> Command {
-        let edge = self.edge();
+        let mut edge = self.edge();
+        let life = &mut self.lives[edge.node.0 as usize - 1];
+        if self.rng.one_in(6) {
+            // A life nothing came from: the node fell twice before the first was noticed.
+            edge.incarnation += 1;
+            *life += 1;
+        }
         if !self.rng.one_in(8) {
-            self.lives[edge.node.0 as usize - 1] += 1;
+            *life += 1;
         }
         let heirs = (0..self.rng.below(3)).map(|_| self.edge()).filter(|heir| heir.node != edge.node).collect();
         Command::EdgeLost { edge, heirs }
