@@ -68,7 +68,7 @@ bench:
 SEED ?= 1
 ITERATIONS ?= 200
 sim:
-	$(CARGO) run --release -p tandem-chaos -- sim --seed $(SEED) --iterations $(ITERATIONS) --threads 2
+	$(CARGO) run --profile sim -p tandem-sim -- --seed $(SEED) --iterations $(ITERATIONS) --threads 2
 
 ## prove: every proof under load of docs/TESTING.md, one after the other (about 15 minutes; `disk` needs root)
 PROOFS = calls offers failover failover@--no-death-notice outage rolling members witness drill disk overload raft memory core

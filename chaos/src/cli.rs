@@ -13,7 +13,7 @@ use crate::{
     plan, relay,
     report::Report,
     run::{self, End},
-    sim, state,
+    state,
 };
 
 #[derive(Parser)]
@@ -62,7 +62,7 @@ enum What {
     /// Run the experiment of a run again, with its seed
     Replay { run_dir: PathBuf },
     /// Live through faults in virtual time, without processes: three real nodes on a network, disks and clocks that are made up
-    Sim(SimArguments),
+    Sim(tandem_sim::cli::Arguments),
     /// The relay between nodes, started by `run`
     #[command(hide = true)]
     Relay(relay::Ports),
@@ -87,30 +87,6 @@ struct RunArguments {
     /// Where the run's folder is made
     #[arg(long, default_value = "chaos-runs")]
     out: PathBuf,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-struct SimArguments {
-    /// The first seed; each further iteration takes the next
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    iterations: u64,
-    /// No iteration begins after so many minutes
-    #[arg(long)]
-    minutes: Option<u64>,
-    /// Simulations at once
-    #[arg(long, default_value_t = 1)]
-    threads: usize,
-    /// Callers of an iteration
-    #[arg(long, default_value_t = 220)]
-    calls: u64,
-    /// Virtual seconds of an iteration
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
-    /// Write all that happens here; of use with one iteration
-    #[arg(long)]
-    trace: Option<PathBuf>,
 }
 
 /// What stops a command, with its exit code.
@@ -154,7 +130,7 @@ fn perform(what: What) -> Result<u8, Stop> {
         What::Heal { even_alive, leave_running } => heal(even_alive, leave_running),
         What::Report { run_dir } => rejudge(&run_dir),
         What::Replay { run_dir } => replay(&run_dir),
-        What::Sim(arguments) => Ok(simulate(arguments)),
+        What::Sim(arguments) => Ok(if tandem_sim::cli::run(arguments) { code::PASSED } else { code::VIOLATED }),
         What::Relay(ports) => relay::serve(&ports).map(|()| code::PASSED).map_err(internal),
     }
 }
@@ -190,21 +166,6 @@ fn run_one(arguments: &RunArguments) -> Result<u8, Stop> {
         println!("{}\n  {}", report.text(), ran.dir.join("report.html").display());
     }
     Ok(report.judgement.exit_code)
-}
-
-fn simulate(arguments: SimArguments) -> u8 {
-    if std::env::var_os("RUST_LOG").is_some() {
-        tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).without_time().init();
-    }
-    let SimArguments { seed, iterations, minutes, threads, calls, seconds, trace } = arguments;
-    let report = sim::run(&sim::Options { seed, iterations, minutes, threads, calls, seconds, trace, print: true });
-    for (name, injected, felt) in report.faults() {
-        println!("  {name}: {injected} injected, {felt} felt");
-    }
-    let failed = report.runs.iter().filter(|run| !run.passed()).count();
-    let felt: u64 = report.runs.iter().map(sim::Run::felt).sum();
-    println!("{} iterations, {failed} failed, {felt} faults felt", report.runs.len());
-    if report.passed() { code::PASSED } else { code::VIOLATED }
 }
 
 fn check(path: &std::path::Path) -> Result<u8, Stop> {

@@ -1,8 +1,7 @@
-//! Chaos for a Tandem cluster: a simulator, experiments on real nodes, faults, checkers and reports.
+//! Chaos for a Tandem cluster: experiments on real nodes, faults, checkers and reports.
 //!
 //! The tool starts real nodes, real callers and agents, hurts them on purpose, and judges what they saw by invariants. It uses
-//! the product's public interfaces only. `docs/CHAOS.md` is its guide. The simulator (`sim`) runs the product itself, on a network,
-//! a disk and clocks that are made up.
+//! the product's public interfaces only. `docs/CHAOS.md` is its guide. The simulator is a package of its own (`sim/`).
 
 pub mod catalogue;
 pub mod checker;
@@ -14,5 +13,4 @@ pub mod plan;
 pub mod relay;
 pub mod report;
 pub mod run;
-pub mod sim;
 pub mod state;

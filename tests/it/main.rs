@@ -7,6 +7,7 @@ mod cli;
 mod drills;
 mod harness;
 mod members;
+mod mutations;
 mod rescue;
 mod serve;
 mod sip;

@@ -81,7 +81,7 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
 
 fn sources() -> Vec<Source> {
     let mut paths = Vec::new();
-    for top in ["src", "cluster/src", "bench/src", "chaos/src"] {
+    for top in ["src", "cluster/src", "bench/src", "chaos/src", "chaos/sim/src"] {
         walk(&root().join(top), &mut paths);
     }
     paths.sort();
@@ -132,7 +132,7 @@ fn names(text: &str, word: &str) -> bool {
 #[test]
 fn every_file_says_what_it_owns() {
     let mut found = Vec::new();
-    for top in ["src", "cluster/src", "bench/src", "chaos/src", "tests", "cluster/tests"] {
+    for top in ["src", "cluster/src", "bench/src", "chaos/src", "chaos/sim/src", "tests", "cluster/tests"] {
         let mut paths = Vec::new();
         walk(&root().join(top), &mut paths);
         for path in paths {

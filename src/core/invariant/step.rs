@@ -17,11 +17,12 @@ use crate::core::{
 };
 
 /// The catalogue: ids and what they say.
-pub const STEP_INVARIANTS: [(&str, &str); 7] = [
+pub const STEP_INVARIANTS: [(&str, &str); 8] = [
     ("C1", "only an arrival makes a call, and a call that leaves the state leaves exactly one record"),
     ("D1", "records follow each other without a gap, chained by hash, and agree with themselves"),
     ("Q1", "no call ever loses its age"),
     ("Q2", "nobody is offered a call while one that comes first, and that they fit, is left waiting"),
+    ("P1", "what a life reports of a call that another one has changes nothing"),
     ("T1", "log time never goes back, and timers fire if and only if they stand and are due"),
     ("E1", "effects are named by their entry, once and in order, and none is for a life of a node that is over"),
     ("X1", "a rejected or repeated command has no effect, but a refused arrival leaves its record"),
@@ -45,6 +46,7 @@ impl Step<'_> {
         self.records(&mut found);
         self.calls(&mut found);
         self.order_of_service(&mut found);
+        self.owners(&mut found);
         self.times(&mut found);
         self.names(&mut found);
         self.nothing_for_nothing(&mut found);
@@ -159,6 +161,18 @@ impl Step<'_> {
         let promote_ms = domain.policy().queues.get(&call.queue).map_or(0, |queue| queue.promote_after_ms);
         let promoted = promote_ms > 0 && self.at.time.ms_since(call.entered) >= promote_ms;
         (!promoted, if promoted { 0 } else { call.priority }, call.entered, call.id)
+    }
+
+    fn owners(&self, found: &mut Vec<Violation>) {
+        let Command::Leg(report) = self.command else { return };
+        let Some(domain) = self.before.domains().get(&report.domain) else { return };
+        let foreign = domain.calls().get(&report.leg.call).is_some_and(|call| call.edge != report.edge);
+        // A farewell to a leg that left the call before it changed hands may be done with.
+        let left = domain.parting().any(|order| order.leg == report.leg && order.edge == report.edge);
+        let fenced = !foreign || left || matches!(self.outcome, Outcome::Rejected(_) | Outcome::Duplicate);
+        expect(found, "P1", Some(&report.domain), fenced, || {
+            format!("{:?} said {:?} of {:?}, which it does not have, and was heard", report.edge, report.event, report.leg)
+        });
     }
 
     fn times(&self, found: &mut Vec<Violation>) {

@@ -20,6 +20,9 @@ const AIM_MS_MAX: u64 = 1_500;
 /// How long a mark of draining may take to be committed.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
+/// Kinds of faults, the last of which is an outage.
+const KINDS: u32 = 12;
+
 /// Faults by name: injected, and felt.
 pub(super) type Counts = BTreeMap<&'static str, (u64, u64)>;
 
@@ -28,13 +31,18 @@ pub(super) struct Nemesis {
     laws: Laws,
     judge: Judge,
     stage: Arc<Stage>,
+    kinds: u32,
     counts: Counts,
 }
 
 impl Nemesis {
     /// One of several, whose faults overlap.
     pub(super) fn new(seed: u64, lane: u64, laws: Laws, judge: Judge, stage: Arc<Stage>) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed ^ 0x6661_756C ^ (lane << 56)), laws, judge, stage, counts: Counts::new() }
+        Self { rng: StdRng::seed_from_u64(seed ^ 0x6661_756C ^ (lane << 56)), laws, judge, stage, kinds: KINDS, counts: Counts::new() }
+    }
+
+    pub(super) fn without_outages(self) -> Self {
+        Self { kinds: KINDS - 1, ..self }
     }
 
     /// One fault after the other until the time is up. Heals nothing but what each fault heals itself.
@@ -43,7 +51,7 @@ impl Nemesis {
             let calm = self.ms(300, 4_000);
             sleep(calm).await;
             let before = self.laws.clone();
-            let (name, felt) = match self.rng.random_range(0..11) {
+            let (name, felt) = match self.rng.random_range(0..self.kinds) {
                 0 => self.isolate().await,
                 1 => self.one_way().await,
                 2 => self.link().await,
@@ -53,7 +61,8 @@ impl Nemesis {
                 7 => self.weather("duplicates", Law::Twice, (0, 0, 200)).await,
                 8 => self.slow_disk().await,
                 9 => self.clock().await,
-                _ => self.peaceful().await,
+                10 => self.peaceful().await,
+                _ => self.outage().await,
             };
             let row = self.counts.entry(name).or_default();
             row.0 += 1;
@@ -138,21 +147,26 @@ impl Nemesis {
         if self.rng.random_range(0..100) < 70 {
             self.aim(node).await;
         }
-        let rng = &mut self.rng;
-        // All of the last write is lost, all survives, or each sector as it comes.
-        let lost = self.stage.crash(node, told, || torn == 1 || (torn == 2 && rng.random()));
-        let lost = match lost {
-            Ok(Some(lost)) => lost,
-            Ok(None) => return ("crash", false),
-            Err(error) => {
-                self.judge.violated(format!("the simulator's own disk failed: {error}"));
-                return ("crash", false);
-            }
-        };
+        let Some(lost) = self.cut_torn(node, told, torn) else { return ("crash", false) };
         let down = self.ms(50, 4_000);
         sleep(down).await;
         self.start(node).await;
         (if lost > 0 { "crash, write torn" } else { "crash" }, true)
+    }
+
+    /// Cuts a node's power with any fate of its last write. Returns how many sectors were lost, if it ran.
+    fn cut(&mut self, node: NodeId, told: bool) -> Option<usize> {
+        let torn = self.rng.random_range(0..3);
+        self.cut_torn(node, told, torn)
+    }
+
+    /// Of the last write all is lost, all survives, or each sector as it comes.
+    fn cut_torn(&mut self, node: NodeId, told: bool, torn: u32) -> Option<usize> {
+        let rng = &mut self.rng;
+        self.stage.crash(node, told, || torn == 1 || (torn == 2 && rng.random())).unwrap_or_else(|error| {
+            self.judge.violated(format!("the simulator's own disk failed: {error}"));
+            None
+        })
     }
 
     /// Waits for a moment in which the node's log has a write in doubt. Its disk is slow meanwhile, or there would be few.
@@ -168,6 +182,37 @@ impl Nemesis {
         let within = Duration::from_millis(self.rng.random_range(0..ms / 2));
         sleep(within).await;
         self.laws.slow_disk(node, 0);
+    }
+
+    /// The site loses its power, every node at once; two times of three amid an election, whose votes are in doubt.
+    async fn outage(&mut self) -> (&'static str, bool) {
+        let ms = self.rng.random_range(20..150);
+        NODES.iter().for_each(|node| self.laws.slow_disk(*node, ms));
+        if self.rng.random_range(0..3) > 0
+            && let Some(leader) = self.stage.leader()
+        {
+            self.cut(leader, true);
+        }
+        for _ in 0..AIM_MS_MAX {
+            if NODES.iter().any(|node| self.stage.in_doubt(*node)) {
+                break;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        let within = Duration::from_millis(self.rng.random_range(0..ms / 2));
+        sleep(within).await;
+        let fell = NODES.iter().filter(|node| self.cut(**node, false).is_some()).count();
+        NODES.iter().for_each(|node| self.laws.slow_disk(*node, 0));
+        let down = NODES.map(|_| self.ms(50, 2_000));
+        let back = |n: usize| {
+            let this = &*self;
+            async move {
+                sleep(down[n]).await;
+                this.start(NODES[n]).await;
+            }
+        };
+        tokio::join!(back(0), back(1), back(2));
+        ("outage", fell > 1)
     }
 
     /// A node leaves in peace: marked as draining, then stopped, then back.

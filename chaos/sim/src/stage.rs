@@ -94,6 +94,11 @@ impl Stage {
         NODES.iter().filter_map(|node| Some((*node, self.running(*node)?))).collect()
     }
 
+    /// Whom the nodes take for the leader of the partition.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        self.all().iter().find_map(|(_, running)| running.handle.cluster().leader(GROUPS))
+    }
+
     pub(super) async fn start(&self, node: NodeId) -> Result<(), StartError> {
         let dir = match self.slots.lock().get_mut(&node) {
             // Another fault of this node has it started, or is about to.

@@ -1,12 +1,13 @@
 //! What must hold while a simulation runs. It follows the log with a state of its own and looks at every application on
 //! every replica: the same entries at the same places (S1: equal states at equal index), the invariants of the state and of
-//! the step, one record per call.
+//! the step, one record per call, log time beside time, leases of those declared lost.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
     io,
-    sync::Arc,
+    sync::{Arc, Weak},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,12 +17,17 @@ use tandem::core::{
     cdr::ClosedCall,
     codec as core_codec,
     command::Envelope,
-    id::{CallId, LegId},
+    id::{CallId, Edge, EffectId, LegId},
     invariant::{self, step::Step},
     time::{At, LogTime, WallTime},
 };
 use tandem_cluster::{Durable, Entry, GroupId, Machine, MachineFactory, NodeId, Token, codec};
+use tokio::time::Instant;
 
+use super::stage::Stage;
+
+/// How far log time may be ahead of the time that has passed: what a stamp and a clock's grain make of it.
+const AHEAD_MAX: Duration = Duration::from_millis(5);
 /// Violations kept of one run; the first says enough.
 const VIOLATIONS_MAX: usize = 20;
 
@@ -37,23 +43,28 @@ struct Seen {
 struct Golden {
     state: State,
     last: u64,
+    /// Log time of the last entry, and when it was first applied.
+    clock: Option<(LogTime, Instant)>,
     seen: BTreeMap<u64, Seen>,
     records: BTreeMap<CallId, u32>,
     archived: Vec<Vec<u8>>,
 }
 
-#[derive(Default)]
 struct Inner {
+    began: Instant,
+    stage: Weak<Stage>,
     groups: BTreeMap<GroupId, Golden>,
     violations: Vec<String>,
     applied: u64,
     compared: u64,
     leaders: BTreeMap<(GroupId, u64), NodeId>,
     arrived: BTreeSet<CallId>,
+    /// Orders that reached the edge they are for.
+    brought: BTreeSet<EffectId>,
 }
 
 /// The judge of one run. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Judge(Arc<Mutex<Inner>>);
 
 fn hash(bytes: &[u8]) -> u64 {
@@ -77,7 +88,12 @@ impl Inner {
         let golden = self.groups.entry(group).or_default();
         let here = hash(state);
         if entry.index > golden.last {
-            let found = golden.step(entry);
+            let mut found = golden.step(entry);
+            let (passed, log) = (self.began.elapsed(), Duration::from_nanos(entry.time_ns));
+            if log > passed + AHEAD_MAX {
+                found.push(format!("T1: log time is {log:?} when {passed:?} have passed"));
+            }
+            golden.clock = Some((LogTime(entry.time_ns), Instant::now()));
             let expected = hash(&core_codec::encode(&golden.state));
             golden.last = entry.index;
             golden.seen.insert(entry.index, Seen { node, term: entry.term, entry: what, state: expected });
@@ -129,6 +145,25 @@ impl Golden {
 }
 
 impl Judge {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            began: Instant::now(),
+            stage: Weak::new(),
+            groups: BTreeMap::new(),
+            violations: Vec::new(),
+            applied: 0,
+            compared: 0,
+            leaders: BTreeMap::new(),
+            arrived: BTreeSet::new(),
+            brought: BTreeSet::new(),
+        })))
+    }
+
+    /// Shows the judge the nodes it judges.
+    pub(super) fn sees(&self, stage: &Arc<Stage>) {
+        self.0.lock().stage = Arc::downgrade(stage);
+    }
+
     pub(super) fn violated(&self, what: String) {
         self.0.lock().violated(what);
     }
@@ -172,18 +207,53 @@ impl Judge {
         Arc::new(Watching { judge: self.clone(), node, inner })
     }
 
-    fn leads(&self, group: GroupId, token: Token, node: NodeId) {
+    /// Somebody takes a node for the leader of a term. There is one for all, whoever says so and whenever.
+    pub(super) fn leads(&self, group: GroupId, term: u64, node: NodeId) {
         let mut inner = self.0.lock();
-        let other = *inner.leaders.entry((group, token.term)).or_insert(node);
+        let other = *inner.leaders.entry((group, term)).or_insert(node);
         if other != node {
-            inner.violated(format!("P1: nodes {other} and {node} both lead group {group} in term {}", token.term));
+            inner.leaders.insert((group, term), node);
+            inner.violated(format!("P1: nodes {other} and {node} both lead group {group} in term {term}"));
         }
     }
 
-    fn arrived(&self, entry: &Entry<'_>) {
+    /// An order reached the edge it is for.
+    pub(super) fn brought(&self, order: EffectId) {
+        self.0.lock().brought.insert(order);
+    }
+
+    /// Orders of a group that stand in the outbox and have not reached their edges.
+    pub(super) fn not_brought(&self, group: GroupId) -> Vec<(EffectId, Edge)> {
+        let mut inner = self.0.lock();
+        let Inner { groups, brought, .. } = &mut *inner;
+        let orders = groups.entry(group).or_default().state.open_orders();
+        orders.filter(|order| !brought.contains(&order.id)).map(|order| (order.id, order.edge)).collect()
+    }
+
+    /// By how much the next timer of a group is overdue, by the time that has passed since the last entry.
+    pub(super) fn overdue(&self, group: GroupId) -> Duration {
+        let inner = self.0.lock();
+        let Some(golden) = inner.groups.get(&group) else { return Duration::ZERO };
+        let (Some((log, at)), Some(next)) = (golden.clock, golden.state.next_deadline()) else { return Duration::ZERO };
+        (Duration::from_nanos(log.0) + at.elapsed()).saturating_sub(Duration::from_nanos(next.0))
+    }
+
+    /// No life of a node may be declared lost while it holds the lease by which it acts for its legs.
+    fn mourned(&self, edge: Edge) {
+        let Some(stage) = self.0.lock().stage.upgrade() else { return };
+        let Some(running) = stage.running(edge.node.0) else { return };
+        if running.handle.edge() == edge && running.handle.cluster().lease_valid() {
+            self.violated(format!("P1: {edge:?} is declared lost and holds its lease"));
+        }
+    }
+
+    /// Looks at what was asked for, apart from what came of it.
+    fn asked(&self, entry: &Entry<'_>) {
         for command in entry.commands {
-            if let Ok(Envelope { command: Command::Arrive(arrive), .. }) = codec::decode::<Envelope>(command) {
-                self.0.lock().arrived.insert(arrive.call);
+            match codec::decode::<Envelope>(command).map(|envelope| envelope.command) {
+                Ok(Command::Arrive(arrive)) => drop(self.0.lock().arrived.insert(arrive.call)),
+                Ok(Command::EdgeLost { edge, .. }) => self.mourned(edge),
+                _ => {}
             }
         }
     }
@@ -216,7 +286,7 @@ struct Watched {
 impl Machine for Watched {
     fn apply(&mut self, entry: &Entry<'_>) -> Vec<Bytes> {
         let replies = self.inner.apply(entry);
-        self.judge.arrived(entry);
+        self.judge.asked(entry);
         match self.inner.snapshot() {
             // Behind its first byte, the version, a snapshot is the encoded state.
             Ok(state) => self.judge.0.lock().applied(self.node, entry, state.get(1..).unwrap_or_default()),
@@ -243,7 +313,7 @@ impl Machine for Watched {
 
     fn role(&mut self, leading: Option<Token>) {
         if let Some(token) = leading {
-            self.judge.leads(self.group, token, self.node);
+            self.judge.leads(self.group, token.term, self.node);
         }
         self.inner.role(leading);
     }

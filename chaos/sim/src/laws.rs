@@ -46,6 +46,8 @@ struct Bent {
 struct Inner {
     rng: StdRng,
     bent: Bent,
+    /// When a fault last began or ended that stands between nodes, or between a node and its disk.
+    troubled: Instant,
     felt: BTreeMap<Law, u64>,
     trace: Trace,
 }
@@ -75,7 +77,13 @@ pub(super) struct Laws {
 impl Laws {
     pub(super) fn new(seed: u64, out: Option<std::fs::File>) -> Self {
         let trace = Trace { hash: 0xCBF2_9CE4_8422_2325, lines: 0, out: out.map(std::io::BufWriter::new) };
-        let inner = Inner { rng: StdRng::seed_from_u64(seed ^ 0x6C61_7773), bent: Bent::default(), felt: BTreeMap::new(), trace };
+        let inner = Inner {
+            rng: StdRng::seed_from_u64(seed ^ 0x6C61_7773),
+            bent: Bent::default(),
+            troubled: Instant::now(),
+            felt: BTreeMap::new(),
+            trace,
+        };
         Self { began: Instant::now(), inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -105,22 +113,35 @@ impl Laws {
         self.inner.lock().felt.get(&law).copied().unwrap_or(0)
     }
 
+    fn bend(&self, change: impl FnOnce(&mut Bent)) {
+        let inner = &mut *self.inner.lock();
+        change(&mut inner.bent);
+        inner.troubled = Instant::now();
+    }
+
+    /// For how long nothing has stood between nodes, or between a node and its disk.
+    pub(super) fn calm(&self) -> Duration {
+        let inner = self.inner.lock();
+        let Bent { shut, loss, late, twice: _, slow_ms, off_ms: _ } = &inner.bent;
+        let calm = shut.is_empty() && loss + late == 0 && slow_ms.values().all(|ms| *ms == 0);
+        if calm { inner.troubled.elapsed() } else { Duration::ZERO }
+    }
+
     pub(super) fn shut(&self, ways: &[(NodeId, NodeId)]) {
-        self.inner.lock().bent.shut.extend(ways);
+        self.bend(|bent| bent.shut.extend(ways));
     }
 
     pub(super) fn reopen(&self, ways: &[(NodeId, NodeId)]) {
-        self.inner.lock().bent.shut.retain(|way| !ways.contains(way));
+        self.bend(|bent| bent.shut.retain(|way| !ways.contains(way)));
     }
 
     /// Of a thousand frames so many are lost, late and doubled from now on.
     pub(super) fn weather(&self, loss: u32, late: u32, twice: u32) {
-        let bent = &mut self.inner.lock().bent;
-        (bent.loss, bent.late, bent.twice) = (loss, late, twice);
+        self.bend(|bent| (bent.loss, bent.late, bent.twice) = (loss, late, twice));
     }
 
     pub(super) fn slow_disk(&self, node: NodeId, ms: u64) {
-        self.inner.lock().bent.slow_ms.insert(node, ms);
+        self.bend(|bent| *bent.slow_ms.entry(node).or_default() = ms);
     }
 
     /// Sets a wall clock off by so much; it stays so.
@@ -130,9 +151,7 @@ impl Laws {
 
     /// All is well again; wall clocks stay as they are.
     pub(super) fn heal(&self) {
-        let bent = &mut self.inner.lock().bent;
-        let off_ms = std::mem::take(&mut bent.off_ms);
-        *bent = Bent { off_ms, ..Bent::default() };
+        self.bend(|bent| *bent = Bent { off_ms: std::mem::take(&mut bent.off_ms), ..Bent::default() });
     }
 
     pub(super) fn wall_now(&self) -> i64 {

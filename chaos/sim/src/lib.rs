@@ -5,6 +5,7 @@
 //! edge (`edge`) and the parties (`town`). A run has a phase in which only safety is asked for, then everything heals, and
 //! what was begun must come to its end. The same seed gives the same bytes.
 
+pub mod cli;
 mod edge;
 mod faults;
 mod judge;
@@ -14,6 +15,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 mod town;
+mod watch;
 
 use std::{
     cell::Cell,
@@ -21,7 +23,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Once,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -37,6 +39,7 @@ use judge::Judge;
 use laws::Laws;
 use stage::Stage;
 use town::Town;
+use watch::Watch;
 
 /// The partition all calls are in.
 const GROUP: GroupId = 1;
@@ -65,13 +68,35 @@ pub struct Options {
     pub seconds: u64,
     /// Where to write all that happens, for a reader; of use with one iteration.
     pub trace: Option<PathBuf>,
-    /// Print a line for each iteration.
-    pub print: bool,
+    /// All nodes may lose their power at once. Seeds that found something before there were such faults go without.
+    pub outages: bool,
+    /// Begin no iteration after the first that failed.
+    pub first: bool,
+    pub print: Print,
+}
+
+/// Which iterations get a line each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Print {
+    Nothing,
+    Failed,
+    All,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, iterations: 1, minutes: None, threads: 1, calls: 220, seconds: 60, trace: None, print: false }
+        Self {
+            seed: 1,
+            iterations: 1,
+            minutes: None,
+            threads: 1,
+            calls: 220,
+            seconds: 60,
+            trace: None,
+            outages: true,
+            first: false,
+            print: Print::Nothing,
+        }
     }
 }
 
@@ -156,7 +181,7 @@ impl Report {
 
 /// The command that repeats a seed.
 fn repeat(seed: u64) -> String {
-    format!("cargo run --release -p tandem-chaos -- sim --seed {seed}")
+    format!("make sim SEED={seed} ITERATIONS=1")
 }
 
 thread_local! {
@@ -181,20 +206,22 @@ fn say_seed_on_panic() {
 /// Simulates, and reports every iteration.
 pub fn run(options: &Options) -> Report {
     say_seed_on_panic();
-    let (next, runs, began) = (AtomicU64::new(0), Mutex::new(Vec::new()), Instant::now());
+    let (next, runs, failed, began) = (AtomicU64::new(0), Mutex::new(Vec::new()), AtomicBool::new(false), Instant::now());
     let in_time = || options.minutes.is_none_or(|minutes| began.elapsed() < Duration::from_secs(60 * minutes));
+    let goes_on = || in_time() && !(options.first && failed.load(Ordering::Relaxed));
     std::thread::scope(|scope| {
         for _ in 0..options.threads.max(1) {
             scope.spawn(|| {
-                while in_time() {
+                while goes_on() {
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     if n >= options.iterations {
                         break;
                     }
                     let run = one(options.seed.wrapping_add(n), options);
-                    if options.print {
+                    if options.print == Print::All || (options.print == Print::Failed && !run.passed()) {
                         println!("{run}");
                     }
+                    failed.fetch_or(!run.passed(), Ordering::Relaxed);
                     runs.lock().push(run);
                 }
             });
@@ -244,19 +271,22 @@ struct World {
 
 impl World {
     fn new(seed: u64, laws: &Laws, root: &std::path::Path) -> Self {
-        let (judge, town, books) = (Judge::default(), Arc::new(Town::new(seed)), Arc::new(Books::default()));
+        let (judge, town, books) = (Judge::new(), Arc::new(Town::new(seed)), Arc::new(Books::default()));
         let stage = Arc::new(Stage::new(root, laws.clone(), judge.clone(), Arc::clone(&town), Arc::clone(&books)));
+        judge.sees(&stage);
         Self { laws: laws.clone(), judge, stage, books, town, began: time::Instant::now() }
     }
 
     async fn live(self, seed: u64, options: &Options) -> Run {
         let mut faults = Counts::new();
         let all = Duration::from_secs(options.seconds);
+        let watch = tokio::spawn(Watch::new(self.laws.clone(), self.judge.clone(), Arc::clone(&self.stage)).run());
         match settle::found(&self).await {
             Err(why) => self.judge.violated(format!("L1: the cluster does not come up: {why}")),
             Ok(()) => {
                 let befall = |lane| {
                     let nemesis = faults::Nemesis::new(seed, lane, self.laws.clone(), self.judge.clone(), Arc::clone(&self.stage));
+                    let nemesis = if options.outages { nemesis } else { nemesis.without_outages() };
                     tokio::spawn(nemesis.run(self.began + all.saturating_sub(QUIET)))
                 };
                 let lanes: Vec<_> = (0..LANES).map(befall).collect();
@@ -274,6 +304,7 @@ impl World {
                 settle::books_agree(&self).await;
             }
         }
+        watch.abort();
         let (trace, events) = self.laws.trace();
         Run {
             seed,

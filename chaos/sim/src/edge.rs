@@ -360,6 +360,7 @@ pub(super) struct Door(pub(super) Arc<SimEdge>);
 impl Edge for Door {
     fn perform(&self, orders: Vec<Order>) {
         for order in orders {
+            self.0.judge.brought(order.id);
             tokio::spawn(Arc::clone(&self.0).take(order));
         }
     }
