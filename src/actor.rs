@@ -49,7 +49,7 @@ use crate::core::{
 pub use archive::ArchiveStatus;
 pub use census::{Census, Kind};
 pub use directory::{Directory, DomainView};
-pub use drill::Drill;
+pub use drill::{Drill, Hurt, Whom};
 pub use wire::SERVICE;
 
 use delivery::Delivery;

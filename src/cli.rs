@@ -128,6 +128,13 @@ enum Command {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Say which feature level the cluster uses, or raise it for good at the end of an upgrade
+    FeatureLevel {
+        /// The level wanted; every node's binary must know it
+        raise: Option<u32>,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Make a caller's personal data unreadable in every record, for good
     Erase {
         /// The caller's number or user
@@ -135,7 +142,7 @@ enum Command {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Stop or crash live actors on purpose, where the node allows drills
+    /// Hurt live actors, the log's disk or the clock on purpose, where the node allows drills
     Drill {
         #[command(subcommand)]
         command: drill::Command,
@@ -216,6 +223,7 @@ pub fn run() -> ExitCode {
         Command::Drain { node, undo, remote } => commands::drain(&remote, node, undo),
         Command::Join { id, addr, witness, remote } => commands::join(&remote, id, addr, witness),
         Command::Leave { node, remote } => commands::leave(&remote, node),
+        Command::FeatureLevel { raise, remote } => commands::feature_level(&remote, raise),
         Command::Erase { subject, remote } => commands::erase(&remote, &subject),
         Command::Drill { command, node, remote } => drill::run(&remote, &command, node),
         Command::Backup { file, remote } => rescue::back_up(&remote, &file),

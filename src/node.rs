@@ -73,7 +73,7 @@ fn options(config: &Node) -> Options {
         groups: config.groups,
         bootstrap: peers.collect(),
         attributes: attributes(config),
-        feature_level: crate::core::state::FEATURE_LEVEL,
+        feature_level: config.feature_level_max.unwrap_or(u32::MAX).min(crate::core::state::FEATURE_LEVEL),
         timing: Timing::default(),
         wal_segment_bytes: config.limits.wal_segment_bytes,
         snapshot_every: config.limits.snapshot_every,

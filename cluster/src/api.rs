@@ -14,6 +14,7 @@ use crate::{
     backup::{self, SideFile},
     clock,
     limits::{FORWARD_PAUSE, RUNTIME_THREADS_MAX},
+    log::Faults,
     meta::{META, MetaCommand, NOT_FOUNDED},
     node::Node,
 };
@@ -107,6 +108,11 @@ impl Cluster {
     /// This node's wall clock, milliseconds since the Unix epoch.
     pub fn wall_ms(&self) -> i64 {
         clock::wall_ms(self.node())
+    }
+
+    /// The disk errors and the slowness that a drill may bring about on this node.
+    pub fn disk_faults(&self) -> &Faults {
+        &self.node.options.disk_faults
     }
 
     /// Ends a simulated life as a loss of power does: it says and hears nothing from here on. What is left of it winds down.

@@ -2,7 +2,10 @@
 //!
 //! Moments are tokio's throughout this crate, which are the system's monotonic clock except where a simulation pauses it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicI64, Ordering::Relaxed},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{runtime::Handle, task::JoinError};
@@ -19,6 +22,21 @@ pub(crate) fn boot() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// How far a drill has put this process's wall clock ahead of the system's, milliseconds.
+static AHEAD_MS: AtomicI64 = AtomicI64::new(0);
+
+/// Puts the wall clock of this process so much ahead of the system's, or behind it when negative: what an administrator's
+/// mistake or a broken time server does to a machine. Monotonic time is not touched.
+pub fn put_wall_ahead(ahead_ms: i64) {
+    AHEAD_MS.store(ahead_ms, Relaxed);
+}
+
+/// The wall clock of this process, milliseconds since the Unix epoch.
+pub fn process_wall_ms() -> i64 {
+    let system_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    system_ms.saturating_add(AHEAD_MS.load(Relaxed))
+}
+
 /// The wall clock of `node`, which is this one, milliseconds since the Unix epoch.
 pub(crate) fn wall_ms(node: NodeId) -> i64 {
     #[cfg(feature = "sim")]
@@ -26,7 +44,7 @@ pub(crate) fn wall_ms(node: NodeId) -> i64 {
         return wall_ms;
     }
     let _ = node;
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    process_wall_ms()
 }
 
 /// Does work that waits for the disk, on a thread of its own; in a simulation at once, where its end must not depend on

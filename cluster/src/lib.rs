@@ -28,7 +28,7 @@ mod transport;
 mod types;
 
 pub use api::Cluster;
-pub use clock::offload;
+pub use clock::{offload, process_wall_ms, put_wall_ahead};
 pub use machine::{Durable, Entry, Machine, MachineFactory};
 pub use node::{announce_death, has_left};
 pub use types::{

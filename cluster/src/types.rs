@@ -152,6 +152,8 @@ pub struct NodeStatus {
     pub addr: SocketAddr,
     pub witness: bool,
     pub state: NodeState,
+    /// The highest feature level its binary can apply; 0 until it was heard of.
+    pub feature_level: u32,
     pub attributes: BTreeMap<String, String>,
 }
 

@@ -28,7 +28,7 @@ impl Actor for AgentActor {
 
     async fn handle(&self, _: ActorRef<Message>, message: Message, agent: &mut AgentState) -> Result<(), ActorProcessingErr> {
         agent.alive.message();
-        agent.seat.vitals.begin(&message);
+        agent.seat.vitals.begin(&message).await;
         match message {
             Message::Commit(job) => agent.seat.commit(job).await,
             Message::Due(timers) => agent.seat.fire(timers).await,

@@ -52,7 +52,7 @@ impl Actor for CallActor {
 
     async fn handle(&self, myself: ActorRef<Message>, message: Message, call: &mut CallState) -> Result<(), ActorProcessingErr> {
         call.alive.message();
-        call.seat.vitals.begin(&message);
+        call.seat.vitals.begin(&message).await;
         let from_partition = !matches!(message, Message::Taken(_) | Message::Retry(..));
         match message {
             Message::Commit(job) => call.seat.commit(job).await,

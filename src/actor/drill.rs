@@ -5,20 +5,50 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use ractor::ActorRef;
+use tandem_cluster::GroupId;
 use tokio::sync::oneshot;
 
 use super::{Handle, Kind, partition, root};
-use crate::core::id::CallId;
+use crate::core::id::{CallId, DomainId};
 
 /// Something done to the actors of a node on purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Drill {
     /// Stops every partition, call, agent and queue actor in the middle of whatever it does.
     StopAll,
     /// Stops the actor of one call.
     StopCall(CallId),
-    /// Panics in every actor of a kind, or in one of them: in the message it handles next.
-    Crash { kind: Kind, every: bool },
+    /// Hurts actors in the message they handle next.
+    Hurt(Whom, Hurt),
+}
+
+/// Whose actors a drill hits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whom {
+    pub kind: Kind,
+    /// All of the kind, or one of them.
+    pub every: bool,
+    /// Those of one tenant only; of a partition, the one that the tenant lives in.
+    pub tenant: Option<DomainId>,
+}
+
+/// What becomes of an actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hurt {
+    /// It panics.
+    Crash,
+    /// It takes no message for this long, milliseconds. A partition's actor is not held up: nobody would replace it.
+    Hang { for_ms: u64 },
+}
+
+impl Drill {
+    /// The only group concerned, if it is one.
+    fn group(&self, handle: &Handle) -> Option<GroupId> {
+        match self {
+            Self::Hurt(Whom { tenant: Some(tenant), .. }, _) => handle.cluster().group_of(tenant.as_str()),
+            Self::Hurt(..) | Self::StopAll | Self::StopCall(_) => None,
+        }
+    }
 }
 
 impl Handle {
@@ -40,19 +70,19 @@ impl Handle {
 
     /// Does something to the actors of every group this node leads, and says how many it hit.
     pub async fn drill(&self, drill: Drill) -> usize {
-        match drill {
+        let leaders = self.leaders_of(drill.group(self));
+        match &drill {
             Drill::StopAll => self.stop_all(),
-            Drill::Crash { every: false, .. } => {
-                for actor in self.leaders() {
-                    if let Some(hit) = ask(&actor, drill).await.filter(|hit| *hit > 0) {
+            Drill::Hurt(Whom { every: false, .. }, _) => {
+                for actor in leaders {
+                    if let Some(hit) = ask(&actor, drill.clone()).await.filter(|hit| *hit > 0) {
                         return hit;
                     }
                 }
                 0
             }
-            Drill::StopCall(_) | Drill::Crash { every: true, .. } => {
-                let leaders = self.leaders();
-                let asked = leaders.iter().map(|actor| ask(actor, drill));
+            Drill::StopCall(_) | Drill::Hurt(..) => {
+                let asked = leaders.iter().map(|actor| ask(actor, drill.clone()));
                 futures::future::join_all(asked).await.into_iter().flatten().sum()
             }
         }
@@ -68,7 +98,13 @@ impl Handle {
     }
 
     fn leaders(&self) -> Vec<ActorRef<partition::Message>> {
-        self.inner.shared.replicas.all().iter().filter_map(|replica| replica.leader()).collect()
+        self.leaders_of(None)
+    }
+
+    /// The actors of the groups this node leads, or of one of them.
+    fn leaders_of(&self, group: Option<GroupId>) -> Vec<ActorRef<partition::Message>> {
+        let all = self.inner.shared.replicas.all();
+        all.iter().filter(|replica| group.is_none_or(|group| replica.group == group)).filter_map(|replica| replica.leader()).collect()
     }
 }
 

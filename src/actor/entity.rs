@@ -10,8 +10,10 @@ use std::{
 
 use parking_lot::Mutex;
 use ractor::ActorRef;
+use tokio::time::Instant;
 
 use super::{
+    limits::STUCK_AFTER,
     machine::Replica,
     partition,
     shared::{Job, Shared},
@@ -55,21 +57,36 @@ pub(super) struct Vitals {
     pub(super) busy: AtomicBool,
     /// What is being handled: left behind by an actor that falls.
     current: Mutex<Option<Message>>,
+    /// Since when something is being handled.
+    since: Mutex<Option<Instant>>,
     /// Drill: fall over the next message.
     pub(super) crash: AtomicBool,
+    /// Drill: hang over the next message for so many milliseconds.
+    pub(super) hang_ms: AtomicU64,
 }
 
 impl Vitals {
-    /// Keeps a copy of what is about to be handled.
-    pub(super) fn begin(&self, message: &Message) {
+    /// Keeps a copy of what is about to be handled, and the time. In a drill, falls or hangs here.
+    pub(super) async fn begin(&self, message: &Message) {
         if let Message::Commit(_) = message {
             *self.current.lock() = Some(message.clone());
         }
+        *self.since.lock() = Some(Instant::now());
         assert!(!self.crash.swap(false, Relaxed), "a drill asked this actor to fall");
+        let hang = Duration::from_millis(self.hang_ms.swap(0, Relaxed));
+        if !hang.is_zero() {
+            tokio::time::sleep(hang).await;
+        }
+    }
+
+    /// True while it has handled one message for longer than any may take.
+    pub(super) fn is_stuck(&self, now: Instant) -> bool {
+        self.since.lock().is_some_and(|since| now.saturating_duration_since(since) >= STUCK_AFTER)
     }
 
     pub(super) fn end(&self, from_partition: bool) {
         *self.current.lock() = None;
+        *self.since.lock() = None;
         if from_partition {
             self.handled.fetch_add(1, Relaxed);
         }

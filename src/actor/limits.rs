@@ -19,6 +19,8 @@ pub(super) const LANE_REQUESTS_MAX: usize = 32;
 pub(super) const ASK_DEADLINE: Duration = Duration::from_secs(2);
 /// Longest an actor waits for the commit of one command.
 pub(super) const COMMIT_DEADLINE: Duration = Duration::from_secs(5);
+/// An actor that handles one message for longer than this hangs, and is replaced: longer than a command it waits for.
+pub(super) const STUCK_AFTER: Duration = Duration::from_secs(7);
 /// Pause before a command is tried again at a new leader.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// First and longest pause before an order that was not taken is sent again.

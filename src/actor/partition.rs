@@ -22,7 +22,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     census::{Alive, Kind},
-    drill::Drill,
+    drill::{Drill, Hurt},
     entity,
     limits::{DONE_BATCH_MAX, DONE_EVERY, GAP_WAIT, RETRY_PAUSE, SWEEP_EVERY},
     machine::Replica,
@@ -125,7 +125,7 @@ impl Actor for PartitionActor {
             Message::Done(domain, id) => partition.done(domain, id),
             Message::Drill(drill, tell) => {
                 // The drill's caller may be gone.
-                tell.send(partition.drill(drill)).ok();
+                tell.send(partition.drill(&drill)).ok();
             }
             Message::Respawn => partition.respawn(&myself).await,
         }
@@ -267,6 +267,7 @@ impl Partition {
     fn sweep(&mut self, myself: &ActorRef<Message>, token: Token) {
         let Some(leading) = self.leading.as_mut().filter(|leading| leading.token == token) else { return };
         leading.children.retire_idle(&self.replica);
+        leading.children.stop_stuck(&self.replica);
         if leading.done_at.elapsed() >= DONE_EVERY {
             leading.done_at = Instant::now();
             let done = std::mem::take(&mut leading.done);
@@ -298,15 +299,16 @@ impl Partition {
         }
     }
 
-    fn drill(&mut self, drill: Drill) -> usize {
-        assert!(!matches!(drill, Drill::Crash { kind: Kind::Partition, .. }), "a drill asked this actor to fall");
+    fn drill(&mut self, drill: &Drill) -> usize {
+        let falls = matches!(drill, Drill::Hurt(whom, Hurt::Crash) if whom.kind == Kind::Partition);
+        assert!(!falls, "a drill asked this actor to fall");
         let Some(leading) = &mut self.leading else { return 0 };
         match drill {
             Drill::StopCall(call) => {
-                let Some(domain) = self.replica.state.read().find_call(call).cloned() else { return 0 };
-                leading.children.stop(Address::Call(domain, call), !self.shared.respawns())
+                let Some(domain) = self.replica.state.read().find_call(*call).cloned() else { return 0 };
+                leading.children.stop(Address::Call(domain, *call), !self.shared.respawns())
             }
-            Drill::Crash { kind, every } => leading.children.crash(kind, every),
+            Drill::Hurt(whom, how) => leading.children.hurt(whom, *how),
             // This actor is stopped itself, and its children with it.
             Drill::StopAll => 0,
         }

@@ -28,7 +28,7 @@ impl Actor for QueueActor {
 
     async fn handle(&self, _: ActorRef<Message>, message: Message, queue: &mut QueueState) -> Result<(), ActorProcessingErr> {
         queue.alive.message();
-        queue.seat.vitals.begin(&message);
+        queue.seat.vitals.begin(&message).await;
         match message {
             Message::Commit(job) => queue.seat.commit(job).await,
             Message::Due(timers) => queue.seat.fire(timers).await,

@@ -37,6 +37,7 @@ pub fn all(app: Arc<App>) -> Router {
         .route("/api/v1/nodes", get(nodes::list).post(nodes::join))
         .route("/api/v1/nodes/{id}", get(nodes::one).delete(nodes::leave))
         .route("/api/v1/nodes/{id}/drain", post(nodes::drain).delete(nodes::undrain))
+        .route("/api/v1/feature-level", get(nodes::level).post(nodes::raise))
         .route("/api/v1/partitions", get(partitions::list))
         .route("/api/v1/partitions/{id}/skips", post(partitions::skip))
         .route("/api/v1/backup", get(backup::take))

@@ -207,6 +207,20 @@ pub(super) fn leave(remote: &Remote, node: u64) -> Result<(), Failure> {
     Ok(())
 }
 
+pub(super) fn feature_level(remote: &Remote, raise: Option<u32>) -> Result<(), Failure> {
+    let (client, path) = (Client::new(remote), "/api/v1/feature-level");
+    if let Some(level) = raise {
+        client.change("POST", path, &[("content-type", "application/json")], &json!({ "level": level }).to_string())?;
+        println!("the cluster behaves as of feature level {level}");
+        return Ok(());
+    }
+    println!("the cluster behaves as of feature level {}", client.get(path)?["level"]);
+    for node in client.all("/api/v1/nodes", 100)? {
+        println!("  node {} knows up to {}", node["id"], node["feature_level"]);
+    }
+    Ok(())
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Token {
     /// Make a token; it is shown once

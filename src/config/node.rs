@@ -29,9 +29,13 @@ pub struct Node {
     /// Longest time a draining node waits for its own calls.
     #[serde(default = "default_drain_timeout_s")]
     pub drain_timeout_s: u64,
-    /// Lets an administrator stop and crash actors on purpose (`tandem drill`).
+    /// Lets an administrator hurt actors, disk and clock on purpose (`tandem drill`).
     #[serde(default)]
     pub drills: bool,
+    /// Claim no higher feature level than this, as an older binary would: to rehearse an upgrade. A node that claims less than
+    /// the cluster has agreed on stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_level_max: Option<u32>,
     pub cluster: ClusterSection,
     #[serde(default)]
     pub sip: Sip,

@@ -32,7 +32,7 @@ struct Fault {
     after: u32,
 }
 
-/// Injected disk errors. With nothing armed it costs one uncontended lock per batch.
+/// Injected disk errors, of tests and drills. With nothing armed it costs one uncontended lock per batch.
 #[derive(Debug, Default)]
 pub struct Faults {
     armed: Mutex<Option<Fault>>,
@@ -43,6 +43,12 @@ impl Faults {
     /// Makes every `op` fail with `errno` (5 is EIO, 28 ENOSPC), after `after` more of them succeeded.
     pub fn arm(&self, op: DiskOp, errno: i32, after: u32) {
         *self.armed.lock() = Some(Fault { op, errno, after });
+    }
+
+    /// Lets every access succeed again, at its own speed.
+    pub fn clear(&self) {
+        *self.armed.lock() = None;
+        *self.delay.lock() = Duration::ZERO;
     }
 
     /// Makes every sync take this much longer: a slow disk.

@@ -90,7 +90,7 @@ impl Node {
         let Some(row) = meta.nodes.get(&id) else {
             // Admitted, and not seen yet.
             let (addr, witness, state) = member.map(|member| (member.addr, member.witness, NodeState::Suspect))?;
-            return Some(NodeStatus { id, incarnation: 0, addr, witness, state, attributes: BTreeMap::new() });
+            return Some(NodeStatus { id, incarnation: 0, addr, witness, state, feature_level: 0, attributes: BTreeMap::new() });
         };
         let here = id == self.options.node;
         let state = if self.liveness.is_lost(id, row.incarnation) {
@@ -103,6 +103,6 @@ impl Node {
             NodeState::Suspect
         };
         let (incarnation, addr, witness, attributes) = (row.incarnation, row.addr, row.witness, row.attributes.clone());
-        Some(NodeStatus { id, incarnation, addr, witness, state, attributes })
+        Some(NodeStatus { id, incarnation, addr, witness, state, feature_level: row.feature_level, attributes })
     }
 }

@@ -14,12 +14,14 @@ use crate::actor::{
     agent::AgentActor,
     call::CallActor,
     census::Kind,
+    drill::{Hurt, Whom},
     entity::{self, Seat, Vitals},
     limits::{GONE_AFTER, IDLE_AFTER},
     machine::Replica,
     queue::QueueActor,
     wire::Address,
 };
+use crate::core::id::DomainId;
 
 struct Child {
     actor: ActorRef<entity::Message>,
@@ -42,6 +44,13 @@ const fn kind(address: &Address) -> Kind {
         Address::Call(..) => Kind::Call,
         Address::Agent(..) => Kind::Agent,
         Address::Queue(..) => Kind::Queue,
+    }
+}
+
+const fn domain(address: &Address) -> Option<&DomainId> {
+    match address {
+        Address::Partition => None,
+        Address::Call(domain, _) | Address::Agent(domain, _) | Address::Queue(domain, _) => Some(domain),
     }
 }
 
@@ -75,6 +84,16 @@ impl Children {
         });
     }
 
+    /// Stops actors that hang over a message: what they held is handed to their successors, as after a fall. One that never
+    /// comes to a point where it waits cannot be stopped and goes on for nobody.
+    pub(super) fn stop_stuck(&mut self, replica: &Replica) {
+        let now = Instant::now();
+        for (address, _) in self.by_address.iter().filter(|(_, child)| child.vitals.is_stuck(now)) {
+            tracing::error!(group = replica.group, ?address, "an actor hangs and is replaced");
+        }
+        self.by_address.values().filter(|child| child.vitals.is_stuck(now)).for_each(|child| child.actor.kill());
+    }
+
     /// Drill: stops one actor. `stall` holds its successor back even if it was resting.
     pub(super) fn stop(&mut self, address: Address, stall: bool) -> usize {
         match self.by_address.get(&address) {
@@ -85,12 +104,17 @@ impl Children {
         1
     }
 
-    /// Drill: panics in actors of a kind, in what they handle next.
-    pub(super) fn crash(&mut self, fallen: Kind, every: bool) -> usize {
-        let of_kind = self.by_address.iter_mut().filter(|(address, _)| kind(address) == fallen);
+    /// Drill: panics, or hangs, in actors of a kind, in what they handle next.
+    pub(super) fn hurt(&mut self, whom: &Whom, how: Hurt) -> usize {
+        let meant =
+            |address: &Address| kind(address) == whom.kind && whom.tenant.as_ref().is_none_or(|tenant| domain(address) == Some(tenant));
+        let of_kind = self.by_address.iter_mut().filter(|(address, _)| meant(address));
         let mut hit = 0;
-        for (_, child) in of_kind.take(if every { usize::MAX } else { 1 }) {
-            child.vitals.crash.store(true, Relaxed);
+        for (_, child) in of_kind.take(if whom.every { usize::MAX } else { 1 }) {
+            match how {
+                Hurt::Crash => child.vitals.crash.store(true, Relaxed),
+                Hurt::Hang { for_ms } => child.vitals.hang_ms.store(for_ms, Relaxed),
+            }
             // One that has nothing to do falls over this.
             child.sent += 1;
             child.actor.cast(entity::Message::Nudge).ok();

@@ -83,7 +83,7 @@ const fn edge(node: u64, incarnation: u64) -> Edge {
 fn table(rows: &[(u64, u64, NodeState, bool)]) -> NodeTable {
     let row = |&(id, incarnation, state, witness): &(u64, u64, NodeState, bool)| {
         let addr = ([127, 0, 0, 1], 7070).into();
-        (id, NodeStatus { id, incarnation, addr, witness, state, attributes: std::collections::BTreeMap::new() })
+        (id, NodeStatus { id, incarnation, addr, witness, state, feature_level: 1, attributes: std::collections::BTreeMap::new() })
     };
     rows.iter().map(row).collect()
 }

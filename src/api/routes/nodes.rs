@@ -31,7 +31,11 @@ pub struct Node {
     /// Partitions led, and replicas held, as the answering node sees them.
     pub leads: usize,
     pub hosts: usize,
+    /// The highest feature level its binary can apply; `GET /api/v1/feature-level` says which one the cluster uses.
+    pub feature_level: u32,
     pub attributes: std::collections::BTreeMap<String, String>,
+    /// Its wall clock when it answered, milliseconds since 1970; null when it did not.
+    pub wall_ms: Option<i64>,
     /// Live actors, messages handled and restarts by kind; null when the node did not answer.
     pub actors: serde_json::Value,
 }
@@ -59,14 +63,14 @@ pub async fn one(State(app): State<Arc<App>>, Caller(who): Caller, Path(id): Pat
 
 async fn row(app: &App, who: &Principal, status: NodeStatus) -> Node {
     let cluster = app.live.cluster();
-    let actors = if status.id == cluster.node() {
-        health::summary(app)
+    let (actors, wall_ms) = if status.id == cluster.node() {
+        (health::summary(app), Some(cluster.wall_ms()))
     } else if matches!(status.state, NodeState::Up | NodeState::Draining) {
         let uri = format!("/api/v1/nodes/{}", status.id);
         let asked = forward::get::<Node>(cluster, status.id, who, &uri, limits::PEER_DEADLINE).await;
-        asked.map(|node| node.actors).unwrap_or_default()
+        asked.map(|node| (node.actors, node.wall_ms)).unwrap_or_default()
     } else {
-        serde_json::Value::Null
+        (serde_json::Value::Null, None)
     };
     let groups = cluster.groups();
     Node {
@@ -77,7 +81,9 @@ async fn row(app: &App, who: &Principal, status: NodeStatus) -> Node {
         witness: status.witness,
         leads: groups.iter().filter(|group| group.leader == Some(status.id)).count(),
         hosts: groups.iter().filter(|group| group.voters.contains(&status.id) || group.learners.contains(&status.id)).count(),
+        feature_level: status.feature_level,
         attributes: status.attributes,
+        wall_ms,
         actors,
     }
 }
@@ -123,6 +129,28 @@ async fn set_draining(app: &App, who: &Principal, key: Key, id: &str, draining: 
     app.quorum()?;
     about(app, id, keyed(app, key).set_draining(node, draining, limits::COMMAND_DEADLINE).await)?;
     tracing::info!(node, draining, by = %who.token, "drain set");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which behaviour the cluster has agreed on.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Level {
+    level: u32,
+}
+
+/// `GET /api/v1/feature-level`
+pub async fn level(State(app): State<Arc<App>>, Caller(who): Caller) -> Result<axum::Json<Level>, Problem> {
+    who.check(Operation::ReadCluster)?;
+    Ok(axum::Json(Level { level: app.live.cluster().feature_level() }))
+}
+
+/// `POST /api/v1/feature-level`: the end of an upgrade. No binary that does not know the level comes back after it.
+pub async fn raise(State(app): State<Arc<App>>, Caller(who): Caller, key: Key, Json(wanted): Json<Level>) -> Result<StatusCode, Problem> {
+    who.check(Operation::Membership)?;
+    app.quorum()?;
+    keyed(&app, key).raise_feature_level(wanted.level, limits::COMMAND_DEADLINE).await?;
+    tracing::info!(level = wanted.level, by = %who.token, "feature level raised");
     Ok(StatusCode::NO_CONTENT)
 }
 

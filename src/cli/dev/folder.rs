@@ -153,6 +153,7 @@ impl Folder {
             witness: args.is_witness(node),
             drain_timeout_s: DRAIN_TIMEOUT_S,
             drills: args.drills,
+            feature_level_max: None,
             cluster: ClusterSection {
                 listen: local(args.cluster(node)),
                 advertise: args.advertised(node).map(local),

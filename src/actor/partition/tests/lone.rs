@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tandem_cluster::{Cluster, Entry, GroupId, Machine, MachineFactory, Options, PeerSpec, Service, Timing, Token, codec, pki};
 
 use crate::{
-    actor::{Drill, Edge, Handle, Prepared},
+    actor::{Drill, Edge, Handle, Hurt, Kind, Prepared, Whom},
     core::{
         Command, Outcome,
         cdr::ClosedCall,
@@ -248,4 +248,22 @@ async fn a_closed_call_is_found_by_its_id_and_an_unknown_one_is_not() {
     let found = lone.live.inner.shared.search(1, call(4)).await.unwrap().expect("it closed");
     assert_eq!(ClosedCall::decode(&found).unwrap().call_id, call(4));
     assert_eq!(lone.live.inner.shared.search(1, call(9)).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_actor_that_hangs_is_replaced_and_who_waited_learns_that_nothing_is_known() {
+    let lone = Lone::start().await;
+    lone.arrive(1).await;
+    lone.eventually("the agent is rung", |lone| lone.ringing(1) == 1).await;
+    let whom = |tenant: &str| Whom { kind: Kind::Call, every: true, tenant: Some(DomainId::new(tenant)) };
+    let hang = Hurt::Hang { for_ms: 600_000 };
+    assert_eq!(lone.live.drill(Drill::Hurt(whom("somebody-else"), hang)).await, 0, "another tenant's drill hits nobody here");
+    assert_eq!(lone.live.drill(Drill::Hurt(whom(domain().as_str()), hang)).await, 1);
+    let hang_up = || Envelope {
+        request: None,
+        command: Command::HangUp { domain: domain(), call: call(1), by: crate::core::command::Actor::System },
+    };
+    assert!(lone.live.command(&domain(), hang_up(), SOON).await.is_err(), "it waited behind what the actor hung over");
+    lone.eventually("it is replaced", |lone| lone.live.census()["call"].restarts == 1).await;
+    assert_eq!(lone.live.command(&domain(), hang_up(), SOON).await.unwrap(), Outcome::Accepted, "the successor takes it");
 }
