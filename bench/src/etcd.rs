@@ -20,7 +20,7 @@ const HEARTBEAT_MS: u32 = 50;
 const ELECTION_MS: u32 = 300;
 const BEFORE: Duration = Duration::from_secs(2);
 /// A write in flight when the leader dies is lost without a word: the client asks again soon.
-const PUT_WITHIN: Duration = Duration::from_millis(200);
+pub(crate) const PUT_WITHIN: Duration = Duration::from_millis(200);
 
 struct Member {
     child: Child,

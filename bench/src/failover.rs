@@ -1,6 +1,8 @@
 //! The node that leads the tenant's partition is killed again and again under load, callers on the other two: no call of
 //! theirs may fail. A second, thinner stream of calls on the node that dies shows what becomes of parties that do not follow to
-//! another node: those calls end as `node_lost`.
+//! another node: those calls end as `node_lost`. A client of the API writes all the while, as one of etcd does with `--vs etcd`.
+
+mod writes;
 
 use std::{
     thread,
@@ -13,6 +15,7 @@ use serde_json::Value;
 use crate::{
     error::Error,
     etcd, judge,
+    phone::Random,
     report::Report,
     settle, sipp,
     stage::Stage,
@@ -25,7 +28,7 @@ pub struct Options {
     #[command(flatten)]
     pub traffic: traffic::Options,
     /// How often the leading node is killed.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub kills: u32,
     /// Nobody tells the peers of a death, as if the whole machine had died.
     #[arg(long)]
@@ -36,6 +39,9 @@ pub struct Options {
     /// Kill the leader of an etcd on the same machine as often, in the same run.
     #[arg(long)]
     pub vs: Option<Peer>,
+    /// Fixes at which moment after the load began each kill comes.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
 }
 
 /// Who is measured beside us.
@@ -44,63 +50,96 @@ pub enum Peer {
     Etcd,
 }
 
-/// Load before and after each kill.
+/// Load before and after each kill. A kill comes within a second after `BEFORE`, so that it meets heartbeats, leases and batches
+/// at any phase.
 const BEFORE: Duration = Duration::from_secs(3);
+const PHASE: Duration = Duration::from_secs(1);
 const AFTER_S: f64 = 3.0;
 /// A killed node stays away this long: the others have to do without it.
 const AWAY_MS: u64 = 4_000;
 /// Bounds of the longest first response of a kill on a quiet machine.
 const MEDIAN_MS: f64 = 500.0;
 const WORST_MS: f64 = 700.0;
+/// Bounds of kill → next write there, median and worst: with proof of death, and when silence must tell.
+const TOLD_MS: (f64, f64) = (50.0, 150.0);
+const SILENT_MS: (f64, f64) = (350.0, 700.0);
 const WHOLE_WITHIN: Duration = Duration::from_secs(40);
 /// SIPp's phones do not follow a call to another node (`survival` has phones that do). Such a call is recorded as ended once
 /// its party has not answered the new edge for 8 s.
 const NODE_LOST_WITHIN_MS: f64 = 10_000.0;
 
+/// What the rounds showed, one value a kill.
+#[derive(Default)]
+struct Rounds {
+    gaps_ms: Vec<f64>,
+    writes_ms: Vec<f64>,
+    /// When, on the wall clock.
+    kills: Vec<f64>,
+    seen: sipp::Outcome,
+}
+
 pub fn run(options: &Options) -> Result<Report, Error> {
     let stage = Stage::start(options.traffic.agents, |lab| {
         lab.restart_after_ms = Some(AWAY_MS);
         lab.death_notice = !options.no_death_notice;
+        lab.tenant.push_str(&writes::row());
     })?;
-    let lab = &stage.lab;
-    let mut seen = sipp::Outcome::default();
-    let (mut gaps_ms, mut kills) = (Vec::new(), Vec::new());
+    let (mut rounds, mut random) = (Rounds::default(), Random(options.seed));
     for round in 1..=options.kills {
-        lab.await_whole(&[1, 2, 3], WHOLE_WITHIN)?;
-        let leader = lab.leader(1).ok_or_else(|| Error::Missed("the tenant's partition has no leader".to_owned()))?;
-        let others: Vec<u16> = (1..=3).filter(|k| *k != leader).collect();
-        let callers = Traffic::start(lab, &options.traffic, &others, BEFORE.as_secs_f64() + AFTER_S)?;
-        let mut own = options.traffic.clone();
-        own.rate = options.own_rate;
-        // By the other route, so that their records are told apart.
-        let doomed = Traffic::start_to(lab, &own, tenant::URGENT, &[leader], BEFORE.as_secs_f64())?;
-        thread::sleep(BEFORE);
-        kills.push(wall_ms());
-        lab.signal(leader, Signal::KILL)?;
-        let of_round = callers.finish()?;
-        let gap = of_round.first_response_ms.iter().copied().fold(0.0, f64::max);
-        eprintln!("kill {round}: node {leader}, longest first response {gap} ms, failed {}", of_round.failed);
-        gaps_ms.push(gap);
-        seen.add(of_round);
-        drop(doomed);
+        kill(&stage, options, round, random.below(PHASE), &mut rounds)?;
     }
-    lab.await_whole(&[1, 2, 3], WHOLE_WITHIN)?;
+    stage.lab.await_whole(&[1, 2, 3], WHOLE_WITHIN)?;
     let mut report = Report::new(format!(
         "failover: leader of the partition killed {} times, {}, {}/s on the other nodes",
         options.kills,
         if options.no_death_notice { "no death notice" } else { "with proof of death" },
         options.traffic.rate
     ));
-    report.quantiles("longest INVITE → first response beyond 100 of a kill", &mut gaps_ms, "ms");
-    let (median, worst) = (gaps_ms[gaps_ms.len() / 2], gaps_ms[gaps_ms.len() - 1]);
+    report.quantiles("kill of the leader → next write at a survivor", &mut rounds.writes_ms, "ms");
+    let (writes_ms, bounds) = (&rounds.writes_ms, if options.no_death_notice { SILENT_MS } else { TOLD_MS });
+    let (median, worst) = (writes_ms[(writes_ms.len() - 1) / 2], writes_ms[writes_ms.len() - 1]);
+    report.bounded("of the writes, the median", median, "ms", format!("≤ {}", bounds.0), median <= bounds.0);
+    report.bounded("of the writes, the worst", worst, "ms", format!("≤ {}", bounds.1), worst <= bounds.1);
+    report.quantiles("longest INVITE → first response beyond 100 of a kill", &mut rounds.gaps_ms, "ms");
+    let (median, worst) = (rounds.gaps_ms[rounds.gaps_ms.len() / 2], rounds.gaps_ms[rounds.gaps_ms.len() - 1]);
     report.bounded("of the kills, the median", median, "ms", format!("≤ {MEDIAN_MS}"), median <= MEDIAN_MS);
     report.bounded("of the kills, the worst", worst, "ms", format!("≤ {WORST_MS}"), worst <= WORST_MS);
-    verdict(&mut report, &stage, &mut seen, &kills)?;
+    verdict(&mut report, &stage, &mut rounds.seen, &rounds.kills)?;
     drop(stage);
     if let Some(Peer::Etcd) = options.vs {
-        report.quantiles("etcd (50/300 ms): kill of the leader → next write", &mut etcd::failover_ms(options.kills)?, "ms");
+        let mut etcd_ms = etcd::failover_ms(options.kills)?;
+        report.quantiles("etcd (50/300 ms): kill of the leader → next write at a survivor", &mut etcd_ms, "ms");
     }
     Ok(report)
+}
+
+/// One kill under load, `phase` after the load has come to its rate.
+fn kill(stage: &Stage, options: &Options, round: u32, phase: Duration, rounds: &mut Rounds) -> Result<(), Error> {
+    let lab = &stage.lab;
+    lab.await_whole(&[1, 2, 3], WHOLE_WITHIN)?;
+    let leader = lab.leader(1).ok_or_else(|| Error::Missed("the tenant's partition has no leader".to_owned()))?;
+    let others: Vec<u16> = (1..=3).filter(|k| *k != leader).collect();
+    let callers = Traffic::start(lab, &options.traffic, &others, (BEFORE + PHASE).as_secs_f64() + AFTER_S)?;
+    let mut own = options.traffic.clone();
+    own.rate = options.own_rate;
+    // By the other route, so that their records are told apart.
+    let doomed = Traffic::start_to(lab, &own, tenant::URGENT, &[leader], (BEFORE + PHASE).as_secs_f64())?;
+    let mut client = writes::Client::new(lab, others[0]);
+    // It is connected, and known to be served, before anything happens.
+    client.first_ms()?;
+    thread::sleep(BEFORE + phase);
+    rounds.kills.push(wall_ms());
+    lab.signal(leader, Signal::KILL)?;
+    let write_ms = client.first_ms()?;
+    let of_round = callers.finish()?;
+    let gap = of_round.first_response_ms.iter().copied().fold(0.0, f64::max);
+    let failed = of_round.failed;
+    eprintln!("kill {round}: node {leader}, next write after {write_ms:.0} ms, longest first response {gap} ms, failed {failed}");
+    rounds.gaps_ms.push(gap);
+    rounds.writes_ms.push(write_ms);
+    rounds.seen.add(of_round);
+    drop(doomed);
+    Ok(())
 }
 
 fn verdict(report: &mut Report, stage: &Stage, seen: &mut sipp::Outcome, kills: &[f64]) -> Result<(), Error> {
@@ -121,8 +160,9 @@ fn verdict(report: &mut Report, stage: &Stage, seen: &mut sipp::Outcome, kills: 
     report.quantiles("kill → end of a call whose edge died", &mut after_ms, "ms");
     judge::rest(report, stage, &records)?;
     let agents = lab.all(&format!("/api/v1/agents?tenant={}", tenant::TENANT))?;
+    let callable = agents.iter().filter(|agent| agent["id"] != writes::AGENT).count();
     let free = agents.iter().filter(|agent| agent["state"] == "available").count();
-    report.bounded("agents available at the end", free as f64, "agents", format!("= {}", agents.len()), free == agents.len());
+    report.bounded("agents available at the end", free as f64, "agents", format!("= {callable}"), free == callable);
     report.quantiles("INVITE → first response beyond 100, all calls", &mut seen.first_response_ms, "ms");
     Ok(())
 }
