@@ -70,7 +70,7 @@ ITERATIONS ?= 200
 sim:
 	$(CARGO) run --profile sim -p tandem-sim -- --seed $(SEED) --iterations $(ITERATIONS) --threads 2
 
-## prove: every proof under load of docs/TESTING.md, one after the other (about 15 minutes; `disk` needs root)
+## prove: every proof under load of docs/TESTING.md, one after the other (about 20 minutes; `disk` needs root)
 PROOFS = calls offers failover failover@--no-death-notice outage rolling members witness drill disk overload raft memory core
 prove: deps
 	$(CARGO) build --release --workspace
@@ -86,7 +86,7 @@ survival: softphones captures
 	  ./target/release/tandem-bench survival $$(echo $$proof | tr @ ' ') 2>/dev/null || missed="$$missed $$proof"; \
 	done; [ -z "$$missed" ] || { echo "missed:$$missed"; exit 1; }
 
-## chaos: every experiment that ships, on real nodes (about 15 minutes); docs/CHAOS.md says what each shows
+## chaos: every experiment that ships, on real nodes (about 25 minutes; `disk-full` needs root); docs/CHAOS.md says what each shows
 chaos:
 	$(CARGO) build --release --workspace
 	@missed=; for file in chaos/experiments/*.toml; do \

@@ -33,7 +33,7 @@ pub use self::{
     journal::{Entry, Way},
     sdp::Direction,
     text::{Hop, Transport},
-    ua::{OnRing, Options, Random, Ua},
+    ua::{ELSEWHERE, OnRing, Options, Random, Ua},
 };
 use self::{
     limits::QUEUE_MAX,

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::experiment::Kind;
+use crate::{experiment::Kind, ram};
 
 /// A fault in words.
 #[derive(Debug, Clone, Copy)]
@@ -87,9 +87,9 @@ pub const FAULTS: &[Entry] = &[
     },
     Entry {
         kind: Kind::Carrier,
-        what: "the way to the agents answers 503, late or never",
-        how: "the agents' phones do so",
-        injected_when: "such phones were called while the fault lasted",
+        what: "the way to the tagged tenant's agents answers 503, late, twice or never",
+        how: "the agents' phones do so; `twice` doubles every response, and the 200 comes from a second device as well",
+        injected_when: "such phones were called while the fault lasted; with `twice`, the cluster ended a second answer",
         healed_when: "they answer as before",
     },
     Entry {
@@ -101,10 +101,52 @@ pub const FAULTS: &[Entry] = &[
     },
     Entry {
         kind: Kind::ActorCrash,
-        what: "actors of one kind panic",
-        how: "`POST /api/v1/drills` at every node",
+        what: "the tagged tenant's actors of one kind panic",
+        how: "`POST /api/v1/drills` at every node, for this tenant only",
         injected_when: "the nodes say that they hit at least one",
         healed_when: "every node is ready",
+    },
+    Entry {
+        kind: Kind::StuckActor,
+        what: "the tagged tenant's actors of one kind (call, agent, queue) take no message any more",
+        how: "`POST /api/v1/drills` at every node, for this tenant only: they hang over the next message for five minutes",
+        injected_when: "the nodes count as many actors that they found hanging and replaced",
+        healed_when: "all were replaced, and every node is ready",
+    },
+    Entry {
+        kind: Kind::DiskFull,
+        what: "a node's disk has not a byte left",
+        how: "each node has a small disk of its own in memory (needs root), and a file takes all that is left of it",
+        injected_when: "the node says that it met \"No space left on device\"",
+        healed_when: "with the file removed the node is ready",
+    },
+    Entry {
+        kind: Kind::FsyncError,
+        what: "a disk breaks: an fsync says EIO",
+        how: "a drill in the node's own log, whose next sync fails; the node is kept down for the fault's time",
+        injected_when: "its process ended by itself and its last words name the error",
+        healed_when: "a new process is ready",
+    },
+    Entry {
+        kind: Kind::SlowDisk,
+        what: "each fsync of a node takes longer",
+        how: "a drill in the node's own log waits before each sync",
+        injected_when: "the node's own metric of its syncs shows nine tenths of the wait",
+        healed_when: "the metric shows less than half of it, and the members are ready",
+    },
+    Entry {
+        kind: Kind::Clock,
+        what: "a node's wall clock jumps ahead or back, and later to where it should be",
+        how: "a drill adds to every reading of it; monotonic time goes on, as it does in a machine whose clock is set",
+        injected_when: "the time of day that the node tells by its API is as far from ours",
+        healed_when: "it tells our time, and the members are ready",
+    },
+    Entry {
+        kind: Kind::MixedVersions,
+        what: "nodes of an older feature level serve among newer ones and are upgraded; then the cluster's level is raised",
+        how: "the nodes are restarted politely with a file in which they claim an older level, later without it",
+        injected_when: "the others see the older level, and raising the cluster's is refused while it is there",
+        healed_when: "every member says that the cluster behaves as of the new level",
     },
     Entry {
         kind: Kind::Random,
@@ -121,11 +163,10 @@ pub fn explain(kind: &str) -> Option<&'static Entry> {
 
 /// Faults of the brief that this tool does not make yet, and what they would need.
 pub const NOT_BUILT: &[(&str, &str)] = &[
-    ("disk-full", "a small disk of the node's own, which needs the right to mount; `tandem-bench disk` does it"),
-    ("fsync-error, slow-disk", "failpoints in the log's file layer or a FUSE file system"),
-    ("clock", "a node whose clock can be set; libfaketime does not reach CLOCK_BOOTTIME leases"),
-    ("mixed-versions", "a second binary"),
-    ("stuck-actor", "a drill that hangs an actor instead of crashing it"),
+    ("ai-worker-lost", "an AI worker: triage runs inside a node and is on no call's path yet"),
+    ("another binary", "a second build; mixed-versions claims an older level with the binary that is there"),
+    ("partition's actor stuck", "somebody who would replace it; `actor-crash` lets it panic"),
+    ("netns partitions", "root; the relay cuts the same packets, `tandem-bench survival zombie` cuts a whole machine with iptables"),
 ];
 
 /// What this machine can do, line by line; false where a fault of the catalogue would have to be skipped.
@@ -139,6 +180,7 @@ pub fn doctor() -> Vec<(bool, String)> {
     vec![
         said(tandem, "the program under test is beside this one", "`tandem` is not beside this program: cargo build"),
         said(udp, "UDP on loopback: every link fault goes through our own relay", "no UDP on loopback: no link fault can be made"),
+        said(ram::can_mount(), "small disks can be mounted: disk-full is really full", "no right to mount: disk-full will be skipped"),
         said(cores >= 2, &format!("{cores} cores"), "one core: times will be long"),
         (true, format!("tc {}: not needed, the relay does what netem does", if netem { "is here" } else { "is not here" })),
     ]
@@ -147,11 +189,17 @@ pub fn doctor() -> Vec<(bool, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::{Experiment, SHIPPED};
 
     #[test]
     fn every_fault_is_explained_under_the_name_its_file_uses() {
         for name in ["kill", "crash-loop", "pause", "partition", "link", "wipe", "torn-tail", "bit-flip", "rolling-restart", "membership"] {
             assert!(explain(name).is_some(), "{name}");
+        }
+        let shipped = SHIPPED.iter().flat_map(|(name, _)| Experiment::load(name).unwrap().faults);
+        for fault in shipped {
+            let name = crate::plan::name(fault.kind);
+            assert!(explain(&name).is_some(), "{name} ships in an experiment and is not explained");
         }
         assert!(explain("earthquake").is_none());
     }

@@ -4,6 +4,7 @@
 //! nothing else, so that an old run can be judged again. All are linear in the history but `R1`.
 
 mod agents;
+pub mod bystanders;
 mod calls;
 mod cdrs;
 mod effects;
@@ -101,6 +102,7 @@ pub fn check(history: &[Record], within: Duration) -> Vec<Verdict> {
     verdicts.push(effects::check(history));
     verdicts.extend(replicas::check(history));
     verdicts.push(registers::check(history, within));
+    verdicts.push(bystanders::check(history));
     verdicts
 }
 
@@ -142,7 +144,14 @@ pub(crate) mod script {
     }
 
     pub(crate) fn cdr(call: &str, from: &str, outcome: &str) -> Record {
-        let op = Op::Cdr { call: call.into(), from: from.into(), outcome: outcome.into(), end_reason: "caller".into(), agent: None };
+        let op = Op::Cdr {
+            tenant: "bench".into(),
+            call: call.into(),
+            from: from.into(),
+            outcome: outcome.into(),
+            end_reason: "caller".into(),
+            agent: None,
+        };
         at(9.0, "cluster", call, Phase::Ok, op)
     }
 

@@ -1,10 +1,12 @@
 //! An experiment's file: what is hurt, when, under which load, and what must hold. It refuses what it does not know.
 
+mod fault;
+
 use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::relay::Rule;
+pub use self::fault::{Answer, Fault, Kind, Shape, TIMES_MAX, Target, target};
 
 /// The experiments that ship, by name.
 pub const SHIPPED: &[(&str, &str)] = &[
@@ -25,7 +27,18 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("membership-churn", include_str!("../experiments/membership-churn.toml")),
     ("carrier-503", include_str!("../experiments/carrier-503.toml")),
     ("overload", include_str!("../experiments/overload.toml")),
+    ("carrier-twice", include_str!("../experiments/carrier-twice.toml")),
     ("actor-crash", include_str!("../experiments/actor-crash.toml")),
+    ("stuck-actor", include_str!("../experiments/stuck-actor.toml")),
+    ("disk-full", include_str!("../experiments/disk-full.toml")),
+    ("fsync-error", include_str!("../experiments/fsync-error.toml")),
+    ("slow-disk", include_str!("../experiments/slow-disk.toml")),
+    ("clock-jump", include_str!("../experiments/clock-jump.toml")),
+    ("mixed-versions", include_str!("../experiments/mixed-versions.toml")),
+    ("five-two-killed", include_str!("../experiments/five-two-killed.toml")),
+    ("five-split", include_str!("../experiments/five-split.toml")),
+    ("five-rolling", include_str!("../experiments/five-rolling.toml")),
+    ("five-everything", include_str!("../experiments/five-everything.toml")),
     ("everything", include_str!("../experiments/everything.toml")),
 ];
 
@@ -90,11 +103,21 @@ pub struct Workload {
     pub call_nodes: Vec<u16>,
     /// Clients that set and read what is judged for linearizability; 0 turns it off.
     pub register_clients: usize,
+    /// Calls a second of another tenant, which nothing is done to; 0 turns it off.
+    pub bystander_per_s: f64,
 }
 
 impl Default for Workload {
     fn default() -> Self {
-        Self { arrival_per_s: 4.0, agents: 12, hold_ms: 1_500, answer_after_ms: 100, call_nodes: Vec::new(), register_clients: 3 }
+        Self {
+            arrival_per_s: 4.0,
+            agents: 12,
+            hold_ms: 1_500,
+            answer_after_ms: 100,
+            call_nodes: Vec::new(),
+            register_clients: 3,
+            bystander_per_s: 0.5,
+        }
     }
 }
 
@@ -112,90 +135,6 @@ impl Default for SteadyState {
     fn default() -> Self {
         Self { window_s: 5.0, availability_min: 0.95, first_response_p99_ms_max: 2_000.0 }
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    Kill,
-    CrashLoop,
-    Pause,
-    Partition,
-    Link,
-    Wipe,
-    TornTail,
-    BitFlip,
-    RollingRestart,
-    Membership,
-    Carrier,
-    Overload,
-    ActorCrash,
-    /// Replaced by others, drawn by the seed.
-    Random,
-}
-
-/// Who cannot hear whom.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Shape {
-    /// The target and the others do not hear each other.
-    #[default]
-    Isolate,
-    /// Nobody hears the target.
-    Out,
-    /// The target hears nobody.
-    In,
-    /// The others hear each other only through the target.
-    Bridge,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Answer {
-    /// 503 to every INVITE.
-    #[default]
-    Busy,
-    /// Picks up only after `after_ms`.
-    Late,
-    /// No response at all.
-    Never,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fault {
-    pub kind: Kind,
-    /// `leader`, `follower`, `any`, `node=K`, `all`.
-    #[serde(default = "leader")]
-    pub target: String,
-    /// After the steady state was seen.
-    pub at_s: f64,
-    #[serde(default = "three")]
-    pub duration_s: f64,
-    /// How often, every `every_s`.
-    #[serde(default = "once")]
-    pub times: u32,
-    #[serde(default)]
-    pub every_s: f64,
-    /// `partition`: its shape.
-    #[serde(default)]
-    pub shape: Shape,
-    /// `link`: what happens to packets from and to the target; `all` means every link.
-    #[serde(default)]
-    pub rule: Rule,
-    /// `carrier`: how agents' phones answer, and how many of them in percent.
-    #[serde(default)]
-    pub answer: Answer,
-    #[serde(default)]
-    pub after_ms: u64,
-    #[serde(default = "hundred")]
-    pub share_pct: u64,
-    /// `overload`: times the rate of arrivals.
-    #[serde(default = "ten")]
-    pub factor: f64,
-    /// `actor-crash`: which actors.
-    #[serde(default = "call")]
-    pub actor: String,
 }
 
 /// What this run may do at most.
@@ -272,6 +211,9 @@ impl Experiment {
         positive("duration_s", self.experiment.duration_s)?;
         positive("arrival_per_s", self.workload.arrival_per_s)?;
         positive("window_s", self.steady_state.window_s)?;
+        if !(0.0..=BYSTANDER_PER_S_MAX).contains(&self.workload.bystander_per_s) {
+            return Err(format!("bystander_per_s is 0 to {BYSTANDER_PER_S_MAX}: they are few"));
+        }
         if self.workload.agents == 0 || !(1..=5).contains(&self.cluster.nodes) || self.cluster.nodes + self.cluster.spare > NODES_MAX {
             return Err(format!("at least one agent, one to five nodes, and at most {NODES_MAX} with spares"));
         }
@@ -309,57 +251,10 @@ impl Experiment {
 
 /// Nodes of a cluster and spares together; the lab has ports for as many.
 pub const NODES_MAX: u16 = 8;
-/// Occurrences of one fault.
-pub const TIMES_MAX: u32 = 100;
-
-/// Whom a fault hits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    Leader,
-    Follower,
-    Any,
-    Node(u16),
-    All,
-}
-
-/// Reads a target.
-///
-/// # Errors
-/// When it is none.
-pub fn target(text: &str) -> Result<Target, String> {
-    match text {
-        "leader" => Ok(Target::Leader),
-        "follower" => Ok(Target::Follower),
-        "any" => Ok(Target::Any),
-        "all" => Ok(Target::All),
-        _ => text
-            .strip_prefix("node=")
-            .and_then(|id| id.parse().ok())
-            .map(Target::Node)
-            .ok_or_else(|| format!("target {text:?}: leader, follower, any, all or node=K")),
-    }
-}
-
-fn leader() -> String {
-    "leader".into()
-}
-fn call() -> String {
-    "call".into()
-}
+/// Calls a second of the tenant that nothing is done to: its two agents must be able to take them all.
+pub const BYSTANDER_PER_S_MAX: f64 = 1.0;
 const fn one() -> u64 {
     1
-}
-const fn once() -> u32 {
-    1
-}
-const fn three() -> f64 {
-    3.0
-}
-const fn ten() -> f64 {
-    10.0
-}
-const fn hundred() -> u64 {
-    100
 }
 
 #[cfg(test)]

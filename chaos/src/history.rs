@@ -91,8 +91,10 @@ pub enum Op {
         up_ms: Option<f64>,
         over_ms: Option<f64>,
     },
-    /// A record of the archive.
+    /// A record of the archive of a tenant.
     Cdr {
+        #[serde(default)]
+        tenant: String,
         call: String,
         from: String,
         outcome: String,

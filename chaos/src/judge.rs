@@ -160,6 +160,7 @@ pub fn judge(experiment: &Experiment, history: &[Record], faults: &[FaultReport]
             Status::Violated => violated.push(format!("{} violated {} times: {}", verdict.id, verdict.violations, verdict.sentence)),
             // Without clients of registers there is nothing to judge, as asked for.
             Status::Unknown if verdict.id == "R1" && experiment.workload.register_clients == 0 => {}
+            Status::Unknown if verdict.id == "B1" && experiment.workload.bystander_per_s <= 0.0 => {}
             Status::Unknown => open.push(format!("{} unknown: {}", verdict.id, verdict.why)),
         }
     }

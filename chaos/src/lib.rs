@@ -10,6 +10,7 @@ pub mod experiment;
 pub mod history;
 pub mod judge;
 pub mod plan;
+pub mod ram;
 pub mod relay;
 pub mod report;
 pub mod run;

@@ -24,13 +24,25 @@ impl Step {
     /// Nodes it takes down at most.
     fn takes_down(&self, nodes: u16) -> u16 {
         let whole = match self.fault.kind {
-            Kind::Kill | Kind::CrashLoop | Kind::Pause | Kind::Wipe | Kind::TornTail | Kind::BitFlip | Kind::RollingRestart => true,
+            Kind::Kill
+            | Kind::CrashLoop
+            | Kind::Pause
+            | Kind::Wipe
+            | Kind::TornTail
+            | Kind::BitFlip
+            | Kind::RollingRestart
+            | Kind::DiskFull
+            | Kind::FsyncError
+            | Kind::MixedVersions => true,
             Kind::Partition => self.fault.shape != Shape::Bridge,
             Kind::Link => self.fault.rule.cut || self.fault.rule.loss_pct >= 100.0,
-            Kind::Membership | Kind::Carrier | Kind::Overload | Kind::ActorCrash | Kind::Random => false,
+            // A slow node serves, slowly; a wrong clock is not a node less.
+            Kind::SlowDisk | Kind::Clock => false,
+            Kind::Membership | Kind::Carrier | Kind::Overload | Kind::ActorCrash | Kind::StuckActor | Kind::Random => false,
         };
         match (whole, target(&self.fault.target)) {
-            (true, Ok(Target::All)) if self.fault.kind != Kind::RollingRestart => nodes,
+            (true, Ok(Target::All)) if !matches!(self.fault.kind, Kind::RollingRestart | Kind::MixedVersions) => nodes,
+            (true, Ok(Target::Minority)) => minority(nodes),
             (true, _) => 1,
             (false, _) => 0,
         }
@@ -47,6 +59,11 @@ impl Step {
     }
 }
 
+/// How many of `nodes` may be lost so that a majority is left.
+pub const fn minority(nodes: u16) -> u16 {
+    nodes.saturating_sub(1) / 2
+}
+
 /// As an experiment's file spells it.
 pub fn name(kind: Kind) -> String {
     serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
@@ -58,7 +75,9 @@ fn details(fault: &Fault) -> String {
         Kind::Link => format!(" ({})", rule(&fault.rule)),
         Kind::Overload => format!(" ({} times the rate)", fault.factor),
         Kind::Carrier => format!(" ({:?}, {} % of the phones)", fault.answer, fault.share_pct).to_lowercase(),
-        Kind::ActorCrash => format!(" ({} actors)", fault.actor),
+        Kind::ActorCrash | Kind::StuckActor => format!(" ({} actors)", fault.actor),
+        Kind::SlowDisk => format!(" ({} ms a sync)", fault.slow_ms),
+        Kind::Clock => format!(" (by {} s)", fault.ahead_s),
         _ => String::new(),
     }
 }
@@ -198,6 +217,18 @@ mod tests {
         let experiment = shipped("everything");
         assert_eq!(steps(&experiment, 3), steps(&experiment, 3));
         assert_ne!(steps(&experiment, 3), steps(&experiment, 4));
+    }
+
+    #[test]
+    fn a_minority_of_five_is_two_and_of_three_one() {
+        let mut experiment = shipped("five-two-killed");
+        let down = |experiment: &Experiment| worst(&steps(experiment, 1), experiment.cluster.nodes).0;
+        assert_eq!(down(&experiment), 2);
+        experiment.cluster.nodes = 3;
+        assert_eq!(down(&experiment), 1);
+        experiment.cluster.nodes = 5;
+        experiment.guard.max_nodes_down = 1;
+        assert!(guard(&experiment, &steps(&experiment, 1)).unwrap_err().contains("max_nodes_down"));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! faults in time, healing, rest, and what everybody said of it. Judging is `judge`'s.
 
 mod agents;
+mod bystanders;
 mod callers;
 mod events;
 mod faults;
+
 mod registers;
 mod rest;
 mod watch;
@@ -26,8 +28,8 @@ use parking_lot::Mutex;
 use tandem_bench::{
     error::Error,
     lab,
-    phone::{OnRing, Transport},
-    survival::stage::{Group, Setup, Stage},
+    phone::{OnRing, Phone, Transport},
+    survival::stage::{Group, Setup, Stage, number},
 };
 
 pub use self::faults::{Fate, FaultReport};
@@ -36,12 +38,15 @@ use crate::{
     history::{Op, Phase, Record, Recorder},
     judge,
     plan::{self, Step},
+    ram::Disks,
     relay,
     state::{self, State},
 };
 
 /// The queue everybody calls.
 const QUEUE: &str = "support";
+/// A call that waits for more than a second comes to a second step, which changes nothing but is the queue's actor to take.
+const STEPS: &str = "steps = [{ for_s = 1, require = { support = 5 } }, { require = { support = 1 } }]\n";
 /// A node that ended is started again after this, unless it is kept down.
 const RESTART_AFTER_MS: u64 = 300;
 /// Audio is sent this often by each phone: enough to notice, and cheap.
@@ -92,6 +97,10 @@ pub struct Ran {
 struct Context {
     experiment: Experiment,
     stage: Stage,
+    /// Agents' phones of the tenant that nothing is done to.
+    bystanders: Vec<Phone>,
+    /// After the cluster, which writes to them until it ends.
+    disks: Disks,
     relay: relay::Process,
     recorder: Recorder,
     /// Whom the cluster consists of now.
@@ -170,9 +179,12 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Ran, End> {
     watch::signals(&context.stop)?;
     let outcome = thread::scope(|scope| {
         let parts: Vec<Box<dyn FnOnce() + Send>> =
-            vec![Box::new(|| callers::call(&context)), Box::new(|| agents::watch(&context)), Box::new(|| watch::leaders(&context))];
+            vec![Box::new(|| call(&context)), Box::new(|| agents::watch(&context)), Box::new(|| watch::leaders(&context))];
         for part in parts {
             scope.spawn(part);
+        }
+        if !context.bystanders.is_empty() {
+            scope.spawn(|| callers::call(&context, &bystanders::crowd(&context)));
         }
         for client in 0..context.experiment.workload.register_clients {
             let context = &context;
@@ -193,6 +205,20 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Ran, End> {
     Ok(ran)
 }
 
+/// The callers of the tenant that is hurt.
+fn call(context: &Context) {
+    let load = &context.experiment.workload;
+    let crowd = callers::Crowd {
+        queue: QUEUE,
+        ip: Ipv4Addr::LOCALHOST.into(),
+        arrival_per_s: load.arrival_per_s,
+        hold: Duration::from_millis(load.hold_ms),
+        number,
+        is_tagged: true,
+    };
+    callers::call(context, &crowd);
+}
+
 /// A new folder for a run.
 fn folder(options: &Options, name: &str) -> Result<PathBuf, End> {
     let stamp = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -209,7 +235,8 @@ fn open(experiment: &Experiment, options: &Options, dir: &Path) -> Result<Contex
     let all = experiment.cluster.nodes + experiment.cluster.spare;
     let relay = relay::Process::start(&relay::Ports { nodes: all, listen_base, front_base, control, seed: options.seed })?;
     let load = &experiment.workload;
-    let answering = Group { on_ring: OnRing::Answer { after_ms: load.answer_after_ms }, ..Group::answering(QUEUE, load.agents) };
+    let answer = OnRing::Answer { after_ms: load.answer_after_ms };
+    let answering = Group { on_ring: answer, further: STEPS, ..Group::answering(QUEUE, load.agents) };
     let setup = Setup {
         callers: 0,
         groups: vec![answering],
@@ -224,6 +251,7 @@ fn open(experiment: &Experiment, options: &Options, dir: &Path) -> Result<Contex
         lines: 2,
     };
     let cluster_dir = dir.join("cluster");
+    let disks = Disks::mount(experiment, &cluster_dir);
     let stage = Stage::open_in(setup, Some(&cluster_dir), |lab| {
         lab.nodes = experiment.cluster.nodes;
         lab.spare = experiment.cluster.spare;
@@ -243,11 +271,15 @@ fn open(experiment: &Experiment, options: &Options, dir: &Path) -> Result<Contex
         cluster_dir: stage.lab.dir().to_path_buf(),
         http: members.iter().map(|k| stage.lab.url(*k, "")).collect(),
         active: Vec::new(),
+        mounts: disks.mounts().to_vec(),
     };
     stage.lab.await_whole(&members, WHOLE_WITHIN).map_err(|error| End::SteadyState(error.to_string()))?;
+    let bystanders = bystanders::open(experiment, &stage, dir)?;
     Ok(Context {
         experiment: experiment.clone(),
         stage,
+        bystanders,
+        disks,
         relay,
         recorder: Recorder::default(),
         members: Mutex::new(members),

@@ -12,7 +12,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
-use crate::relay::{Client, Request};
+use crate::{
+    ram,
+    relay::{Client, Request},
+};
 
 /// How one fault is taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +29,12 @@ pub enum Undo {
     ClearLinks,
     /// A byte of a file gets its old value.
     Byte { file: PathBuf, offset: u64, was: u8 },
+    /// A file that takes room is removed.
+    Remove { file: PathBuf },
+    /// A line is taken out of a file; whoever read the file must be started again.
+    Line { file: PathBuf, line: String },
+    /// A drill is called off at a node.
+    Drill { url: String, body: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +57,9 @@ pub struct State {
     /// Where each node answers HTTP, node 1 first.
     pub http: Vec<String>,
     pub active: Vec<Active>,
+    /// Disks in memory that were mounted for the run.
+    #[serde(default)]
+    pub mounts: Vec<PathBuf>,
 }
 
 /// Where states are found by whoever heals.
@@ -81,6 +93,14 @@ impl State {
         fs::read_to_string(self.cluster_dir.join(format!("node{node}.pid"))).ok()?.trim().parse().ok()
     }
 
+    fn call_off(&self, url: &str, body: &str) -> Result<(), String> {
+        let token = fs::read_to_string(self.cluster_dir.join("admin.token")).map_err(|error| error.to_string())?;
+        let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(ASK_WITHIN)).build().into();
+        let request =
+            agent.post(url).header("Authorization", format!("Bearer {}", token.trim())).header("Content-Type", "application/json");
+        request.send(body.as_bytes()).map(drop).map_err(|error| format!("{url}: {error}"))
+    }
+
     /// Does one thing and says so; nothing if it needs no doing.
     fn undo(&self, undo: &Undo) -> Result<Option<String>, String> {
         match undo {
@@ -100,11 +120,33 @@ impl State {
                 Client { control: self.control }.ask(&Request::Clear).map_err(|error| format!("the relay at {}: {error}", self.control))?;
                 Ok(Some("let every link pass everything".to_owned()))
             }
+            Undo::Remove { file } => match fs::remove_file(file) {
+                Ok(()) => Ok(Some(format!("removed {}", file.display()))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(format!("{}: {error}", file.display())),
+            },
+            Undo::Line { file, line } => take_line(file, line)
+                .map(|done| done.then(|| format!("took `{line}` out of {}", file.display())))
+                .map_err(|e| e.to_string()),
+            Undo::Drill { url, body } => self.call_off(url, body).map(|()| Some(format!("called the drill at {url} off: {body}"))),
             Undo::Byte { file, offset, was } => put_byte(file, *offset, *was)
                 .map(|now| now.then(|| format!("put byte {offset} of {} back", file.display())))
                 .map_err(|error| format!("{}: {error}", file.display())),
         }
     }
+}
+
+/// Takes a line out of a file. False if it was not there.
+///
+/// # Errors
+/// The file system's.
+pub fn take_line(file: &Path, line: &str) -> io::Result<bool> {
+    let text = fs::read_to_string(file)?;
+    let kept: String = text.split_inclusive('\n').filter(|row| row.trim_end() != line).collect();
+    if kept == text {
+        return Ok(false);
+    }
+    fs::write(file, kept).map(|()| true)
 }
 
 /// Writes one byte. False if it was there already.
@@ -142,6 +184,7 @@ pub struct Healed {
 /// Members are ready again this long after healing.
 const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 const END_WITHIN: Duration = Duration::from_secs(20);
+const ASK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Undoes everything that tools which have died left behind; `even_alive` does it to tools that still run, too.
 ///
@@ -192,6 +235,9 @@ fn heal_one(state: &State, leave_running: bool) -> Healed {
         }
         lines.push("the cluster, which this tool had started, was ended".to_owned());
     }
+    if !leave_running {
+        lines.extend(state.mounts.iter().filter(|at| ram::unmount(at)).map(|at| format!("unmounted {}", at.display())));
+    }
     if is_ours(state.relay) && !leave_running {
         let _ = Client { control: state.control }.ask(&Request::Quit);
     }
@@ -227,6 +273,7 @@ mod tests {
             cluster_dir: dir.to_path_buf(),
             http: Vec::new(),
             active: Vec::new(),
+            mounts: Vec::new(),
         }
     }
 
@@ -236,17 +283,31 @@ mod tests {
         let (folder, file) = (dir.path().join("states"), dir.path().join("log"));
         fs::write(&file, b"abc").unwrap();
         fs::write(dir.path().join("node2.hold"), "").unwrap();
+        let (ballast, config) = (dir.path().join("ballast"), dir.path().join("node2.toml"));
+        fs::write(&ballast, [0; 9]).unwrap();
+        fs::write(&config, "old = 0\nnode = 2\n").unwrap();
         let mut state = state(dir.path());
         let undo = vec![Undo::Release { node: 2 }, Undo::Byte { file: file.clone(), offset: 1, was: b'x' }, Undo::Continue { node: 2 }];
+        let undo =
+            [undo, vec![Undo::Remove { file: ballast.clone() }, Undo::Line { file: config.clone(), line: "old = 0".into() }]].concat();
         state.active.push(Active { n: 1, fault: "bit-flip of node 2".into(), undo });
         state.save(&folder).unwrap();
         let healed = heal(&folder, false, false).unwrap();
         let said = healed[0].lines.join("\n");
-        for line in ["bit-flip of node 2", "let node 2 start again", "put byte 1", "needed no undoing", "its cluster is gone"] {
+        for line in [
+            "bit-flip of node 2",
+            "let node 2 start again",
+            "put byte 1",
+            "removed ",
+            "took `old = 0` out",
+            "needed no undoing",
+            "its cluster is gone",
+        ] {
             assert!(said.contains(line), "{line}: {said}");
         }
         assert_eq!(fs::read(&file).unwrap(), b"axc");
-        assert!(!dir.path().join("node2.hold").exists());
+        assert!(!dir.path().join("node2.hold").exists() && !ballast.exists());
+        assert_eq!(fs::read_to_string(&config).unwrap(), "node = 2\n");
         assert_eq!(heal(&folder, false, false).unwrap(), [], "nothing is left to heal");
     }
 

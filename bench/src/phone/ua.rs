@@ -15,8 +15,8 @@ use std::{
 use bytes::Bytes;
 use tandem::sip::message::{Message, Method, parse};
 
-pub use self::register::Registration;
 use self::transaction::{Client, Server};
+pub use self::{callee::ELSEWHERE, register::Registration};
 use super::{
     call::{By, Call, State},
     digest::Credentials,
@@ -31,6 +31,11 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnRing {
     Answer {
+        after_ms: u64,
+    },
+    /// As `Answer`, but every response is sent twice, and a second device behind the same address picks up as well: its 200
+    /// has a tag of its own and must be acknowledged and ended by whoever called (RFC 3261 §13.2.2.4).
+    AnswerTwice {
         after_ms: u64,
     },
     /// 180, then whatever the script does.

@@ -39,12 +39,14 @@ pub struct Group {
     /// Agents take calls from the start.
     pub available: bool,
     pub wrap_up_s: u32,
+    /// Further keys of the queue.
+    pub further: &'static str,
 }
 
 impl Group {
     /// Agents that answer at once.
     pub const fn answering(queue: &'static str, agents: usize) -> Self {
-        Self { queue, agents, on_ring: OnRing::Answer { after_ms: 0 }, available: true, wrap_up_s: 0 }
+        Self { queue, agents, on_ring: OnRing::Answer { after_ms: 0 }, available: true, wrap_up_s: 0, further: "" }
     }
 }
 
@@ -230,10 +232,10 @@ pub fn pairs(callers: &[Phone], agents: &[Phone]) -> Result<Vec<Pair>, Error> {
 fn tenant(setup: &Setup, agents: &[Vec<Phone>]) -> String {
     let mut toml = format!("[tenant]\nid = \"{TENANT}\"\n{}", setup.tenant);
     for group in &setup.groups {
-        let (id, wrap_up_s) = (group.queue, group.wrap_up_s);
+        let (id, wrap_up_s, further) = (group.queue, group.wrap_up_s, group.further);
         write!(
             toml,
-            "[[queue]]\nid = \"{id}\"\nstrategy = \"longest-idle\"\noffer_timeout_s = 60\nmax_wait_s = 600\nwrap_up_s = {wrap_up_s}\n[[route]]\nto = \"{id}\"\nqueue = \"{id}\"\n"
+            "[[queue]]\nid = \"{id}\"\nstrategy = \"longest-idle\"\noffer_timeout_s = 60\nmax_wait_s = 600\nwrap_up_s = {wrap_up_s}\n{further}[[route]]\nto = \"{id}\"\nqueue = \"{id}\"\n"
         )
         .expect("a string takes everything");
     }

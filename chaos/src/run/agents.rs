@@ -24,7 +24,7 @@ pub(super) fn rest(context: &Context) {
 
 fn look(context: &Context, open_too: bool) {
     let mut told = context.told.lock();
-    for phone in context.stage.agents.iter().flatten() {
+    for phone in context.stage.agents.iter().flatten().chain(&context.bystanders) {
         for (key, op) in calls(context, phone, open_too) {
             if told.insert(key) {
                 let agent = phone.look(|ua| ua.options.user.clone());

@@ -2,18 +2,15 @@
 
 use std::{
     collections::VecDeque,
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::atomic::Ordering,
     thread,
     time::{Duration, Instant},
 };
 
-use tandem_bench::{
-    phone::{By, Phone, State, Transport},
-    survival::stage::number,
-};
+use tandem_bench::phone::{By, Phone, State, Transport};
 
-use super::{Context, QUEUE};
+use super::Context;
 use crate::history::{Op, Outcome, Phase};
 
 /// Without any message from a node, a caller goes to the next after this: what a carrier's proxy does.
@@ -30,6 +27,27 @@ const TRIES: usize = 3;
 const LIVE_MAX: usize = 600;
 const TICK: Duration = Duration::from_millis(10);
 
+/// Who calls: one tenant's callers.
+pub(super) struct Crowd {
+    pub(super) queue: &'static str,
+    /// Callers come from here: by it the cluster knows whose they are.
+    pub(super) ip: IpAddr,
+    pub(super) arrival_per_s: f64,
+    pub(super) hold: Duration,
+    /// The number of the `n`th caller.
+    pub(super) number: fn(usize) -> String,
+    /// An overload is of this crowd.
+    pub(super) is_tagged: bool,
+}
+
+impl Crowd {
+    /// Time to the next arrival.
+    fn pause(&self, context: &Context) -> Duration {
+        let factor = if self.is_tagged { context.rate_milli.load(Ordering::Relaxed) as f64 / 1_000.0 } else { 1.0 };
+        Duration::from_secs_f64(1.0 / (self.arrival_per_s * factor))
+    }
+}
+
 /// One try of one caller.
 struct Try {
     phone: Phone,
@@ -43,7 +61,7 @@ struct Try {
 }
 
 /// Calls until the run is done, then waits for the last call to end.
-pub(super) fn call(context: &Context) {
+pub(super) fn call(context: &Context, crowd: &Crowd) {
     let mut live: VecDeque<Try> = VecDeque::new();
     let (mut made, mut next_at, mut turn) = (0_usize, Instant::now(), 0_usize);
     let mut closing: Option<Instant> = None;
@@ -54,15 +72,14 @@ pub(super) fn call(context: &Context) {
         }
         if closing.is_none() && now >= next_at {
             if live.len() < LIVE_MAX {
-                live.extend(dial(context, &mut made, turn, TRIES));
+                live.extend(dial(context, crowd, &mut made, turn, TRIES));
                 turn += 1;
             }
-            let factor = context.rate_milli.load(Ordering::Relaxed) as f64 / 1_000.0;
-            next_at += Duration::from_secs_f64(1.0 / (context.experiment.workload.arrival_per_s * factor));
+            next_at += crowd.pause(context);
         }
         let mut again = Vec::new();
         live.retain_mut(|one| {
-            let Some(outcome) = step(context, one, closing.is_some()) else { return true };
+            let Some(outcome) = step(context, crowd, one, closing.is_some()) else { return true };
             context.recorder.add(&one.number, &one.number, phase(outcome), Op::CallEnd { outcome });
             if matches!(outcome, Outcome::Unreached | Outcome::Refused(503)) && one.tries_left > 1 {
                 again.push((one.node + 1, one.tries_left - 1));
@@ -70,7 +87,7 @@ pub(super) fn call(context: &Context) {
             false
         });
         for (turn, tries) in again {
-            live.extend(dial(context, &mut made, turn, tries));
+            live.extend(dial(context, crowd, &mut made, turn, tries));
         }
         match closing {
             Some(_) if live.is_empty() => return,
@@ -89,22 +106,22 @@ const fn phase(outcome: Outcome) -> Phase {
 }
 
 /// A call from a number that no other call has.
-fn dial(context: &Context, made: &mut usize, turn: usize, tries_left: usize) -> Option<Try> {
+fn dial(context: &Context, crowd: &Crowd, made: &mut usize, turn: usize, tries_left: usize) -> Option<Try> {
     let load = &context.experiment.workload;
     let nodes = if load.call_nodes.is_empty() { context.members() } else { load.call_nodes.clone() };
     let node = *nodes.get(turn % nodes.len().max(1))?;
-    let number = number(*made);
+    let number = (crowd.number)(*made);
     *made += 1;
     // Without a socket there is no call, and nothing to be said of it.
-    let phone = context.stage.exchange.phone(&number, Transport::Udp, Ipv4Addr::LOCALHOST.into(), |_| {}).ok()?;
+    let phone = context.stage.exchange.phone(&number, Transport::Udp, crowd.ip, |_| {}).ok()?;
     context.recorder.add(&number, &number, Phase::Invoke, Op::Dial { node, again: tries_left < TRIES });
-    phone.call(context.stage.sip(node), QUEUE);
+    phone.call(context.stage.sip(node), crowd.queue);
     let dialled = Instant::now();
     Some(Try { phone, number, tries_left, node: turn, dialled, responded: false, up_at: None, gave_up: false })
 }
 
 /// Looks at a call and does what its caller would. `Some` once it is over.
-fn step(context: &Context, one: &mut Try, closing: bool) -> Option<Outcome> {
+fn step(context: &Context, crowd: &Crowd, one: &mut Try, closing: bool) -> Option<Outcome> {
     let state = one.phone.state()?;
     let now = Instant::now();
     let note = |op: Op| context.recorder.add(&one.number, &one.number, Phase::Info, op);
@@ -127,7 +144,7 @@ fn step(context: &Context, one: &mut Try, closing: bool) -> Option<Outcome> {
                 note(Op::Answered { after_ms });
                 now
             });
-            if now - up_at < Duration::from_millis(context.experiment.workload.hold_ms) {
+            if now - up_at < crowd.hold {
                 return None;
             }
             one.phone.hang_up();

@@ -4,10 +4,13 @@
 //! make the run inconclusive.
 
 mod disk;
+mod drills;
 mod links;
+mod live_disk;
 mod members;
 mod others;
 mod process;
+mod versions;
 
 use std::{
     thread,
@@ -170,7 +173,13 @@ fn prepare(context: &Context, step: &Step) -> Result<Box<dyn Injury>, String> {
         Kind::Membership => Box::new(members::Churn::new(context)?),
         Kind::Carrier => Box::new(others::Carrier::new(context, &fault)),
         Kind::Overload => Box::new(others::Overload::new(context, &fault)),
-        Kind::ActorCrash => Box::new(others::ActorCrash::new(&fault)),
+        Kind::ActorCrash => Box::new(drills::ActorCrash::new(&fault)),
+        Kind::StuckActor => Box::new(drills::StuckActor::new(&fault)),
+        Kind::Clock => Box::new(drills::Clock::new(context, nodes, fault.ahead_s)),
+        Kind::DiskFull => Box::new(live_disk::Full::new(context, one(&nodes)?)?),
+        Kind::FsyncError => Box::new(live_disk::FsyncError::new(context, one(&nodes)?)),
+        Kind::SlowDisk => Box::new(live_disk::Slow::new(context, nodes, fault.slow_ms)),
+        Kind::MixedVersions => Box::new(versions::MixedVersions::new(context, nodes)?),
         Kind::Random => return Err("chance was not drawn".to_owned()),
     })
 }
@@ -190,6 +199,17 @@ fn resolve(context: &Context, step: &Step) -> Result<Vec<u16>, String> {
         Target::All => Ok(members),
         Target::Leader => Ok(vec![leader()?]),
         Target::Any => Ok(vec![members[random.draw() as usize % members.len()]]),
+        Target::Minority => {
+            let leader = leader()?;
+            let count = usize::from(plan::minority(members.len() as u16));
+            let mut others: Vec<u16> = members.into_iter().filter(|k| *k != leader).collect();
+            let mut chosen: Vec<u16> = std::iter::once(leader).take(count).collect();
+            while chosen.len() < count {
+                chosen.push(others.remove(random.draw() as usize % others.len()));
+            }
+            chosen.sort_unstable();
+            Ok(chosen)
+        }
         Target::Follower => {
             let leader = leader()?;
             let followers: Vec<u16> = members.into_iter().filter(|k| *k != leader).collect();

@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use tandem_bench::{error::Error, settle, tenant::TENANT};
 
-use super::{Context, agents};
+use super::{Context, agents, bystanders};
 use crate::history::{Op, Phase};
 
 /// Archives may take this long to agree once no call is left.
@@ -22,8 +22,17 @@ type Belief = (u32, Option<u64>, u64);
 pub(super) fn look(context: &Context) {
     let note = |client: &str, object: &str, op: Op| context.recorder.add(client, object, Phase::Ok, op);
     match settle::records_or_so(&context.stage.lab, 1) {
-        Ok(cdrs) => cdrs.iter().for_each(|cdr| note("cluster", cdr["call_id"].as_str().unwrap_or_default(), record(cdr))),
+        Ok(cdrs) => cdrs.iter().for_each(|cdr| note("cluster", cdr["call_id"].as_str().unwrap_or_default(), record(TENANT, cdr))),
         Err(error) => note("tool", "cdrs", Op::Gap { of: "cdrs".into(), why: error.to_string() }),
+    }
+    if !context.bystanders.is_empty() {
+        match bystanders::records(&context.stage.lab) {
+            Ok(cdrs) => {
+                let of = bystanders::TENANT;
+                cdrs.iter().for_each(|cdr| note("cluster", cdr["call_id"].as_str().unwrap_or_default(), record(of, cdr)));
+            }
+            Err(error) => note("tool", "cdrs", Op::Gap { of: "cdrs".into(), why: error.to_string() }),
+        }
     }
     agents::rest(context);
     let members = context.members();
@@ -43,17 +52,26 @@ pub(super) fn look(context: &Context) {
         let groups = groups(context, node).unwrap_or_default();
         note(&format!("node{node}"), "cluster", Op::Rest { node, ready: context.stage.lab.ready(node), groups });
     }
-    for agent in context.stage.lab.all(&format!("/api/v1/agents?tenant={TENANT}")).unwrap_or_default() {
+    let of_tenant = |tenant: &str| context.stage.lab.all(&format!("/api/v1/agents?tenant={tenant}")).unwrap_or_default();
+    let others = if context.bystanders.is_empty() { Vec::new() } else { of_tenant(bystanders::TENANT) };
+    for agent in of_tenant(TENANT).iter().chain(&others) {
         let id = agent["id"].as_str().unwrap_or_default();
         let contacts = agent["contacts"].as_array().map_or(0, Vec::len);
         note("cluster", id, Op::AgentRest { state: agent["state"].as_str().unwrap_or_default().to_owned(), contacts });
     }
 }
 
-fn record(cdr: &Value) -> Op {
+fn record(tenant: &str, cdr: &Value) -> Op {
     let text = |key: &str| cdr[key].as_str().unwrap_or_default().to_owned();
     let agent = cdr["agent"].as_str().map(str::to_owned);
-    Op::Cdr { call: text("call_id"), from: text("from"), outcome: text("outcome"), end_reason: text("end_reason"), agent }
+    Op::Cdr {
+        tenant: tenant.to_owned(),
+        call: text("call_id"),
+        from: text("from"),
+        outcome: text("outcome"),
+        end_reason: text("end_reason"),
+        agent,
+    }
 }
 
 /// What node `node` itself believes.

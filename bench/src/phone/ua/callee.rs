@@ -12,6 +12,9 @@ use crate::phone::{
     text::Hop,
 };
 
+/// What the tag of a second device adds to the first one's.
+pub const ELSEWHERE: &str = "-elsewhere";
+
 impl Ua {
     pub(super) fn request(&mut self, now: Instant, message: &Message, source: Hop) {
         let method = message.method();
@@ -78,7 +81,7 @@ impl Ua {
         match self.on_ring {
             OnRing::Ignore => {}
             OnRing::Refuse(status) => self.plain(now, message, source, status),
-            OnRing::Ring | OnRing::Answer { .. } => self.ring(now, message, source),
+            OnRing::Ring | OnRing::Answer { .. } | OnRing::AnswerTwice { .. } => self.ring(now, message, source),
         }
     }
 
@@ -89,7 +92,7 @@ impl Ua {
         if !message.body.is_empty() && call.audio.is_none() {
             return self.plain(now, message, source, 488);
         }
-        if let OnRing::Answer { after_ms } = self.on_ring {
+        if let OnRing::Answer { after_ms } | OnRing::AnswerTwice { after_ms } = self.on_ring {
             call.answer_at = Some(now + Duration::from_millis(after_ms));
         }
         self.calls.push(call);
@@ -97,6 +100,21 @@ impl Ua {
         let (at, contact) = (self.serve(now, message, source, Some(n)), self.contact());
         self.respond(now, at, 100, "", |draft| draft.end(None));
         self.respond(now, at, 180, &tag, |draft| draft.field("Contact", contact).end(None));
+        self.double(now, at);
+    }
+
+    /// The last response once more, if this phone says everything twice.
+    fn double(&mut self, now: Instant, at: usize) {
+        if matches!(self.on_ring, OnRing::AnswerTwice { .. }) {
+            self.respond_again(now, at);
+        }
+    }
+
+    /// The 200 of another device that was called as well and picked up, too.
+    fn pick_up_elsewhere(&mut self, now: Instant, at: usize, tag: &str) {
+        let Some((bytes, hop)) = self.answer_of(at).filter(|_| matches!(self.on_ring, OnRing::AnswerTwice { .. })) else { return };
+        let text = String::from_utf8_lossy(&bytes).replace(tag, &format!("{tag}{ELSEWHERE}"));
+        self.send(now, hop, text.into());
     }
 
     fn ringing(&self, n: usize) -> Option<usize> {
@@ -109,7 +127,10 @@ impl Ua {
         let Some(at) = self.ringing(n) else { return };
         let call = &mut self.calls[n];
         (call.state, call.up_at) = (State::Up, Some(now));
+        let tag = call.local_tag.clone();
         self.accept(now, at, n, Duration::ZERO);
+        self.double(now, at);
+        self.pick_up_elsewhere(now, at, &tag);
     }
 
     /// Refuses a ringing call.

@@ -1,4 +1,4 @@
-//! What is hurt beside nodes and links: the way to the agents, the load, the live actors.
+//! What is hurt beside nodes and links: the way to the tagged tenant's agents, and its load.
 
 use std::{
     sync::atomic::Ordering,
@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 use tandem_bench::{
     error::Error,
-    phone::{OnRing, Phone, Way},
+    phone::{ELSEWHERE, OnRing, Phone, Way},
     tenant::TENANT,
 };
 
@@ -34,10 +34,19 @@ impl Carrier {
         let bad = match fault.answer {
             Answer::Busy => OnRing::Refuse(503),
             Answer::Late => OnRing::Answer { after_ms: fault.after_ms },
+            Answer::Twice => OnRing::AnswerTwice { after_ms: context.experiment.workload.answer_after_ms },
             Answer::Never => OnRing::Ignore,
         };
         let good = OnRing::Answer { after_ms: context.experiment.workload.answer_after_ms };
         Self { phones: all.iter().take(count).map(|phone| (*phone).clone()).collect(), all: all.len(), bad, good, since: Instant::now() }
+    }
+}
+
+impl Carrier {
+    /// Second answers that the cluster took notice of: it sent a BYE to them.
+    fn ended_elsewhere(&self, phone: &Phone) -> usize {
+        let is_end = |bytes: &[u8]| bytes.starts_with(b"BYE ") && String::from_utf8_lossy(bytes).contains(ELSEWHERE);
+        phone.look(|ua| ua.journal.since(self.since).filter(|entry| entry.way == Way::In && is_end(&entry.bytes)).count())
     }
 }
 
@@ -62,6 +71,10 @@ impl Injury for Carrier {
             })
         };
         let invites: usize = self.phones.iter().map(called).sum();
+        if let OnRing::AnswerTwice { .. } = self.bad {
+            let ended: usize = self.phones.iter().map(|phone| self.ended_elsewhere(phone)).sum();
+            return Ok((ended > 0).then(|| format!("they were called {invites} times; {ended} second answers were ended by the cluster")));
+        }
         Ok((invites > 0).then(|| format!("they were called {invites} times")))
     }
 
@@ -124,56 +137,5 @@ impl Injury for Overload {
 
     fn is_healed(&mut self, context: &Context) -> Result<bool, Error> {
         Ok(context.are_ready(&context.members()))
-    }
-}
-
-/// Panics in live actors of every node.
-pub(super) struct ActorCrash {
-    actor: String,
-    hit: u64,
-}
-
-impl ActorCrash {
-    pub(super) fn new(fault: &Fault) -> Self {
-        Self { actor: fault.actor.clone(), hit: 0 }
-    }
-
-    fn crash(&mut self, context: &Context) -> Result<(), Error> {
-        for node in context.members() {
-            let what = json!({ "kind": "crash", "actor": self.actor, "every": true });
-            let done = context.stage.lab.post(node, &format!("/api/v1/drills?node={node}"), &what)?;
-            self.hit += done["hit"].as_u64().unwrap_or(0);
-        }
-        Ok(())
-    }
-}
-
-impl Injury for ActorCrash {
-    fn targets(&self) -> String {
-        format!("every {} actor of every node", self.actor)
-    }
-
-    fn inject(&mut self, context: &Context) -> Result<(), Error> {
-        self.crash(context)
-    }
-
-    fn observe(&mut self, context: &Context) -> Result<Option<String>, Error> {
-        if self.hit == 0 {
-            // None was alive just then.
-            self.crash(context)?;
-        }
-        Ok((self.hit > 0).then(|| format!("{} actors panicked", self.hit)))
-    }
-
-    fn heal(&mut self, _: &Context) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn is_healed(&mut self, context: &Context) -> Result<bool, Error> {
-        Ok(context.are_ready(&context.members()))
-    }
-
-    fn waits_for_evidence(&self) -> bool {
-        true
     }
 }

@@ -24,6 +24,11 @@ fn renewed(context: &Context, before: &Pids) -> bool {
     before.iter().all(|(k, pid)| lab.pid(*k) != *pid && lab.is_running(*k) && lab.ready(*k))
 }
 
+/// Node `node` has another process than `before`, and is ready.
+pub(super) fn renewed_since(context: &Context, node: u16, before: Option<u32>) -> bool {
+    renewed(context, &Pids::from([(node, before)]))
+}
+
 pub(super) struct Kill {
     nodes: Vec<u16>,
     before: Pids,
