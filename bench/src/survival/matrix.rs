@@ -1,6 +1,8 @@
 //! What survives what, cell by cell: state of the call × side × transport × address family, the node killed. It prints the
 //! table of `docs/FAILURE_MODEL.md`, with a reason wherever a call did not survive.
 
+mod consult;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -12,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{
-    Common, judge,
+    Common, Media, judge,
     stage::{self, Group, Pair, Setup, Stage},
 };
 use crate::{
@@ -53,13 +55,17 @@ const CONNECTED: usize = 2;
 const HELD_BY_CALLER: usize = 3;
 const HELD_BY_AGENT: usize = 4;
 const WRAP_UP: usize = 5;
-const STATES: [(&str, &str); 6] = [
+const CONSULTING: usize = 6;
+/// The group of the agents who are asked; nobody calls its queue.
+const ASKED: usize = 7;
+const STATES: [(&str, &str); 7] = [
     ("queued", "waiting in the queue"),
     ("ringing", "ringing at the agent"),
     ("connected", "connected"),
     ("held-by-caller", "held by the caller"),
     ("held-by-agent", "held by the agent"),
     ("wrap-up", "agent in wrap-up"),
+    ("consulting", "attended transfer half-way"),
 ];
 
 /// Name, transport, address, and whether agents' phones register at the node that is killed.
@@ -137,7 +143,8 @@ fn column(options: &Options, transport: Transport, ip: IpAddr, registered: bool)
     let n = options.calls;
     let mut setup = Setup::pairs(n * STATES.len(), &options.common);
     (setup.transport, setup.ip, setup.registered) = (transport, ip, registered);
-    setup.groups = STATES.iter().map(|(queue, _)| Group::answering(queue, n)).collect();
+    let queues = STATES.iter().map(|(queue, _)| *queue).chain(["asked"]);
+    setup.groups = queues.map(|queue| Group::answering(queue, n)).collect();
     setup.groups[QUEUED].available = false;
     setup.groups[RINGING].on_ring = OnRing::Ring;
     setup.groups[WRAP_UP].wrap_up_s = WRAP_UP_S;
@@ -154,6 +161,14 @@ fn column(options: &Options, transport: Transport, ip: IpAddr, registered: bool)
     for state in [CONNECTED, HELD_BY_CALLER, HELD_BY_AGENT, WRAP_UP] {
         calls.insert(state, stage.talk(callers[state], &stage.agents[state], NODE, STATES[state].0)?);
     }
+    // Without audio at the node there is no consultation.
+    let consulted = match options.common.media {
+        Media::Direct => Vec::new(),
+        Media::Anchored | Media::Unsaid => {
+            let pairs = stage.talk(callers[CONSULTING], &stage.agents[CONSULTING], NODE, STATES[CONSULTING].0)?;
+            consult::begin(&stage, pairs, &stage.agents[ASKED])?
+        }
+    };
     for state in [QUEUED, RINGING] {
         stage.call(callers[state], NODE, STATES[state].0);
     }
@@ -170,6 +185,7 @@ fn column(options: &Options, transport: Transport, ip: IpAddr, registered: bool)
     stage.lab.signal(NODE, Signal::KILL)?;
     thread::sleep(OBSERVED);
     let mut cells = look(&stage, &callers, &calls);
+    consult::look(&mut cells, CONSULTING, &stage, &consulted, &[2, 3]);
     stage.callers.iter().for_each(Phone::hang_up);
     let until = Instant::now() + judge::END_WITHIN;
     for (state, agents) in stage.agents.iter().enumerate() {
@@ -180,7 +196,9 @@ fn column(options: &Options, transport: Transport, ip: IpAddr, registered: bool)
             }
         }
     }
-    let records = settle::records_or_so(&stage.lab, stage.callers.len())?;
+    // Callers of a state that was not set up have called nobody.
+    let called = stage.callers.iter().filter(|caller| caller.state().is_some()).count();
+    let records = settle::records_or_so(&stage.lab, called)?;
     Ok(with_records(cells, &callers, &records))
 }
 
@@ -296,7 +314,7 @@ fn with_records(mut cells: Cells, callers: &[&[Phone]], records: &[Value]) -> Ce
                 [_] => Some("recorded as not answered"),
                 _ => Some("two records"),
             };
-            for side in ["caller", "agent"] {
+            for side in ["caller", "agent", "second agent"] {
                 if let Some(cell) = cells.get_mut(&(state, side)).and_then(|cell| cell.get_mut(n)) {
                     *cell = cell.or(wrong);
                 }
