@@ -212,6 +212,13 @@ impl Handle {
         self.inner.shared.me()
     }
 
+    /// Who is to make calls that nobody's INVITE brought here: this node if it takes calls, else another that does.
+    pub fn edge_for_calls(&self) -> Option<crate::core::id::Edge> {
+        let able = partition::able_edges(&self.cluster().nodes().borrow());
+        let me = self.edge();
+        if able.contains(&me) { Some(me) } else { able.first().copied() }
+    }
+
     /// Commits a caller's arrival. Idempotent by call id, so it is retried inside until `deadline`.
     ///
     /// # Errors

@@ -92,7 +92,7 @@ enum Command {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Do something to a call that talks
+    /// Do something to a call that talks, or have somebody called back
     Call {
         #[command(subcommand)]
         command: call::Command,

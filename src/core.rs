@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod call;
+pub mod callback;
 pub mod cdr;
 pub mod codec;
 pub mod command;

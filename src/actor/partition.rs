@@ -36,6 +36,7 @@ use crate::core::{
     time::LogTime,
 };
 use children::Children;
+pub(super) use edges::heirs as able_edges;
 use wheel::Wheel;
 
 /// What a partition actor is told.

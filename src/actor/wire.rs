@@ -32,12 +32,14 @@ impl Address {
     pub(super) fn of(command: &Command) -> Self {
         match command {
             Command::Arrive(arrive) => Self::Call(arrive.domain.clone(), arrive.call),
+            Command::Schedule(new) => Self::Call(new.domain.clone(), new.call),
             Command::Leg(report) => Self::Call(report.domain.clone(), report.leg.call),
             Command::HangUp { domain, call, .. }
             | Command::Requeue { domain, call, .. }
             | Command::Control { domain, call, .. }
             | Command::Transfer { domain, call, .. }
             | Command::Consult { domain, call, .. }
+            | Command::Callback { domain, call, .. }
             | Command::ConsultStep { domain, call, .. } => Self::Call(domain.clone(), *call),
             Command::Refer { domain, leg, .. } | Command::Recorded { domain, leg, .. } => Self::Call(domain.clone(), leg.call),
             Command::AgentIntent { domain, agent, .. } | Command::Bind { domain, agent, .. } | Command::Unbind { domain, agent, .. } => {
@@ -49,6 +51,7 @@ impl Address {
             | Command::Lead { .. }
             | Command::EdgeLost { .. }
             | Command::HandOver { .. }
+            | Command::KeepCallbacks { .. }
             | Command::EffectsDone { .. }
             | Command::RaiseLevel { .. }
             | Command::Erase { .. }

@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod backup;
+pub mod callbacks;
 pub mod calls;
 pub mod cdrs;
 pub mod collect;
@@ -51,6 +52,8 @@ pub fn all(app: Arc<App>) -> Router {
         .route("/api/v1/calls/{id}", get(calls::one).delete(calls::hang_up))
         .route("/api/v1/calls/{id}/explain", get(calls::explain))
         .route("/api/v1/calls/{id}/requeue", post(calls::requeue))
+        .route("/api/v1/calls/{id}/callback", post(callbacks::instead))
+        .route("/api/v1/callbacks", post(callbacks::schedule))
         .route("/api/v1/calls/{id}/hold", post(control::hold))
         .route("/api/v1/calls/{id}/resume", post(control::resume))
         .route("/api/v1/calls/{id}/mute", post(control::mute))

@@ -2,7 +2,11 @@
 //!
 //! It owns the wire form of queues, agents, calls and records, and nothing of how they are found.
 
+mod callback;
+
 use serde::{Deserialize, Serialize};
+
+pub use self::callback::{CallbackView, CalledBackView};
 
 use crate::core::{
     agent::{Agent, Presence},
@@ -158,6 +162,8 @@ pub struct CallView {
     pub recording: String,
     /// Offers that ended without an answer.
     pub attempts: usize,
+    /// Its customer is to be called, or was.
+    pub callback: Option<CallbackView>,
 }
 
 pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
@@ -178,7 +184,9 @@ pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
         answered_at: row.answered.map(stamp),
         agents: match row.state {
             CallState::Connected { leg, .. } => row.legs.get(&leg).map(|leg| leg.agent.to_string()).into_iter().collect(),
-            CallState::Queued | CallState::Offering => row.legs.values().map(|leg| leg.agent.to_string()).collect(),
+            CallState::Queued | CallState::Offering | CallState::Dialling { .. } | CallState::Deferred => {
+                row.legs.values().map(|leg| leg.agent.to_string()).collect()
+            }
         },
         muted: muted(row),
         consults: row.consult.as_ref().and_then(|consult| row.legs.get(&consult.leg)).map(|leg| leg.agent.to_string()),
@@ -190,6 +198,7 @@ pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
         }
         .to_owned(),
         attempts: row.attempts.rows.len() + row.attempts.dropped as usize,
+        callback: row.callback.as_ref().map(|row| callback::live(row, open)),
     }
 }
 
@@ -215,7 +224,7 @@ fn supervisors(row: &Call) -> Vec<SupervisorView> {
 fn muted(row: &Call) -> Vec<String> {
     let agent = match row.state {
         CallState::Connected { leg, .. } => row.legs.get(&leg).is_some_and(|leg| leg.muted),
-        CallState::Queued | CallState::Offering => false,
+        CallState::Queued | CallState::Offering | CallState::Dialling { .. } | CallState::Deferred => false,
     };
     let sides = [(row.caller.muted, "caller"), (agent, "agent")];
     sides.into_iter().filter(|(muted, _)| *muted).map(|(_, side)| side.to_owned()).collect()
@@ -250,6 +259,8 @@ pub struct CdrView {
     pub attempts: Vec<AttemptView>,
     pub transfers: Vec<TransferView>,
     pub recordings: Vec<TapeView>,
+    /// It was a callback.
+    pub callback: Option<CalledBackView>,
     /// Place in the archive of its partition.
     pub seq: u64,
 }
@@ -356,6 +367,7 @@ pub fn cdr(seq: u64, row: &ClosedCall, keys: Option<&Keys>, open: bool) -> CdrVi
         attempts: row.attempts.rows.iter().map(attempt).collect(),
         transfers: row.transfers.rows.iter().map(transfer).collect(),
         recordings: row.tapes.rows.iter().map(|tape| taped(row, tape)).collect(),
+        callback: row.callback.as_ref().map(callback::closed),
         seq,
     }
 }

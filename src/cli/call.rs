@@ -1,4 +1,4 @@
-//! `tandem call`: what people do to a call that talks.
+//! `tandem call`: what people do to a call that talks, or waits for a callback.
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -34,6 +34,24 @@ pub(super) enum Command {
         agent: String,
         #[arg(long, value_enum, default_value = "monitor")]
         mode: Mode,
+    },
+    /// Hang a waiting caller up and call it back in its turn; its place is kept
+    Callback {
+        call: String,
+        /// Another number than it calls from
+        #[arg(long)]
+        number: Option<String>,
+    },
+    /// Call a number for a queue, now or at a time
+    Schedule {
+        queue: String,
+        number: String,
+        /// RFC 3339, such as 2026-12-01T09:00:00+01:00
+        #[arg(long)]
+        at: Option<String>,
+        /// Lower is more urgent; the queue's by default
+        #[arg(long)]
+        priority: Option<u8>,
     },
     /// Record it, mask what is said for a while, or stop
     Record {
@@ -94,6 +112,14 @@ impl Party {
     }
 }
 
+/// Says the id of the call that was made of it.
+fn schedule(remote: &Remote, body: &Value) -> Result<(), Failure> {
+    let path = format!("/api/v1/callbacks{}", tenant_query(remote));
+    let made = Client::new(remote).change("POST", &path, &[("content-type", "application/json")], &body.to_string())?;
+    println!("{}", made["call_id"].as_str().unwrap_or_default());
+    Ok(())
+}
+
 pub(super) fn run(remote: &Remote, command: &Command) -> Result<(), Failure> {
     let (call, what, body) = match command {
         Command::Hold { call } => (call, "hold", json!({})),
@@ -101,6 +127,10 @@ pub(super) fn run(remote: &Remote, command: &Command) -> Result<(), Failure> {
         Command::Mute { call, party } => (call, "mute", party.body()),
         Command::Unmute { call, party } => (call, "unmute", party.body()),
         Command::Supervise { call, agent, mode } => (call, "supervise", json!({ "agent": agent, "mode": mode.name() })),
+        Command::Callback { call, number } => (call, "callback", json!({ "number": number })),
+        Command::Schedule { queue, number, at, priority } => {
+            return schedule(remote, &json!({ "queue": queue, "number": number, "at": at, "priority": priority }));
+        }
         Command::Record { call, action } => (call, "recording", json!({ "action": action.name() })),
     };
     let path = format!("/api/v1/calls/{}/{what}{}", escape(call), tenant_query(remote));

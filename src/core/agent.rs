@@ -65,7 +65,7 @@ pub struct OfferCounts {
 impl OfferCounts {
     pub(super) const fn ended(&mut self, result: AttemptResult) {
         let count = match result {
-            AttemptResult::Accepted | AttemptResult::Consulted => &mut self.accepted,
+            AttemptResult::Accepted | AttemptResult::Consulted | AttemptResult::NotReached { .. } => &mut self.accepted,
             AttemptResult::Rejected { .. } => &mut self.rejected,
             AttemptResult::Busy => &mut self.busy,
             AttemptResult::Timeout => &mut self.timeout,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    callback::Callback,
     cdr::{Attempt, Kept, Transfer},
     command::{Actor, TimerKind},
     effect::Order,
@@ -82,6 +83,8 @@ pub struct Call {
     pub(super) served_by: Option<AgentId>,
     /// The agent who has it asks another one.
     pub consult: Option<Box<Consult>>,
+    /// Its customer is to be called, or was.
+    pub callback: Option<Box<Callback>>,
 }
 
 /// A consultation, from the ringing of the one who is asked on.
@@ -103,6 +106,12 @@ pub enum CallState {
         leg: u16,
         held: bool,
     },
+    /// The agent on this leg waits while the customer is called.
+    Dialling {
+        leg: u16,
+    },
+    /// A callback whose time has not come.
+    Deferred,
 }
 
 impl CallState {
@@ -112,6 +121,8 @@ impl CallState {
             Self::Offering => "offering",
             Self::Connected { held: false, .. } => "connected",
             Self::Connected { held: true, .. } => "held",
+            Self::Dialling { .. } => "dialling",
+            Self::Deferred => "deferred",
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
+    callback::CalledBack,
     codec,
     command::{Actor, TransferTo},
     effect::Record,
@@ -57,6 +58,8 @@ pub struct ClosedCall {
     pub tapes: Kept<Tape>,
     pub decisions: Kept<Decision>,
     pub transfers: Kept<Transfer>,
+    /// It was a callback.
+    pub callback: Option<CalledBack>,
 }
 
 /// A call went from an agent to somebody else.
@@ -149,6 +152,10 @@ pub enum AttemptResult {
     NodeLost,
     /// It was asked by another agent, answered, and did not get the call.
     Consulted,
+    /// It answered for a callback, and the customer did not: the SIP status, 0 if it was not by SIP.
+    NotReached {
+        status: u16,
+    },
 }
 
 impl AttemptResult {
@@ -171,6 +178,7 @@ impl AttemptResult {
             Self::Rescinded => "rescinded",
             Self::NodeLost => "node_lost",
             Self::Consulted => "consulted",
+            Self::NotReached { .. } => "not_reached",
         }
     }
 }
@@ -314,6 +322,7 @@ mod tests {
             tapes: Kept::default(),
             decisions: Kept::default(),
             transfers: Kept::default(),
+            callback: None,
         }
     }
 

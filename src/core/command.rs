@@ -7,6 +7,7 @@ use super::{
     matrix::Mode,
     party::{Dialog, FlowRef, Headers, Party, Sdp, Transport},
     policy::Policy,
+    time::WallTime,
 };
 
 /// A command with what every command carries.
@@ -67,6 +68,27 @@ pub enum Command {
     Consult { domain: DomainId, call: CallId, to: TransferTo, by: Actor },
     /// What becomes of a consultation.
     ConsultStep { domain: DomainId, call: CallId, step: ConsultStep, by: Actor },
+    /// A waiting caller hangs up, keeps its place and is called back, at another number if one is given.
+    Callback { domain: DomainId, call: CallId, number: Option<String>, by: Actor },
+    /// A number is to be called for a queue, now or later.
+    Schedule(Box<NewCallback>),
+    /// A life of a node that carried callbacks is about to be declared lost without heirs: they go to these.
+    KeepCallbacks { from: Edge, heirs: Vec<Edge> },
+}
+
+/// A callback that nobody waits for on the line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewCallback {
+    pub domain: DomainId,
+    pub call: CallId,
+    /// Who makes its calls as long as that node lives.
+    pub edge: Edge,
+    pub queue: QueueId,
+    pub number: String,
+    /// Not before.
+    pub at: Option<WallTime>,
+    pub priority: Option<u8>,
+    pub by: Actor,
 }
 
 /// What becomes of a consultation.

@@ -6,6 +6,7 @@ mod adopt;
 mod agents;
 mod arrive;
 mod bindings;
+mod callback;
 mod consult;
 mod control;
 mod end;
@@ -53,6 +54,8 @@ pub struct Domain {
     /// Hang-ups and refusals on their way to legs that left their calls.
     parting: Parting,
     pub(super) closed: Closed,
+    /// Calls that are callbacks, by the number that is called.
+    pub(super) callbacks: BTreeMap<String, CallId>,
 }
 
 impl Domain {
@@ -68,6 +71,7 @@ impl Domain {
             pool: Pool::default(),
             parting: Parting::default(),
             closed: Closed::default(),
+            callbacks: BTreeMap::new(),
         }
     }
 

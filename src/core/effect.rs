@@ -159,6 +159,11 @@ pub enum EventKind {
     ContactConsulted,
     ContactConsultEnded,
     ContactJoined,
+    CallbackScheduled,
+    /// The customer is called.
+    CallbackAttempted,
+    /// The customer answered, or is given up.
+    CallbackCompleted,
 }
 
 impl EventKind {
@@ -196,6 +201,9 @@ impl EventKind {
             Self::ContactConsulted => "contact.consulted",
             Self::ContactConsultEnded => "contact.consult_ended",
             Self::ContactJoined => "contact.joined",
+            Self::CallbackScheduled => "callback.scheduled",
+            Self::CallbackAttempted => "callback.attempted",
+            Self::CallbackCompleted => "callback.completed",
         }
     }
 }

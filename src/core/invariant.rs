@@ -18,10 +18,11 @@ use super::{
 };
 
 /// The catalogue: ids and what they say.
-pub const INVARIANTS: [(&str, &str); 9] = [
+pub const INVARIANTS: [(&str, &str); 10] = [
     ("C1", "every live call is in exactly one of waiting, offered and connected, and the indexes say so"),
     ("C2", "a live call is not among the closed ones"),
     ("C3", "a connected call has exactly one agent that owns it, and none that is still offered it"),
+    ("C5", "who is to be called back is known by its number, and is on the phone only while it is called"),
     ("C4", "a consultation is of a connected call and has its one leg, beside that of the owner"),
     ("A1", "no agent has more contacts than slots, and each of its contacts is a live leg of its own"),
     ("A3", "every state that must not last has its deadline among the timers"),
@@ -81,9 +82,9 @@ fn call_is_whole(found: &mut Findings, state: &State, id: &DomainId, domain: &Do
     let legs = call.legs.iter().filter(|(_, leg)| leg.answered.is_none());
     let ringing: Vec<_> = legs.map(|(n, leg)| (*n, leg.deadline)).collect();
     let lone = match call.state {
-        CallState::Queued => call.legs.is_empty(),
+        CallState::Queued | CallState::Deferred => call.legs.is_empty(),
         CallState::Offering => !call.legs.is_empty() && ringing.len() == call.legs.len(),
-        CallState::Connected { leg, .. } => {
+        CallState::Connected { leg, .. } | CallState::Dialling { leg } => {
             let owners: Vec<_> = call.legs.iter().filter(|(_, leg)| leg.role == Role::Agent).map(|(n, leg)| (*n, leg.answered)).collect();
             matches!(owners[..], [(n, Some(_))] if n == leg)
         }
@@ -93,6 +94,11 @@ fn call_is_whole(found: &mut Findings, state: &State, id: &DomainId, domain: &Do
     let connected = matches!(call.state, CallState::Connected { .. });
     let consults = call.consult.as_ref().map_or(asked.is_empty(), |consult| connected && asked == [consult.leg]);
     found.expect("C4", consults, || format!("call {} is {} with legs {asked:?} to ask", call.id, call.state.name()));
+    let known = call.callback.as_ref().map(|callback| domain.callbacks.get(&callback.number) == Some(&call.id));
+    let aside = call.state == CallState::Deferred || matches!(call.state, CallState::Dialling { .. });
+    let called = !call.is_to_be_called_back() || call.caller_leg().is_some() == matches!(call.state, CallState::Dialling { .. });
+    let whole = known.unwrap_or(true) && called && (!aside || call.is_to_be_called_back());
+    found.expect("C5", whole, || format!("callback {} is {}", call.id, call.state.name()));
     found.expect("A3", own || call.state == CallState::Offering, || format!("call {} has no deadline", call.id));
     for (n, deadline) in ringing {
         let due = deadline.is_some_and(|at| stands(at, TimerKind::Offer { call: call.id, leg: n }));
@@ -127,7 +133,8 @@ fn indexes_agree(found: &mut Findings, domain: &Domain) {
     let counted: usize = domain.queues().values().map(|row| row.depth()).sum();
     found.expect("C1", waiting == indexed && waiting == counted, || format!("{waiting} wait, {indexed} are indexed, {counted} counted"));
     let served: u64 = domain.queues().values().map(|row| row.served_now).sum();
-    let others = domain.calls().len() - waiting;
+    let aside = domain.calls().values().filter(|call| call.state == CallState::Deferred).count();
+    let others = domain.calls().len() - waiting - aside;
     found.expect("C1", served == others as u64, || format!("{others} are served, {served} counted"));
     let size: u32 = domain.pool.profiles().map(|(_, profile)| profile.size).sum();
     let ready: u32 = domain.pool.profiles().map(|(_, profile)| profile.ready_count()).sum();

@@ -49,6 +49,16 @@ pub const WRAP_UP_MS_MAX: u64 = 3_600_000;
 /// Longest wait and longest talk, whatever a queue says: no state lasts for ever.
 pub const WAIT_MS_MAX: u64 = 24 * 3_600_000;
 pub const CALL_MS_MAX: u64 = 24 * 3_600_000;
+/// Callbacks of one domain, how far ahead one may be asked for, and how soon a dial that a node's death ended is made again:
+/// the customer's phone must have been told first that nobody is there.
+pub const CALLBACKS_MAX: usize = 100_000;
+pub const CALLBACK_AHEAD_MS_MAX: u64 = 31 * 24 * 3_600_000;
+pub const CALLBACK_AGAIN_MS: u64 = 5_000;
+/// Dials of one callback, whatever a queue says.
+pub const CALLBACK_DIALS_MAX: u8 = 10;
+/// Digits of a number that can be dialled.
+pub const NUMBER_DIGITS_MIN: usize = 3;
+pub const NUMBER_DIGITS_MAX: usize = 32;
 /// Queues one call may overflow through.
 pub const HOPS_MAX: u8 = 8;
 /// Time a new leader may add to ringing and wrap-up.

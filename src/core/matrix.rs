@@ -99,6 +99,7 @@ impl Call {
     pub(super) fn just_talks(&self) -> bool {
         let is_plain = |leg: &Leg| leg.role == Role::Agent && !leg.held && !leg.muted;
         self.media.is_none()
+            && !matches!(self.state, CallState::Dialling { .. })
             && (self.taping, self.tapes.rows.len()) == (Taping::Off, 0)
             && !(self.caller.held || self.caller.muted)
             && self.legs.len() <= 1
@@ -115,7 +116,7 @@ impl Call {
 
     /// Parties whose audio goes through the edge, by number.
     fn seats(&self) -> Vec<Seat> {
-        let caller = Seat { n: 0, role: None, held: self.is_parked(), muted: self.caller.muted };
+        let caller = Seat { n: self.caller_leg().unwrap_or_default(), role: None, held: self.is_parked(), muted: self.caller.muted };
         let up = self.legs.iter().filter(|(_, leg)| leg.answered.is_some());
         let others = up.map(|(n, leg)| Seat { n: *n, role: Some(leg.role), held: leg.held, muted: leg.muted });
         self.caller.up.map(|_| caller).into_iter().chain(others).collect()
@@ -124,12 +125,14 @@ impl Call {
     /// How its media is to be; `music` is what parties on hold hear. `None` while nobody talks: what a waiting caller hears is
     /// its treatment's.
     pub(super) fn plan(&self, music: Option<&String>) -> Option<Plan> {
-        if !self.anchored || !matches!(self.state, CallState::Connected { .. }) {
+        if !self.anchored || self.owner().is_none() {
             return None;
         }
+        // While a customer is called there is nobody to hear yet.
+        let dials = matches!(self.state, CallState::Dialling { .. });
         let seats = self.seats();
         let hears = |listener: &Seat| {
-            if listener.held {
+            if listener.held || dials {
                 return Hears::Music(music.cloned());
             }
             Hears::Legs(seats.iter().filter(|seat| seat.is_heard_by(listener)).map(|seat| seat.n).collect())

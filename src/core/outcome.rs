@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{id::OfferId, time::WallTime};
+use super::{
+    id::{CallId, OfferId},
+    time::WallTime,
+};
 
 /// The replicated result of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +26,10 @@ pub enum Outcome {
     Refused {
         status: u16,
         reason: Reason,
+    },
+    /// This call was made of a wish for a callback.
+    Scheduled {
+        call: CallId,
     },
 }
 

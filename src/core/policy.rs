@@ -97,6 +97,39 @@ pub struct Queue {
     pub max_unanswered_ms: u64,
     pub treatment: Treatment,
     pub record: Recording,
+    pub callback: Callbacks,
+}
+
+/// How customers of a queue are called back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Callbacks {
+    /// Dials until a customer is given up, and the pause between two.
+    pub dials_max: u8,
+    pub pause_ms: u64,
+    /// How long a customer's phone rings.
+    pub ring_ms: u64,
+    /// Then a callback is given up, whatever became of it.
+    pub max_age_ms: u64,
+}
+
+impl Default for Callbacks {
+    fn default() -> Self {
+        Self { dials_max: 3, pause_ms: 300_000, ring_ms: 40_000, max_age_ms: 24 * 3_600_000 }
+    }
+}
+
+impl Policy {
+    /// The trunk that takes calls to a number: of those that lead out the one that names the longest beginning of it; of
+    /// equal ones the first by name.
+    pub fn trunk_for(&self, number: &str) -> Option<&TrunkId> {
+        let fit = |trunk: &Trunk| match &trunk.prefixes[..] {
+            [] => Some(0),
+            prefixes => prefixes.iter().filter(|prefix| number.starts_with(prefix.as_str())).map(String::len).max(),
+        };
+        let out = self.trunks.iter().filter(|(_, trunk)| !trunk.contacts.is_empty());
+        let fitting = out.filter_map(|(id, trunk)| fit(trunk).map(|length| (std::cmp::Reverse(length), id)));
+        fitting.min().map(|(_, id)| id)
+    }
 }
 
 /// What is recorded of a queue's calls.
@@ -229,6 +262,8 @@ pub struct Trunk {
     pub username: Option<String>,
     /// Request-URIs for outbound calls, in order of preference.
     pub contacts: Vec<String>,
+    /// Beginnings of the numbers it is for; none is every number.
+    pub prefixes: Vec<String>,
     /// Credential for outbound calls that are challenged: user name and password.
     pub outbound_auth: Option<(String, String)>,
     /// Caller id shown on outbound calls; none passes the original on.

@@ -173,15 +173,7 @@ impl State {
                 }
                 Outcome::Accepted
             }
-            Command::HandOver { from, heirs } => {
-                let heirs: Vec<_> = heirs.iter().copied().take(HEIRS_MAX).filter(|heir| heir != from && !self.is_lost(*heir)).collect();
-                if heirs.is_empty() || self.is_lost(*from) {
-                    return Outcome::Rejected(Reason::Stale);
-                }
-                let mut moved = 0;
-                self.everywhere(at, out, |domain, ctx| moved += domain.hand_over(ctx, *from, &heirs));
-                if moved > 0 { Outcome::Accepted } else { Outcome::Rejected(Reason::Stale) }
-            }
+            Command::HandOver { from, heirs } => self.move_calls(at, out, (*from, heirs), Domain::hand_over),
             Command::EffectsDone { domain, effects } => self.within(at, domain, out, |domain, _| domain.effects_done(effects)),
             Command::HangUp { domain, call, by } => self.within(at, domain, out, |domain, ctx| domain.operator_hang_up(ctx, *call, by)),
             Command::Requeue { domain, call, queue, priority, by } => {
@@ -194,6 +186,12 @@ impl State {
             Command::ConsultStep { domain, call, step, by } => {
                 self.within(at, domain, out, |domain, ctx| domain.consult_step(ctx, *call, *step, by))
             }
+            Command::Callback { domain, call, number, by } => {
+                self.within(at, domain, out, |domain, ctx| domain.call_back(ctx, *call, number.as_deref(), by))
+            }
+            Command::Schedule(new) if self.is_lost(new.edge) => Outcome::Rejected(Reason::Stale),
+            Command::Schedule(new) => self.within(at, &new.domain, out, |domain, ctx| domain.schedule(ctx, new)),
+            Command::KeepCallbacks { from, heirs } => self.move_calls(at, out, (*from, heirs), Domain::keep_callbacks),
             Command::Recorded { domain, leg, edge, part, saved } => {
                 self.within(at, domain, out, |domain, ctx| domain.recorded(ctx, *leg, *edge, *part, saved.as_ref()))
             }
@@ -205,6 +203,22 @@ impl State {
             Command::DropOld => self.drop_old(at, out),
             Command::Erase { domain, subject } => self.within(at, domain, out, |domain, ctx| domain.erase(ctx, subject)),
         }
+    }
+
+    /// Gives calls of an edge that is not lost to those of the heirs that are not.
+    fn move_calls(
+        &mut self,
+        at: At,
+        out: &mut Effects,
+        (from, heirs): (Edge, &[Edge]),
+        give: fn(&mut Domain, &mut Ctx<'_>, Edge, &[Edge]) -> usize,
+    ) -> Outcome {
+        let heirs: Vec<_> = heirs.iter().copied().take(HEIRS_MAX).filter(|heir| *heir != from && !self.is_lost(*heir)).collect();
+        let mut moved = 0;
+        if !heirs.is_empty() && !self.is_lost(from) {
+            self.everywhere(at, out, |domain, ctx| moved += give(domain, ctx, from, &heirs));
+        }
+        if moved > 0 { Outcome::Accepted } else { Outcome::Rejected(Reason::Stale) }
     }
 
     fn within(&mut self, at: At, id: &DomainId, out: &mut Effects, run: impl FnOnce(&mut Domain, &mut Ctx<'_>) -> Outcome) -> Outcome {

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod agents;
+mod callback;
 mod consult;
 mod control;
 mod property;

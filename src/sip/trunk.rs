@@ -146,6 +146,7 @@ pub(crate) mod tests {
             ha1: None,
             username: None,
             contacts: Vec::new(),
+            prefixes: Vec::new(),
             outbound_auth: None,
             caller_id: None,
             calls_per_s_max: 0,

@@ -96,6 +96,7 @@ fn queue() -> Queue {
         max_unanswered_ms: 0,
         treatment: Treatment::default(),
         record: Recording::Off,
+        callback: Default::default(),
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn lost(depends_on: &BTreeSet<Edge>, table: &NodeTable) -> BTreeSet<E
 
 /// The edges that can go on with a dead one's calls: those that take calls, else those that are on their way out. A
 /// witness has no SIP edge.
-pub(super) fn heirs(table: &NodeTable) -> Vec<Edge> {
+pub(in crate::actor) fn heirs(table: &NodeTable) -> Vec<Edge> {
     let in_state = |state: NodeState| {
         let rows = table.values().filter(move |row| !row.witness && row.state == state);
         rows.map(|row| Edge { node: NodeId(row.id), incarnation: row.incarnation }).take(HEIRS_MAX)
@@ -59,6 +59,7 @@ impl Partition {
             return;
         }
         let depends_on = self.replica.state.read().edges();
+        let with_callbacks = |edge: &Edge| self.replica.state.read().domains().values().any(|domain| domain.has_callbacks_on(*edge));
         let lost: Vec<_> = lost(&depends_on, &table).into_iter().filter(|edge| *edge != me && !leading.declared.contains(edge)).collect();
         if lost.is_empty() {
             return;
@@ -72,11 +73,21 @@ impl Partition {
             return;
         }
         leading.declared.extend(lost.iter().copied());
+        // Who is to be called back holds no phone, and may be called after any time.
+        let waited_for: BTreeSet<_> = lost.iter().copied().filter(with_callbacks).collect();
         let (shared, replica, back, token) = (Arc::clone(&self.shared), Arc::clone(&self.replica), myself.clone(), leading.token);
         tokio::spawn(async move {
             // In order: once a later life is known to be over, an earlier one is not declared any more.
             for (n, edge) in lost.iter().enumerate() {
-                let heirs = if recent.contains(edge) { heirs.clone() } else { Vec::new() };
+                let heard = recent.contains(edge);
+                if !heard && waited_for.contains(edge) && !heirs.is_empty() {
+                    let keep = Command::KeepCallbacks { from: *edge, heirs: heirs.clone() };
+                    if !shared.propose(replica.group, keep).await {
+                        back.cast(Message::Declared(token, lost[n..].to_vec(), false)).ok();
+                        return;
+                    }
+                }
+                let heirs = if heard { heirs.clone() } else { Vec::new() };
                 let committed = shared.propose(replica.group, Command::EdgeLost { edge: *edge, heirs }).await;
                 // It changes nothing if every heir has died since it was named: another is asked for.
                 if !(committed && replica.state.read().is_lost(*edge)) {

@@ -33,13 +33,14 @@ pub(super) fn start(shared: Arc<Shared>, replica: Arc<Replica>, partition: Actor
     });
 }
 
-/// The legs each edge should have: every caller, and every agent's leg whose edge has said something of it.
+/// The legs each edge should have: every caller, and every leg that was called whose edge has said something of it.
 fn legs(state: &State) -> BTreeMap<Edge, Vec<(DomainId, LegId)>> {
     let mut found: BTreeMap<Edge, Vec<(DomainId, LegId)>> = BTreeMap::new();
     for (domain, rows) in state.domains() {
         for call in rows.calls().values() {
             let known = call.legs.iter().filter(|(_, leg)| leg.order.is_none()).map(|(n, _)| *n);
-            let legs = std::iter::once(0).chain(known).map(|n| (domain.clone(), call.leg_id(n)));
+            let heard = !call.is_to_be_called_back() || call.caller.order.is_none();
+            let legs = call.caller_leg().filter(|_| heard).into_iter().chain(known).map(|n| (domain.clone(), call.leg_id(n)));
             found.entry(call.edge).or_default().extend(legs);
         }
     }

@@ -122,6 +122,22 @@ pub(super) struct QueueRow {
     pub(super) announce_every_s: Option<Seconds>,
     /// `all` records every call from the agent's answer on; `off` what somebody asks for.
     pub(super) record: Option<RecordName>,
+    #[serde(default)]
+    pub(super) callback: CallbackRow,
+}
+
+/// How customers of a queue are called back.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CallbackRow {
+    /// Dials until a customer is given up.
+    pub(super) dials: Option<Spanned<u8>>,
+    /// Between two dials.
+    pub(super) pause_s: Option<Seconds>,
+    /// How long a customer's phone rings.
+    pub(super) ring_s: Option<Seconds>,
+    /// Then a callback is given up.
+    pub(super) max_age_s: Option<Seconds>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -292,6 +308,9 @@ pub(super) struct TrunkRow {
     pub(super) password: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) contacts: Vec<Text>,
+    /// Beginnings of the numbers that are called over it; without any it takes every number.
+    #[serde(default)]
+    pub(super) prefixes: Vec<Text>,
     pub(super) auth: Option<AuthRow>,
     pub(super) caller_id: Option<String>,
     #[serde(default)]

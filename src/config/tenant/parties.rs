@@ -15,6 +15,7 @@ use super::{
 };
 use crate::core::{
     id::{AgentId, QueueId, TrunkId},
+    limits::NUMBER_DIGITS_MAX,
     policy::{Agent, AgentKind, Channel, Ha1, InitialState, Trunk},
 };
 
@@ -105,12 +106,21 @@ fn trunk(source: &Source<'_>, realm: &str, row: &TrunkRow, sources: Vec<String>)
         ha1,
         username: row.username.as_ref().map(|user| user.get_ref().clone()),
         contacts: row.contacts.iter().map(|contact| uri(source, "trunk.contacts", contact)).collect::<Result<_, _>>()?,
+        prefixes: row.prefixes.iter().map(|prefix| beginning(source, prefix)).collect::<Result<_, _>>()?,
         outbound_auth: row.auth.as_ref().map(|auth| (auth.username.clone(), auth.password.clone())),
         caller_id: row.caller_id.clone(),
         calls_per_s_max: row.calls_per_s_max,
         calls_max: row.calls_max,
         trust_priority: row.trust_priority,
     })
+}
+
+/// The beginning of a number.
+fn beginning(source: &Source<'_>, text: &Text) -> Result<String, Error> {
+    let prefix = text.get_ref();
+    let digits = prefix.strip_prefix('+').unwrap_or(prefix);
+    let fits = !prefix.is_empty() && digits.len() <= NUMBER_DIGITS_MAX && digits.bytes().all(|b| b.is_ascii_digit() || b"*#".contains(&b));
+    if fits { Ok(prefix.clone()) } else { Err(source.at(text.span(), "trunk.prefixes", format_args!("{prefix:?} begins no number"))) }
 }
 
 /// A request-URI to call: shape only, the SIP edge resolves it.

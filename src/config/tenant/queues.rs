@@ -6,12 +6,12 @@ use toml::Spanned;
 
 use super::{
     Error, Source,
-    file::{AnswerName, FallbackRow, MissesRow, QueueRow, RecordName, StepRow, StrategyName, Text},
+    file::{AnswerName, CallbackRow, FallbackRow, MissesRow, QueueRow, RecordName, StepRow, StrategyName, Text},
 };
 use crate::core::{
     id::QueueId,
-    limits::ROUTING_STEPS_MAX,
-    policy::{Fallback, Misses, OnClose, Policy, Queue, Recording, Requirement, ServiceLevel, Step, Strategy, Treatment},
+    limits::{CALLBACK_DIALS_MAX, ROUTING_STEPS_MAX},
+    policy::{Callbacks, Fallback, Misses, OnClose, Policy, Queue, Recording, Requirement, ServiceLevel, Step, Strategy, Treatment},
 };
 
 const OFFER_TIMEOUT_S: u64 = 15;
@@ -70,6 +70,7 @@ fn queue(source: &Source<'_>, row: &QueueRow, names: &BTreeSet<&str>, policy: &P
         misses: misses(source, &row.misses)?,
         max_unanswered_ms: source.millis_or("queue.max_unanswered_s", row.max_unanswered_s.as_ref(), MAX_UNANSWERED_S)?,
         treatment: treatment(source, row)?,
+        callback: callback(source, &row.callback)?,
         record: row.record.map_or(Recording::Off, |record| match record {
             RecordName::Off => Recording::Off,
             RecordName::All => Recording::All,
@@ -84,6 +85,23 @@ fn treatment(source: &Source<'_>, row: &QueueRow) -> Result<Treatment, Error> {
         greeting: prompt("queue.greeting", &row.greeting)?,
         music: prompt("queue.music", &row.music)?,
         announce_every_ms: source.millis_or("queue.announce_every_s", row.announce_every_s.as_ref(), 0)?,
+    })
+}
+
+fn callback(source: &Source<'_>, row: &CallbackRow) -> Result<Callbacks, Error> {
+    let by_default = Callbacks::default();
+    let dials_max = match &row.dials {
+        Some(dials) if !(1..=CALLBACK_DIALS_MAX).contains(dials.get_ref()) => {
+            return Err(source.at(dials.span(), "queue.callback.dials", format_args!("must be between 1 and {CALLBACK_DIALS_MAX}")));
+        }
+        dials => dials.as_ref().map_or(by_default.dials_max, |dials| *dials.get_ref()),
+    };
+    let ms = |key: &str, seconds: Option<&Spanned<u64>>, default_ms: u64| positive(source, key, seconds, default_ms / 1_000);
+    Ok(Callbacks {
+        dials_max,
+        pause_ms: ms("queue.callback.pause_s", row.pause_s.as_ref(), by_default.pause_ms)?,
+        ring_ms: ms("queue.callback.ring_s", row.ring_s.as_ref(), by_default.ring_ms)?,
+        max_age_ms: ms("queue.callback.max_age_s", row.max_age_s.as_ref(), by_default.max_age_ms)?,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Tenant files, good and bad: what they become, and the one line that says what is wrong with them.
 
 use super::*;
-use crate::core::policy::{AdoptUnanswered, AgentKind, Channel, Fallback, InitialState, Media, OnClose, Strategy};
+use crate::core::policy::{AdoptUnanswered, AgentKind, Callbacks, Channel, Fallback, InitialState, Media, OnClose, Strategy};
 
 /// The tenant of the README, and all that `tandem apply` needs.
 const DEMO: &str = r#"[tenant]
@@ -81,6 +81,13 @@ caller_id = "+4930123456"
 calls_per_s_max = 50
 calls_max = 200
 trust_priority = true
+[[queue]]
+id = "back"
+callback = { dials = 2, pause_s = 60, ring_s = 25, max_age_s = 7200 }
+[[trunk]]
+id = "out"
+contacts = ["sip:192.0.2.9"]
+prefixes = ["+49", "112"]
 "#;
 
 fn parsed(text: &str) -> Tenant {
@@ -109,12 +116,15 @@ fn every_key_arrives_in_the_policy() {
     assert_eq!((gold.misses.timeout_delay_ms, gold.misses.busy_delay_ms, gold.misses.reject_delay_ms), (10_000, 0, 5_000));
     assert_eq!((gold.waiting_on_close.clone(), gold.hours.as_deref()), (OnClose::Fallback, Some("desk")));
     assert_eq!((gold.promote_after_ms, gold.affinity_ms, gold.max_unanswered_ms, gold.waiting_max), (60_000, 20_000, 0, 10));
+    let rules = Callbacks { dials_max: 2, pause_ms: 60_000, ring_ms: 25_000, max_age_ms: 7_200_000 };
+    assert_eq!((policy.queues["back"].callback, gold.callback), (rules, Callbacks::default()));
     assert_eq!(policy.agents["bot"].kind, AgentKind::Ai);
     assert_eq!(policy.agents["bob"].initial, InitialState::Break("lunch".into()));
     assert_eq!((policy.agents["bob"].capacity[&Channel::Voice], policy.agents["bob"].capacity[&Channel::Chat]), (2, 5));
     assert!(policy.routes["112"].emergency && policy.routes["112"].priority == Some(0));
     let carrier = &policy.trunks["carrier"];
     assert_eq!(carrier.sources, ["192.0.2.7/32", "2001:db8::/32"]);
+    assert_eq!(policy.trunks["out"].prefixes, ["+49", "112"]);
     assert_eq!((carrier.calls_per_s_max, carrier.calls_max, carrier.trust_priority), (50, 200, true));
     assert_eq!((policy.calls_max, policy.pass_headers.clone()), (500, vec!["X-Account".to_owned()]));
     assert!(policy.hours["desk"].utc_offsets.len() > 15, "ten years of summer time");
@@ -222,6 +232,9 @@ fn a_rule_that_cannot_work_is_told_where_it_is_written() {
         ("queues = [\"gold\"]", "queues = [\"gold\", \"lead\"]", "t.toml:32: agent.queues: there is no queue \"lead\""),
         ("break_reason = \"lunch\"", "break_reason = 7", "t.toml:36: break_reason: invalid type"),
         ("state = \"break\"\n", "", "t.toml:35: agent.break_reason: only with state = \"break\""),
+        ("dials = 2", "dials = 11", "t.toml:58: queue.callback.dials: must be between 1 and 10"),
+        ("pause_s = 60", "pause_s = 0", "t.toml:58: queue.callback.pause_s: must be at least 1"),
+        ("\"+49\"", "\"49x\"", "t.toml:62: trunk.prefixes: \"49x\" begins no number"),
         ("password = \"secret\"\n", "", "t.toml:48: trunk.username: a credential needs both"),
     ] {
         let told = told_of(FULL, from, to);

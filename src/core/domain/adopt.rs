@@ -3,11 +3,13 @@
 //! A waiting call keeps its place, a ringing phone is let go and the call offered anew, a talking one keeps its agent. How
 //! the parties are told is the new edge's: it finds each leg's image in its orders.
 
+use std::sync::Arc;
+
 use crate::core::{
     Outcome,
     call::{Call, CallState, Leg},
     cdr::{AttemptResult, CallOutcome},
-    effect::{Action, EventKind},
+    effect::{Action, EventKind, Order, Ring},
     id::{CallId, Edge, LegId},
     image::{Image, Stage},
     limits::CONFIRMED_AFTER_MS,
@@ -21,7 +23,7 @@ use crate::core::{
 use super::Domain;
 
 /// Which of the heirs gets a call: spread by the random part of its id, the same for all of its legs.
-fn heir_of(heirs: &[Edge], call: CallId) -> Edge {
+pub(super) fn heir_of(heirs: &[Edge], call: CallId) -> Edge {
     heirs[(call.0 % heirs.len() as u128) as usize]
 }
 
@@ -55,9 +57,10 @@ impl Domain {
 
     /// A node gives its calls away. Returns how many went; those that ring stay.
     pub(in crate::core) fn hand_over(&mut self, ctx: &mut Ctx<'_>, from: Edge, heirs: &[Edge]) -> usize {
-        let calls: Vec<_> = self.calls_on(from).filter(|id| self.calls[id].legs.values().all(|leg| leg.answered.is_some())).collect();
+        let rings = |call: &Call| matches!(call.state, CallState::Dialling { .. }) || call.legs.values().any(|leg| leg.answered.is_none());
+        let calls: Vec<_> = self.calls_on(from).filter(|id| !rings(&self.calls[id])).collect();
         for id in &calls {
-            let legs: Vec<_> = std::iter::once(0).chain(self.calls[id].legs.keys().copied()).collect();
+            let legs: Vec<_> = self.calls[id].caller_leg().into_iter().chain(self.calls[id].legs.keys().copied()).collect();
             self.adopt(ctx, *id, heir_of(heirs, *id));
             for n in legs {
                 ctx.order(LegId { call: *id, n }, from, Action::Release, None);
@@ -67,6 +70,9 @@ impl Domain {
     }
 
     fn adopt(&mut self, ctx: &mut Ctx<'_>, id: CallId, heir: Edge) {
+        if self.calls[&id].is_to_be_called_back() {
+            return self.move_callback(ctx, id, heir);
+        }
         let ringing = self.calls[&id].legs.iter().filter(|(_, leg)| leg.answered.is_none()).map(|(n, _)| *n);
         for n in ringing.collect::<Vec<_>>() {
             if self.calls[&id].legs[&n].role == Role::Consult {
@@ -87,6 +93,7 @@ impl Domain {
                     self.treat_anew(ctx, id);
                 }
             }
+            CallState::Dialling { .. } | CallState::Deferred => unreachable!("only callbacks are in these, and are moved above"),
             CallState::Connected { .. } => {
                 self.order_caller(ctx, id, Action::Resume);
                 for n in self.calls[&id].legs.keys().copied().collect::<Vec<_>>() {
@@ -103,7 +110,7 @@ impl Domain {
     }
 
     /// Hands the legs over. Returns who had them.
-    fn change_edge(&mut self, id: CallId, heir: Edge) -> Edge {
+    pub(super) fn change_edge(&mut self, id: CallId, heir: Edge) -> Edge {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         let former = std::mem::replace(&mut call.edge, heir);
         call.adoptions = call.adoptions.saturating_add(1);
@@ -129,7 +136,8 @@ impl Domain {
     pub(super) fn order_caller(&mut self, ctx: &mut Ctx<'_>, id: CallId, action: Action) {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         let image = call.caller.adopting.then(|| Box::new(call.caller_image(ctx.at.time)));
-        call.caller.order = Some(ctx.order(call.leg_id(0), call.edge, action, image));
+        let n = call.caller_leg().expect("whoever is told something is on the phone");
+        call.caller.order = Some(ctx.order(call.leg_id(n), call.edge, action, image));
     }
 
     /// An edge has a leg that was another's. What it was brought for that need not be brought again.
@@ -148,12 +156,20 @@ impl Domain {
     }
 }
 
+/// What a phone was called with, if nothing was heard of it yet.
+fn rung(order: Option<&Order>) -> Option<Arc<Ring>> {
+    match order.map(|order| &order.action) {
+        Some(Action::Ring(ring)) => Some(Arc::clone(ring)),
+        _ => None,
+    }
+}
+
 impl Call {
     /// The agent's leg the caller talks with.
     const fn talking(&self) -> Option<u16> {
         match self.state {
             CallState::Connected { leg, .. } => Some(leg),
-            CallState::Queued | CallState::Offering => None,
+            CallState::Queued | CallState::Offering | CallState::Dialling { .. } | CallState::Deferred => None,
         }
     }
 
@@ -161,8 +177,10 @@ impl Call {
         let late = |answered: LogTime| self.caller.confirmed || now.ms_since(answered) >= CONFIRMED_AFTER_MS;
         let unconfirmed = |answered: LogTime| Stage::Up { unconfirmed: !late(answered) };
         let talking = self.talking();
+        let called = self.is_to_be_called_back() && self.caller_leg().is_some();
+        let unanswered = if called { Stage::Ringing { ring: rung(self.caller.order.as_ref()), by: self.edge } } else { Stage::Waiting };
         Image {
-            stage: self.caller.up.map_or(Stage::Waiting, unconfirmed),
+            stage: self.caller.up.map_or(unanswered, unconfirmed),
             dialog: self.caller.dialog.clone(),
             adoptions: self.adoptions,
             trunk: self.trunk.clone(),
@@ -179,11 +197,7 @@ impl Call {
 
     /// The image of an agent's leg, which may have left the call already.
     pub(super) fn image_of(&self, leg: &Leg) -> Image {
-        let ring = leg.order.as_ref().and_then(|order| match &order.action {
-            Action::Ring(ring) => Some(ring.clone()),
-            _ => None,
-        });
-        let ringing = Stage::Ringing { ring, by: self.edge };
+        let ringing = Stage::Ringing { ring: rung(leg.order.as_ref()), by: self.edge };
         Image {
             stage: leg.answered.map_or(ringing, |_| Stage::Up { unconfirmed: false }),
             dialog: leg.dialog.clone().unwrap_or_default(),
@@ -191,7 +205,7 @@ impl Call {
             trunk: self.trunk.clone(),
             anchored: self.anchored,
             // Whom a leg at the side hears is the plan's alone.
-            peer: leg.answered.filter(|_| leg.role == Role::Agent).map(|_| self.leg_id(0)),
+            peer: leg.answered.filter(|_| leg.role == Role::Agent).and(self.caller_leg()).map(|n| self.leg_id(n)),
             sdp: leg.sdp.clone(),
             other: self.sdp.clone(),
         }

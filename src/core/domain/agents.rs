@@ -5,6 +5,7 @@
 use crate::core::{
     Outcome, Reason,
     agent::{Agent, Presence},
+    call::CallState,
     cdr::{AttemptResult, CallOutcome},
     command::{Actor, Intent, TimerKind},
     effect::EventKind,
@@ -101,7 +102,9 @@ impl Domain {
     fn force_release(&mut self, ctx: &mut Ctx<'_>, id: &AgentId) {
         let contacts: Vec<_> = self.agents[id].contacts.iter().copied().collect();
         for (call, leg) in contacts {
-            if self.talks(call, leg) && self.is_asked(call, leg) {
+            if matches!(self.calls[&call].state, CallState::Dialling { leg: owner } if owner == leg) {
+                self.not_reached(ctx, call, 0, true);
+            } else if self.talks(call, leg) && self.is_asked(call, leg) {
                 self.end_consult(ctx, call, AttemptResult::Consulted, true);
             } else if self.talks(call, leg) {
                 self.end_call(ctx, call, CallOutcome::Answered, "force_released", 480, None);
@@ -157,7 +160,13 @@ impl Domain {
             AttemptResult::Rejected { .. } => rules.reject_delay_ms.max(REFUSED_REST_MS_MIN),
             AttemptResult::Busy => rules.busy_delay_ms.max(REFUSED_REST_MS_MIN),
             AttemptResult::Unreachable { .. } => rules.unreachable_delay_ms.max(REFUSED_REST_MS_MIN),
-            AttemptResult::Accepted | AttemptResult::Consulted | AttemptResult::Rescinded | AttemptResult::NodeLost => return,
+            AttemptResult::Accepted
+            | AttemptResult::Consulted
+            | AttemptResult::Rescinded
+            | AttemptResult::NodeLost
+            | AttemptResult::NotReached { .. } => {
+                return;
+            }
         };
         let (max, reason) = (rules.max, rules.break_reason.clone());
         let agent = self.agents.get_mut(id).expect("looked up by the caller");

@@ -80,7 +80,7 @@ impl Domain {
         }
     }
 
-    fn new_call(&self, ctx: &Ctx<'_>, arrive: &Arrive, queue: QueueId, priority: u8, emergency: bool, hops: u8) -> Call {
+    pub(super) fn new_call(&self, ctx: &Ctx<'_>, arrive: &Arrive, queue: QueueId, priority: u8, emergency: bool, hops: u8) -> Call {
         Call {
             id: arrive.call,
             edge: arrive.edge,
@@ -109,19 +109,7 @@ impl Domain {
             held_since: None,
             held_ms: 0,
             hops,
-            caller: CallerLeg {
-                dialog: arrive.dialog.clone(),
-                seq: 0,
-                order: None,
-                ringing: false,
-                up: None,
-                greeted: false,
-                confirmed: false,
-                adopting: false,
-                held: false,
-                muted: false,
-                holds: false,
-            },
+            caller: CallerLeg::new(arrive.dialog.clone()),
             anchored: arrive.anchored,
             media: None,
             plans: 0,
@@ -138,6 +126,7 @@ impl Domain {
             transfers: Kept::default(),
             served_by: None,
             consult: None,
+            callback: None,
         }
     }
 
@@ -218,9 +207,8 @@ impl Domain {
 
     /// 182 for a caller who was not offered at once; nothing for one who was, or who was told already.
     pub(super) fn tell_queued(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
-        let Some(call) = self.calls.get(&id).filter(|call| call.state == CallState::Queued && !is_told(call)) else {
-            return;
-        };
+        let untold = |call: &Call| call.state == CallState::Queued && !call.is_to_be_called_back() && !is_told(call);
+        let Some(call) = self.calls.get(&id).filter(|call| untold(call)) else { return };
         let (queue, priority) = (call.queue.clone(), call.priority);
         let position = self.queues[&queue].rows.position(priority);
         self.treat(ctx, id, false);

@@ -164,7 +164,8 @@ impl Domain {
         }
         call.plans += 1;
         plan.version = call.plans;
-        call.media = Some(Box::new(ctx.order(call.leg_id(0), call.edge, Action::Media(Arc::new(plan)), None)));
+        let named = call.leg_id(call.caller_leg().unwrap_or_default());
+        call.media = Some(Box::new(ctx.order(named, call.edge, Action::Media(Arc::new(plan)), None)));
     }
 
     /// The same for an edge that has just got the call and knows no plan of it.

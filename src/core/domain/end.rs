@@ -3,10 +3,12 @@
 use crate::core::{
     Outcome, Reason,
     call::{Call, CallState},
+    callback::CalledBack,
     cdr::{AttemptResult, CallOutcome, ClosedCall},
     command::Actor,
     effect::{Action, EventKind},
-    id::{AgentId, CallId, LegId},
+    explain::Trigger,
+    id::{AgentId, CallId},
     matrix::Taping,
     state::Ctx,
 };
@@ -19,8 +21,9 @@ impl Domain {
         self.leave_index(id);
         let talking = match self.calls[&id].state {
             CallState::Connected { leg, .. } => Some(leg),
-            CallState::Queued | CallState::Offering => None,
+            CallState::Queued | CallState::Offering | CallState::Dialling { .. } | CallState::Deferred => None,
         };
+        let waits_for_customer = self.calls[&id].owner().filter(|_| talking.is_none());
         let call = &self.calls[&id];
         let owner = talking.map(|leg| call.legs[&leg].agent.clone()).or_else(|| call.served_by.clone());
         let gave_up = outcome == CallOutcome::Abandoned;
@@ -38,23 +41,31 @@ impl Domain {
             let result = match talking {
                 Some(owner) if owner == n => AttemptResult::Accepted,
                 Some(_) if asked => AttemptResult::Consulted,
+                None if waits_for_customer == Some(n) => AttemptResult::NotReached { status: 0 },
                 _ => AttemptResult::Rescinded,
             };
             self.drop_leg(ctx, id, n, result, by != Some(n));
         }
-        if by != Some(0) {
-            let call = &self.calls[&id];
-            let action = if call.caller.up.is_some() {
-                Action::HangUp { cause: reason.to_owned() }
-            } else {
-                Action::Reject { status, reason: reason.to_owned(), retry_after_s: None }
-            };
-            let image = Box::new(call.caller_image(ctx.at.time));
-            let brought = call.caller.adopting.then(|| image.clone());
-            let order = ctx.order(LegId::caller(id), call.edge, action, brought);
-            self.parting.insert(order, image, ctx.at.time);
+        if by.is_none() || by != self.calls[&id].caller_leg() {
+            self.dismiss_caller(ctx, id, reason, status);
         }
         self.close(ctx, id, outcome, reason, owner.as_ref(), gave_up);
+    }
+
+    /// Lets whoever called, or is called, go: a refusal before an answer of ours, a hang-up otherwise. Nothing if nobody is on
+    /// the phone.
+    pub(super) fn dismiss_caller(&mut self, ctx: &mut Ctx<'_>, id: CallId, reason: &str, status: u16) {
+        let call = &self.calls[&id];
+        let Some(n) = call.caller_leg() else { return };
+        let action = if call.caller.up.is_some() || call.callback.is_some() {
+            Action::HangUp { cause: reason.to_owned() }
+        } else {
+            Action::Reject { status, reason: reason.to_owned(), retry_after_s: None }
+        };
+        let image = Box::new(call.caller_image(ctx.at.time));
+        let brought = call.caller.adopting.then(|| image.clone());
+        let order = ctx.order(call.leg_id(n), call.edge, action, brought);
+        self.parting.insert(order, image, ctx.at.time);
     }
 
     /// Removes the row and archives the record: the only way a call leaves the state.
@@ -69,6 +80,9 @@ impl Domain {
             if calls.is_empty() {
                 self.on_edge.remove(&call.edge);
             }
+        }
+        if let Some(callback) = &call.callback {
+            self.callbacks.remove(&callback.number);
         }
         if gave_up {
             self.queues.get_mut(&call.queue).expect("calls are in known queues").abandoned += 1;
@@ -122,6 +136,7 @@ impl Domain {
             tapes: call.tapes,
             decisions: call.decisions,
             transfers: call.transfers,
+            callback: call.callback.map(|callback| CalledBack { scheduled: callback.scheduled, dials: callback.dials }),
         };
         if ctx.shared.retention.closing(ctx.at.wall, &ctx.shared.archive) {
             ctx.out.day_begins = Some(ctx.shared.archive.next_seq);
@@ -134,6 +149,7 @@ impl Domain {
         let Some(call) = self.calls.get(&id) else { return Outcome::Rejected(Reason::NoCall) };
         let outcome = if call.answered.is_some() { CallOutcome::Answered } else { CallOutcome::Rejected };
         let reason = match by {
+            _ if call.is_to_be_called_back() => "callback_cancelled",
             Actor::System => "system_hung_up",
             Actor::Agent(_) | Actor::User(_) => "operator_hung_up",
         };
@@ -142,9 +158,14 @@ impl Domain {
     }
 
     pub(super) fn call_too_long(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
-        if let Some(call) = self.calls.get_mut(&id) {
-            call.timer = None;
-            self.end_call(ctx, id, CallOutcome::Answered, "too_long", 480, None);
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.timer = None;
+        match call.state {
+            CallState::Deferred => self.await_turn(ctx, id, Trigger::CallWaiting),
+            CallState::Dialling { .. } => self.not_reached(ctx, id, 408, true),
+            CallState::Queued | CallState::Offering | CallState::Connected { .. } => {
+                self.end_call(ctx, id, CallOutcome::Answered, "too_long", 480, None);
+            }
         }
     }
 }

@@ -37,7 +37,9 @@ impl Domain {
         if row.open != open {
             row.open = open;
             ctx.event(if open { EventKind::QueueOpened } else { EventKind::QueueClosed }, None, None, Some(id), &[]);
+            self.callbacks_by_hours(ctx, id, open);
         }
+        let row = self.queues.get_mut(id).expect("looked up above");
         if let Some(ms) = next_ms {
             let deadline = ctx.at.time.plus_ms(ms);
             row.timer = Some(deadline);

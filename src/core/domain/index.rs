@@ -97,14 +97,16 @@ impl Domain {
         ctx.unmatched.insert(call.place(), trigger);
     }
 
-    /// Takes a waiting call out of the index; any other is not in it.
+    /// Takes a waiting call out of the index; one that is served is counted, and one that stands aside is in neither.
     pub(super) fn leave_index(&mut self, id: CallId) {
         let call = &self.calls[&id];
         let row = self.queues.get_mut(&call.queue).expect("calls are in known queues");
-        if call.state == CallState::Queued {
-            row.rows.leave(call.place(), &require(&row.steps, call), call.waits_for.as_ref());
-        } else {
-            row.served_now = row.served_now.checked_sub(1).expect("a call that does not wait is counted as served");
+        match call.state {
+            CallState::Queued => row.rows.leave(call.place(), &require(&row.steps, call), call.waits_for.as_ref()),
+            CallState::Deferred => {}
+            CallState::Offering | CallState::Connected { .. } | CallState::Dialling { .. } => {
+                row.served_now = row.served_now.checked_sub(1).expect("a call that does not wait is counted as served");
+            }
         }
     }
 

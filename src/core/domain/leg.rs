@@ -22,7 +22,8 @@ impl Domain {
         if call.edge != report.edge {
             return Outcome::Rejected(Reason::Stale);
         }
-        let seq = if n == 0 { Some(&mut call.caller.seq) } else { call.legs.get_mut(&n).map(|leg| &mut leg.seq) };
+        let is_caller = call.caller_leg() == Some(n);
+        let seq = if is_caller { Some(&mut call.caller.seq) } else { call.legs.get_mut(&n).map(|leg| &mut leg.seq) };
         let Some(seq) = seq else {
             // A leg that left the call: it lost against another, or its time was over.
             let taken = call.answered.is_some() && matches!(report.event, LegEvent::Answered { .. });
@@ -37,7 +38,7 @@ impl Domain {
         }
         match &report.event {
             LegEvent::Adopted { dialog } => self.adopted(id, n, dialog),
-            event if n == 0 => self.caller_report(ctx, id, event),
+            event if is_caller => self.caller_report(ctx, id, event),
             event if self.is_supervisor(id, n) => self.supervisor_report(ctx, id, n, event),
             event => self.agent_report(ctx, id, n, event),
         }
@@ -58,6 +59,9 @@ impl Domain {
 
     fn caller_report(&mut self, ctx: &mut Ctx<'_>, id: CallId, event: &LegEvent) -> Outcome {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        if matches!(call.state, CallState::Dialling { .. }) {
+            return self.dial_report(ctx, id, event);
+        }
         match event {
             LegEvent::HungUp { .. } | LegEvent::Ended | LegEvent::Unreachable { .. } | LegEvent::Refused { .. } => {
                 let answered = call.answered.is_some();
@@ -73,7 +77,8 @@ impl Domain {
                     _ if answered => (CallOutcome::Answered, "caller_leg_lost"),
                     _ => (CallOutcome::Failed, "caller_leg_lost"),
                 };
-                self.end_call(ctx, id, outcome, reason, 487, Some(0));
+                let own = call.caller_leg();
+                self.end_call(ctx, id, outcome, reason, 487, own);
                 Outcome::Accepted
             }
             LegEvent::Confirmed { dialog } => {
@@ -94,6 +99,9 @@ impl Domain {
     fn agent_report(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, event: &LegEvent) -> Outcome {
         if self.calls[&id].legs[&n].role == Role::Consult {
             return self.consult_report(ctx, id, n, event);
+        }
+        if matches!(self.calls[&id].state, CallState::Dialling { leg } if leg == n) {
+            return self.dialling_report(ctx, id, n, event);
         }
         let talking = matches!(self.calls[&id].state, CallState::Connected { leg, .. } if leg == n);
         match event {
@@ -149,7 +157,7 @@ impl Domain {
         leg.rang.get_or_insert(ctx.at.stamp());
         leg.dialog = Some(dialog.clone());
         // One that was answered already hears treatment, and no ringing.
-        if !call.caller.ringing && call.caller.up.is_none() {
+        if !call.caller.ringing && call.caller.up.is_none() && !call.is_to_be_called_back() {
             call.caller.ringing = true;
             self.order_caller(ctx, id, Action::Ringing);
         }
@@ -160,9 +168,12 @@ impl Domain {
     fn accept(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, dialog: &Dialog, sdp: &Sdp) -> Outcome {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         assert!(call.state == CallState::Offering, "a live unanswered leg belongs to an offered call");
-        call.state = CallState::Connected { leg: n, held: false };
+        let calls_back = call.is_to_be_called_back();
+        call.state = if calls_back { CallState::Dialling { leg: n } } else { CallState::Connected { leg: n, held: false } };
         let waits_since = if call.answered.is_some() { call.joined } else { call.entered };
-        call.answered.get_or_insert(ctx.at.stamp());
+        if !calls_back {
+            call.answered.get_or_insert(ctx.at.stamp());
+        }
         call.announce_at = None;
         let leg = call.legs.get_mut(&n).expect("looked up by leg_report");
         (leg.dialog, leg.sdp) = (Some(dialog.clone()), Some(sdp.clone()));
@@ -172,10 +183,7 @@ impl Domain {
         let agent = leg.agent.clone();
         let rang_ms = ctx.at.time.ms_since(leg.offered.time);
         let others: Vec<_> = call.legs.keys().copied().filter(|other| *other != n).collect();
-        call.served_by = Some(agent.clone());
         let (peer, queue, waited_ms) = (call.leg_id(n), call.queue.clone(), ctx.at.time.ms_since(waits_since));
-        self.order_caller(ctx, id, Action::Answer { peer, sdp: sdp.clone() });
-        self.calls.get_mut(&id).expect("looked up above").caller.up.get_or_insert(ctx.at.time);
         ctx.cancel_timer(deadline, TimerKind::Offer { call: id, leg: n });
         for other in others {
             self.drop_leg(ctx, id, other, AttemptResult::Rescinded, true);
@@ -184,12 +192,20 @@ impl Domain {
         (row.misses, row.calls) = (0, row.calls + 1);
         // One with a slot left stays ready, at its new count.
         self.index_agent(ctx, &agent);
+        let data = [("waited_ms", waited_ms.to_string()), ("rang_ms", rang_ms.to_string())];
+        ctx.event(EventKind::ContactAccepted, Some(id), Some(&agent), Some(&queue), &data);
+        if calls_back {
+            self.dial(ctx, id);
+            return Outcome::Accepted;
+        }
+        self.order_caller(ctx, id, Action::Answer { peer, sdp: sdp.clone() });
+        let call = self.calls.get_mut(&id).expect("looked up above");
+        call.served_by = Some(agent.clone());
+        call.caller.up.get_or_insert(ctx.at.time);
         let level = self.policy.queues[&queue].service_level;
         let counters = self.queues.get_mut(&queue).expect("calls are in known queues");
         counters.answered += 1;
         counters.answered_within_level += u64::from(level.is_some_and(|level| waited_ms <= level.answer_within_ms));
-        let data = [("waited_ms", waited_ms.to_string()), ("rang_ms", rang_ms.to_string())];
-        ctx.event(EventKind::ContactAccepted, Some(id), Some(&agent), Some(&queue), &data);
         ctx.event(EventKind::ContactConnected, Some(id), Some(&agent), Some(&queue), &[]);
         self.set_call_timer(ctx, id, ctx.at.time.plus_ms(CALL_MS_MAX), TimerKind::Call { call: id });
         self.note_hold(ctx, id, None);

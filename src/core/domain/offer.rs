@@ -19,7 +19,7 @@ use crate::core::{
 use super::Domain;
 
 /// Max-Forwards of an INVITE we send on: a fresh B2BUA leg that still ends a loop.
-const MAX_FORWARDS: u8 = 69;
+pub(super) const MAX_FORWARDS: u8 = 69;
 
 impl Domain {
     /// Makes an offer of a call to an agent.
@@ -66,7 +66,8 @@ impl Domain {
             headers: call.headers.clone(),
             max_forwards: MAX_FORWARDS,
             anchored: call.anchored,
-            aside: role != Role::Agent,
+            // Without a customer on the phone there is nobody to talk with yet.
+            aside: role != Role::Agent || call.is_to_be_called_back(),
         };
         let order = ctx.order(call.leg_id(n), call.edge, Action::ring(ring), None);
         let leg = Leg {
@@ -155,6 +156,10 @@ impl Domain {
             self.end_call(ctx, id, crate::core::cdr::CallOutcome::Failed, "too_many_offers", 480, None);
             return;
         }
+        if call.is_to_be_called_back() {
+            self.put_aside(id);
+            return self.await_turn(ctx, id, Trigger::CallWaiting);
+        }
         self.leave_index(id);
         self.wait_in_queue(ctx, id, Trigger::CallWaiting);
     }
@@ -198,13 +203,15 @@ impl Domain {
         let kind = match result {
             AttemptResult::Timeout => Some(EventKind::ContactOfferTimeout),
             AttemptResult::Rescinded => Some(EventKind::ContactRescinded),
-            AttemptResult::Accepted | AttemptResult::Consulted | AttemptResult::NodeLost => None,
+            AttemptResult::Accepted | AttemptResult::Consulted | AttemptResult::NodeLost | AttemptResult::NotReached { .. } => None,
             AttemptResult::Rejected { .. } | AttemptResult::Busy | AttemptResult::Unreachable { .. } => Some(EventKind::ContactRejected),
         };
         if let Some(kind) = kind {
             ctx.event(kind, Some(id), Some(&agent), Some(&queue), &[("result", result.name().to_owned())]);
         }
-        let talked_ms = leg.answered.map(|answered| ctx.at.time.ms_since(answered.time));
+        // Whoever talked to nobody has nothing to wrap up.
+        let talked = leg.answered.filter(|_| !matches!(result, AttemptResult::NotReached { .. }));
+        let talked_ms = talked.map(|answered| ctx.at.time.ms_since(answered.time));
         let row = self.agents.get_mut(&agent).expect("agents with contacts are never forgotten");
         row.offers.ended(result);
         if result == AttemptResult::NodeLost {

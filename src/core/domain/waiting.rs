@@ -48,6 +48,9 @@ impl Domain {
 
     /// When the queue gives the caller up.
     fn gives_up_at(&self, call: &Call) -> LogTime {
+        if let Some(callback) = call.callback.as_ref().filter(|_| call.is_to_be_called_back()) {
+            return callback.until;
+        }
         let ms = self.policy.queues[&call.queue].max_wait_ms;
         call.joined.plus_ms(if ms == 0 { WAIT_MS_MAX } else { ms })
     }
@@ -55,7 +58,7 @@ impl Domain {
     /// When a caller has been without an answer for too long: proxies on its way would give up.
     fn unanswered_until(&self, call: &Call) -> Option<LogTime> {
         let ms = self.policy.queues[&call.queue].max_unanswered_ms;
-        (call.caller.up.is_none() && ms > 0).then(|| call.arrived.time.plus_ms(ms))
+        (call.caller.up.is_none() && ms > 0 && !call.is_to_be_called_back()).then(|| call.arrived.time.plus_ms(ms))
     }
 
     pub(super) fn set_call_timer(&mut self, ctx: &mut Ctx<'_>, id: CallId, deadline: LogTime, what: TimerKind) {
@@ -77,6 +80,9 @@ impl Domain {
             return;
         }
         let now = ctx.at.time;
+        if call.is_to_be_called_back() && now >= self.gives_up_at(call) {
+            return self.end_call(ctx, id, CallOutcome::Failed, "callback_expired", 480, None);
+        }
         let overdue = self.unanswered_until(call).is_some_and(|until| now >= until);
         let silent = overdue && !self.answer_for_long_wait(ctx, id);
         let call = &self.calls[&id];
@@ -152,7 +158,7 @@ impl Domain {
         by: &Actor,
     ) -> Outcome {
         let Some(call) = self.calls.get(&id) else { return Outcome::Rejected(Reason::NoCall) };
-        if matches!(call.state, CallState::Connected { .. }) {
+        if !matches!(call.state, CallState::Queued | CallState::Offering) {
             return Outcome::Rejected(Reason::WrongState(call.state.name().to_owned()));
         }
         let to = queue.unwrap_or(&call.queue).clone();
@@ -167,7 +173,12 @@ impl Domain {
         let call = self.calls.get_mut(&id).expect("looked up above");
         call.priority = priority.unwrap_or(call.priority);
         ctx.event(EventKind::ContactTransferred, Some(id), None, Some(&to), &[("by", by.to_string())]);
-        if call.queue == to {
+        if call.is_to_be_called_back() {
+            // Its queue's hours are those of its callbacks.
+            (call.queue, call.step, call.state) = (to, 0, CallState::Deferred);
+            (call.waits_for, call.waits_until) = (None, None);
+            self.await_turn(ctx, id, Trigger::Changed);
+        } else if call.queue == to {
             self.wait_in_queue(ctx, id, Trigger::Changed);
         } else {
             self.move_to(ctx, id, to, Trigger::Changed);

@@ -18,7 +18,7 @@ use crate::core::{
 
 /// The catalogue: ids and what they say.
 pub const STEP_INVARIANTS: [(&str, &str); 8] = [
-    ("C1", "only an arrival makes a call, and a call that leaves the state leaves exactly one record"),
+    ("C1", "only an arrival or a callback that is asked for makes a call, and a call that leaves the state leaves exactly one record"),
     ("D1", "records follow each other without a gap, chained by hash, and agree with themselves"),
     ("Q1", "no call ever loses its age"),
     ("Q2", "nobody is offered a call while one that comes first, and that they fit, is left waiting"),
@@ -114,6 +114,7 @@ impl Step<'_> {
         }
         let arrived = match self.command {
             Command::Arrive(arrive) => Some((arrive.domain.clone(), arrive.call)),
+            Command::Schedule(new) => Some((new.domain.clone(), new.call)),
             _ => None,
         };
         let live = |key: &(DomainId, CallId)| self.after.domains().get(&key.0).is_some_and(|domain| domain.calls().contains_key(&key.1));
@@ -203,7 +204,8 @@ impl Step<'_> {
     }
 
     fn nothing_for_nothing(&self, found: &mut Vec<Violation>) {
-        let changed = matches!(self.outcome, Outcome::Accepted | Outcome::Published { .. } | Outcome::Offer { .. });
+        let changed =
+            matches!(self.outcome, Outcome::Accepted | Outcome::Published { .. } | Outcome::Offer { .. } | Outcome::Scheduled { .. });
         let Effects { orders, events, records, timers, day_begins: _, kept } = self.effects;
         let refused = matches!(self.command, Command::Arrive(_)) && records.len() <= 1 && orders.is_empty() && timers.is_empty();
         let silent = orders.is_empty() && events.is_empty() && records.is_empty() && timers.is_empty() && kept.is_none();

@@ -16,12 +16,12 @@ use crate::core::{
 };
 
 const SEEDS: u64 = 12;
-const COMMANDS_PER_SEED: u64 = 10_100;
+const COMMANDS_PER_SEED: u64 = 12_500;
 /// Least acceptances of each command over all seeds.
 const ACCEPTED_MIN: u64 = 100;
 
 /// The variants of `Command`; `name` does not compile without each.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 26] = [
     "PublishPolicy",
     "RemoveDomain",
     "Arrive",
@@ -45,6 +45,9 @@ const COMMANDS: [&str; 23] = [
     "Refer",
     "Consult",
     "ConsultStep",
+    "Callback",
+    "Schedule",
+    "KeepCallbacks",
 ];
 
 const fn name(command: &Command) -> &'static str {
@@ -72,6 +75,9 @@ const fn name(command: &Command) -> &'static str {
         Command::Refer { .. } => "Refer",
         Command::Consult { .. } => "Consult",
         Command::ConsultStep { .. } => "ConsultStep",
+        Command::Callback { .. } => "Callback",
+        Command::Schedule(_) => "Schedule",
+        Command::KeepCallbacks { .. } => "KeepCallbacks",
     }
 }
 
@@ -123,7 +129,7 @@ struct Coverage(BTreeMap<(&'static str, &'static str), (u64, u64)>);
 
 impl Coverage {
     fn count(&mut self, command: &Command, outcome: &Outcome) {
-        let accepted = matches!(outcome, Outcome::Accepted | Outcome::Published { .. } | Outcome::Offer { .. });
+        let accepted = matches!(outcome, Outcome::Accepted | Outcome::Published { .. } | Outcome::Offer { .. } | Outcome::Scheduled { .. });
         for kind in [Some(""), Some(kind(command)).filter(|kind| !kind.is_empty())].into_iter().flatten() {
             let row = self.0.entry((name(command), kind)).or_default();
             row.0 += u64::from(accepted);

@@ -58,6 +58,7 @@ pub(crate) fn queue(strategy: Strategy) -> Queue {
         max_unanswered_ms: 0,
         treatment: Treatment::default(),
         record: Recording::Off,
+        callback: Callbacks::default(),
     }
 }
 

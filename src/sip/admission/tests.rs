@@ -14,6 +14,7 @@ fn trunk(calls_per_s_max: u32, calls_max: u32) -> Trunk {
         ha1: None,
         username: None,
         contacts: Vec::new(),
+        prefixes: Vec::new(),
         outbound_auth: None,
         caller_id: None,
         calls_per_s_max,

@@ -2,7 +2,7 @@
 //!
 //! The stack sends one INVITE at a time and says what it came to; this file says whether there is another to try.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
@@ -11,6 +11,8 @@ use crate::{
     core::{
         command::{HangUpCause, LegEvent, LegReport},
         effect::{Order, Ring},
+        id::TrunkId,
+        image::{Image, Stage},
         party::Target,
     },
     sip::{
@@ -51,7 +53,25 @@ fn dialled(contact: &str, number: &str) -> String {
     format!("{scheme}:{number}@{host}")
 }
 
+/// The image of a leg that called a number and had not been heard to ring, with the contact that is tried first in its place:
+/// where the number was called must be known to let it go.
+fn at_contact(image: &Image, contacts: impl FnOnce(&TrunkId) -> Option<String>) -> Option<Image> {
+    let Stage::Ringing { ring: Some(ring), by } = &image.stage else { return None };
+    let Target::Trunk { trunk, number } = &ring.target else { return None };
+    let target = Target::Contact { uri: dialled(&contacts(trunk)?, number) };
+    let ring = Some(Arc::new(Ring { target, ..(**ring).clone() }));
+    Some(Image { stage: Stage::Ringing { ring, by: *by }, ..image.clone() })
+}
+
 impl Worker {
+    /// An order whose image says where its leg was called; `None` if it does already.
+    pub(super) fn told_where(&self, order: &Order) -> Option<Order> {
+        let view = self.directory.domains.get(&order.domain)?;
+        let first = |trunk: &TrunkId| view.trunks.get(trunk)?.contacts.first().cloned();
+        let image = at_contact(order.image.as_deref()?, first)?;
+        Some(Order { image: Some(Box::new(image)), ..order.clone() })
+    }
+
     /// Rings a phone or a number.
     pub(super) fn ring(&mut self, now: Instant, order: &Order, ring: &Ring) {
         let mut phone = Phone { ring: ring.clone(), rest: VecDeque::new(), tried: 1, credentials: None };
@@ -172,10 +192,38 @@ fn is_authorization(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::{
+        id::{Edge, NodeId},
+        party::{Dialog, Party},
+    };
 
     #[test]
     fn a_number_is_dialled_at_each_contact_of_a_trunk() {
         assert_eq!(dialled("sip:gw.example:5070;transport=tcp", "+4930"), "sip:+4930@gw.example:5070;transport=tcp");
         assert_eq!(dialled("sip:old@10.0.0.1", "7"), "sip:7@10.0.0.1");
+    }
+
+    #[test]
+    fn a_leg_that_called_a_number_is_let_go_where_it_was_called() {
+        let (by, target) = (Edge { node: NodeId(1), incarnation: 1 }, Target::Trunk { trunk: "out".into(), number: "7".into() });
+        let ring = Ring {
+            target,
+            caller: Party::default(),
+            queue: None,
+            trunk: None,
+            sdp: None,
+            headers: Vec::new(),
+            max_forwards: 69,
+            anchored: true,
+            aside: true,
+        };
+        let stage = Stage::Ringing { ring: Some(Arc::new(ring)), by };
+        let image =
+            Image { stage, dialog: Dialog::default(), adoptions: 0, trunk: None, anchored: true, peer: None, sdp: None, other: None };
+        let told = at_contact(&image, |_| Some("sip:10.0.0.1".to_owned())).expect("the trunk is known");
+        let Stage::Ringing { ring: Some(ring), .. } = &told.stage else { panic!("it still rings") };
+        assert_eq!(ring.target, Target::Contact { uri: "sip:7@10.0.0.1".to_owned() });
+        assert_eq!(at_contact(&told, |_| None), None, "it says so already");
+        assert_eq!(at_contact(&image, |_| None), None, "the trunk is gone");
     }
 }

@@ -297,6 +297,8 @@ impl Worker {
             // For another life of this node: that leg died with it, and the core was told by the loss of the edge.
             return;
         }
+        let told = self.told_where(order);
+        let order = told.as_ref().unwrap_or(order);
         let image = order.image.as_ref().filter(|_| !self.stack.knows(order.leg));
         if let Some(trunk) = image.map(|image| image.trunk.clone()) {
             self.adopt_call(now, order, trunk);

@@ -30,7 +30,7 @@ impl Stack {
     /// Takes a plan of a call's media. A repeated or an older one changes nothing, nor does one of a call that is not here.
     pub(super) fn plan(&mut self, order: &Order, plan: &Arc<Plan>) {
         let call = order.leg.call;
-        if !self.legs.contains_key(&LegId::caller(call)) || self.plans.get(&call).is_some_and(|known| order.id <= known.order) {
+        if !self.has_legs_of(call) || self.plans.get(&call).is_some_and(|known| order.id <= known.order) {
             return;
         }
         let (carried, taped) = self.plans.remove(&call).map(|known| (known.carried, known.taped)).unwrap_or_default();
@@ -123,16 +123,20 @@ impl Stack {
         }
     }
 
-    /// A leg is gone from here; with the caller's, the call's plan.
+    /// A leg is gone from here; with the last one, the call's plan.
     pub(super) fn unplan(&mut self, leg: LegId) {
         if let Some(planned) = self.plans.get_mut(&leg.call) {
             planned.carried.remove(&leg.n);
             if planned.taped.remove(&leg.n).is_some() {
                 self.options.media.record(leg, Recording::Stop);
             }
-            if leg.n == 0 {
+            if !self.has_legs_of(leg.call) {
                 self.plans.remove(&leg.call);
             }
         }
+    }
+
+    fn has_legs_of(&self, call: CallId) -> bool {
+        self.legs.range(LegId { call, n: 0 }..=LegId { call, n: u16::MAX }).next().is_some()
     }
 }

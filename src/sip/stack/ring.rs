@@ -17,13 +17,26 @@ use crate::{
         command::{HangUpCause, LegEvent, LegReport},
         effect::{Order, Ring},
         id::LegId,
-        party::Sdp,
+        party::{Sdp, Target},
     },
     sip::{
         limits::{CONTACTS_MAX, RING_ATTEMPTS_MAX},
         message::{Message, Name, Start, angle_uri, sdp_of},
     },
 };
+
+/// What a leg is offered that belongs to nobody's call yet. Where its audio goes is said by its answer.
+const OFFER_IPV4: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 9 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+const OFFER_IPV6: &str =
+    "v=0\r\no=- 0 0 IN IP6 ::1\r\ns=-\r\nc=IN IP6 ::\r\nt=0 0\r\nm=audio 9 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+
+fn names_ipv6(target: &Target) -> bool {
+    match target {
+        Target::Contact { uri } => uri.contains('['),
+        Target::Binding { remote, .. } => remote.starts_with('['),
+        Target::Trunk { .. } => false,
+    }
+}
 
 impl Stack {
     pub(super) fn ring(&mut self, now: Instant, order: &Order, ring: &Ring) {
@@ -43,6 +56,11 @@ impl Stack {
     /// The caller's offer as the phone is told it; nothing for a late offer.
     fn offer_to(&self, id: LegId, ring: &Ring) -> Result<Bytes, NotCarried> {
         let offer = ring.sdp.as_ref().map_or_else(Bytes::new, |sdp| Bytes::copy_from_slice(sdp));
+        if ring.aside && offer.is_empty() {
+            // Nobody's description is there to go by: G.711 of the family that the target is in.
+            let offer = if names_ipv6(&ring.target) { OFFER_IPV6 } else { OFFER_IPV4 };
+            return self.options.media.offer(id, id, offer.as_bytes()).map_err(|_| NotCarried);
+        }
         if ring.aside {
             return self.options.media.offer(LegId::caller(id.call), id, &offer).map_err(|_| NotCarried);
         }

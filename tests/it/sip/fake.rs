@@ -173,6 +173,7 @@ pub(crate) fn trunk(sources: &[&str]) -> Trunk {
         ha1: None,
         username: None,
         contacts: Vec::new(),
+        prefixes: Vec::new(),
         outbound_auth: None,
         caller_id: None,
         calls_per_s_max: 0,

@@ -6,15 +6,16 @@ use crate::core::{
     Command, State,
     call::{Call, CallState},
     command::{
-        Actor, Arrive, Binding, ConsultStep, Envelope, HangUpCause, Intent, LegEvent, LegReport, Record, Saved, Side, TransferTo, Wish,
+        Actor, Arrive, Binding, ConsultStep, Envelope, HangUpCause, Intent, LegEvent, LegReport, NewCallback, Record, Saved, Side,
+        TransferTo, Wish,
     },
     domain::Domain,
     id::{AgentId, CallId, DomainId, Edge, LegId, NodeId, RequestId},
     matrix::{Mode, Role, Taping},
     party::{Dialog, FlowRef, Party, Sdp, Transport},
-    policy::{Channel, Fallback, Hours, OnClose, Policy, Recording, Route, Step, Strategy, Treatment},
+    policy::{Callbacks, Channel, Fallback, Hours, OnClose, Policy, Recording, Route, Step, Strategy, Treatment, Trunk},
     tests::world::{agent, queue},
-    time::LogTime,
+    time::{LogTime, WallTime},
 };
 
 const AGENTS: [&str; 6] = ["a", "b", "c", "d", "e", "nobody"];
@@ -116,7 +117,7 @@ impl Generator {
             n if n < arriving => self.arrive(),
             0..450 => self.report(rows),
             450..465 => self.recorded(rows),
-            465..550 => self.control(rows),
+            465..550 | 976..982 => self.control(rows),
             550..590 => self.consult(rows),
             590..640 => self.transfer(rows),
             640..740 => {
@@ -127,7 +128,8 @@ impl Generator {
                 Command::AgentIntent { domain, agent, intent, by: self.actor() }
             }
             740..840 => self.timers(state),
-            840..870 => self.bind(),
+            840..852 => self.callback(state, rows),
+            852..870 => self.bind(),
             870..885 => Command::Unbind { domain, agent: self.agent(), instance: self.instance() },
             885..897 => self.publish(domain, true),
             897..912 => {
@@ -145,7 +147,7 @@ impl Generator {
                 let priority = self.rng.one_in(2).then(|| self.rng.below(4) as u8);
                 Command::Requeue { domain, call: self.call(rows), queue, priority, by: self.actor() }
             }
-            970..982 => Command::Lead { grace_ms: self.rng.below(3_000) },
+            970..976 => Command::Lead { grace_ms: self.rng.below(3_000) },
             982..986 => self.edge_lost(),
             986..990 => self.hand_over(),
             990..993 => Command::RaiseLevel { level: self.rng.below(3) as u32 },
@@ -343,6 +345,34 @@ impl Generator {
         }))
     }
 
+    /// A caller who waits wants to be called, somebody wants a number called, or callbacks move.
+    fn callback(&mut self, state: &State, rows: &Domain) -> Command {
+        let domain = main_domain();
+        let number = format!("+4930{}", 100 + self.rng.below(40));
+        let waits = |call: &&Call| call.state == CallState::Queued && call.callback.is_none() && call.answered.is_none();
+        match self.rng.below(4) {
+            0 if rows.calls().len() < LIVE_MAX => {
+                self.calls += 1;
+                let wall = 1_795_000_000_000 + (state.now().0 / 1_000_000) as i64;
+                let at = self.rng.one_in(3).then(|| WallTime(wall + self.rng.below(20_000) as i64));
+                let queue = ["support", "second", "ring", "none"][self.rng.below(4) as usize].into();
+                let (call, edge) = (CallId::compose(1, NodeId(1), self.calls), self.edge());
+                Command::Schedule(Box::new(NewCallback { domain, call, edge, queue, number, at, priority: None, by: self.actor() }))
+            }
+            1 => {
+                let edges: Vec<_> = rows.calls().values().filter(|call| call.is_to_be_called_back()).map(|call| call.edge).collect();
+                let there = self.rng.pick(edges.into_iter());
+                let from = there.unwrap_or_else(|| self.edge());
+                Command::KeepCallbacks { from, heirs: (0..2).map(|_| self.edge()).collect() }
+            }
+            _ => {
+                let waiting: Vec<_> = rows.calls().values().map(|call| &**call).filter(waits).map(|call| call.id).collect();
+                let call = self.rng.pick(waiting.into_iter()).unwrap_or_else(|| self.call(rows));
+                Command::Callback { domain, call, number: (!self.rng.one_in(4)).then_some(number), by: self.actor() }
+            }
+        }
+    }
+
     fn report(&mut self, rows: &Domain) -> Command {
         let gone = rows.parting().map(|order| (order.leg, order.edge)).collect::<Vec<_>>();
         if self.rng.one_in(4)
@@ -353,9 +383,11 @@ impl Generator {
         let Some(call) = self.rng.pick(rows.calls().values()) else {
             return self.numbered(LegId::caller(CallId(7)), Edge { node: NodeId(1), incarnation: 1 }, LegEvent::Ended);
         };
-        let n = if self.rng.one_in(4) { 0 } else { self.rng.pick(call.legs.keys().copied()).unwrap_or(0) };
+        let own = call.caller_leg().unwrap_or(0);
+        let dials = matches!(call.state, CallState::Dialling { .. });
+        let n = if self.rng.one_in(if dials { 2 } else { 4 }) { own } else { self.rng.pick(call.legs.keys().copied()).unwrap_or(own) };
         let edge = if self.rng.one_in(30) { self.edge() } else { call.edge };
-        let event = if n == 0 { self.caller_event(call) } else { self.agent_event() };
+        let event = if n == own && !dials { self.caller_event(call) } else { self.agent_event() };
         self.numbered(call.leg_id(n), edge, event)
     }
 
@@ -504,5 +536,21 @@ fn policy(strategy: Strategy) -> Policy {
     policy.routes =
         [("support", None), ("second", Some(2)), ("ring", None)].map(|(to, priority)| (to.to_owned(), route(to, priority, false))).into();
     policy.routes.insert("112".into(), route("second", Some(0), true));
+    let out = Trunk {
+        sources: Vec::new(),
+        ha1: None,
+        username: None,
+        contacts: vec!["sip:gw@192.0.2.7".into()],
+        prefixes: vec!["+49".into()],
+        outbound_auth: None,
+        caller_id: None,
+        calls_per_s_max: 0,
+        calls_max: 0,
+        trust_priority: false,
+    };
+    policy.trunks.insert("out".into(), out);
+    for queue in policy.queues.values_mut() {
+        queue.callback = Callbacks { dials_max: 2, pause_ms: 4_000, ring_ms: 8_000, max_age_ms: 40_000 };
+    }
     policy
 }

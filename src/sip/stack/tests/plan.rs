@@ -192,3 +192,37 @@ fn a_leg_is_recorded_in_the_part_of_the_plan_masked_as_it_says_and_to_its_end() 
     assert_eq!(bench.stack.taped(LegId::caller(call()), 2), Some("demo".into()));
     assert_eq!(bench.stack.taped(phone, 1), None);
 }
+
+#[test]
+fn the_legs_of_a_callback_are_offered_what_is_ours_and_joined_by_its_plan() {
+    let scribe = Arc::new(Scribe { said: Mutex::default(), events: broadcast::channel(1).0 });
+    let mut bench = Bench::new();
+    bench.stack.options.media = scribe.clone();
+    let ring = |uri: &str| {
+        Action::ring(Ring {
+            target: Target::Contact { uri: uri.to_owned() },
+            caller: Party::default(),
+            queue: None,
+            trunk: None,
+            sdp: None,
+            headers: Vec::new(),
+            max_forwards: 69,
+            anchored: true,
+            aside: true,
+        })
+    };
+    let (agent, customer) = (LegId { call: call(), n: 1 }, LegId { call: call(), n: 2 });
+    bench.order(agent, ring(&format!("sip:alice@{PHONE}")));
+    assert_eq!((scribe.take(), &bench.last("INVITE").body[..]), (vec!["1 is offered beside 1".to_owned()], &b"v=0 beside"[..]));
+    bench.phone_answers("INVITE", 200, "v=0 phone");
+    bench.order(customer, ring(&format!("sip:+4930@{PHONE}")));
+    bench.order(customer, plan(1, &[(1, Hears::Music(Some("waltz".into())))]));
+    assert_eq!(scribe.take(), ["1 described itself", "2 is offered beside 2", "1 is played waltz"], "no leg of a caller is needed");
+    bench.phone_answers("INVITE", 200, "v=0 customer");
+    bench.order(customer, Action::Answer { peer: agent, sdp: Sdp::from(b"v=0 phone".to_vec()) });
+    scribe.take();
+    bench.order(customer, plan(2, &[(1, Hears::Legs(vec![2])), (2, Hears::Legs(vec![1]))]));
+    assert_eq!(scribe.take(), ["1 hears [2]", "2 hears [1]"]);
+    bench.order(customer, Action::HangUp { cause: "ended".into() });
+    assert_eq!(bench.last("BYE").uri(), bench.stack.legs[&customer].dialog.remote_target);
+}
