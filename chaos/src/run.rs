@@ -249,6 +249,7 @@ fn open(experiment: &Experiment, options: &Options, dir: &Path) -> Result<Contex
         further: registers::rows(),
         registered: false,
         lines: 2,
+        reached: 0..0,
     };
     let cluster_dir = dir.join("cluster");
     let disks = Disks::mount(experiment, &cluster_dir);

@@ -1,6 +1,7 @@
 //! What survives what, cell by cell: state of the call × side × transport × address family, the node killed. It prints the
 //! table of `docs/FAILURE_MODEL.md`, with a reason wherever a call did not survive.
 
+mod callback;
 mod consult;
 
 use std::{
@@ -56,9 +57,10 @@ const HELD_BY_CALLER: usize = 3;
 const HELD_BY_AGENT: usize = 4;
 const WRAP_UP: usize = 5;
 const CONSULTING: usize = 6;
+const CALLED_BACK: usize = 7;
 /// The group of the agents who are asked; nobody calls its queue.
-const ASKED: usize = 7;
-const STATES: [(&str, &str); 7] = [
+const ASKED: usize = 8;
+const STATES: [(&str, &str); 8] = [
     ("queued", "waiting in the queue"),
     ("ringing", "ringing at the agent"),
     ("connected", "connected"),
@@ -66,6 +68,7 @@ const STATES: [(&str, &str); 7] = [
     ("held-by-agent", "held by the agent"),
     ("wrap-up", "agent in wrap-up"),
     ("consulting", "attended transfer half-way"),
+    ("callback", "callback scheduled"),
 ];
 
 /// Name, transport, address, and whether agents' phones register at the node that is killed.
@@ -146,6 +149,8 @@ fn column(options: &Options, transport: Transport, ip: IpAddr, registered: bool)
     let queues = STATES.iter().map(|(queue, _)| *queue).chain(["asked"]);
     setup.groups = queues.map(|queue| Group::answering(queue, n)).collect();
     setup.groups[QUEUED].available = false;
+    setup.groups[CALLED_BACK].available = false;
+    setup.reached = n * CALLED_BACK..n * (CALLED_BACK + 1);
     setup.groups[RINGING].on_ring = OnRing::Ring;
     setup.groups[WRAP_UP].wrap_up_s = WRAP_UP_S;
     let stage = Stage::open(setup, |lab| {
@@ -161,14 +166,8 @@ fn column(options: &Options, transport: Transport, ip: IpAddr, registered: bool)
     for state in [CONNECTED, HELD_BY_CALLER, HELD_BY_AGENT, WRAP_UP] {
         calls.insert(state, stage.talk(callers[state], &stage.agents[state], NODE, STATES[state].0)?);
     }
-    // Without audio at the node there is no consultation.
-    let consulted = match options.common.media {
-        Media::Direct => Vec::new(),
-        Media::Anchored | Media::Unsaid => {
-            let pairs = stage.talk(callers[CONSULTING], &stage.agents[CONSULTING], NODE, STATES[CONSULTING].0)?;
-            consult::begin(&stage, pairs, &stage.agents[ASKED])?
-        }
-    };
+    // Without audio at the node there is no consultation and no callback.
+    let consulted = if options.common.media == Media::Direct { Vec::new() } else { on_command(&stage, &callers)? };
     for state in [QUEUED, RINGING] {
         stage.call(callers[state], NODE, STATES[state].0);
     }
@@ -186,6 +185,10 @@ fn column(options: &Options, transport: Transport, ip: IpAddr, registered: bool)
     thread::sleep(OBSERVED);
     let mut cells = look(&stage, &callers, &calls);
     consult::look(&mut cells, CONSULTING, &stage, &consulted, &[2, 3]);
+    if !consulted.is_empty() {
+        make_available(&stage, &stage.agents[CALLED_BACK]);
+        callback::look(&mut cells, CALLED_BACK, callers[CALLED_BACK], &stage.agents[CALLED_BACK]);
+    }
     stage.callers.iter().for_each(Phone::hang_up);
     let until = Instant::now() + judge::END_WITHIN;
     for (state, agents) in stage.agents.iter().enumerate() {
@@ -200,6 +203,18 @@ fn column(options: &Options, transport: Transport, ip: IpAddr, registered: bool)
     let called = stage.callers.iter().filter(|caller| caller.state().is_some()).count();
     let records = settle::records_or_so(&stage.lab, called)?;
     Ok(with_records(cells, &callers, &records))
+}
+
+/// Brings calls into the states that only a command leads to. Returns those whose agents ask somebody.
+fn on_command(stage: &Stage, callers: &[&[Phone]]) -> Result<Vec<consult::Consulted>, Error> {
+    let pairs = stage.talk(callers[CONSULTING], &stage.agents[CONSULTING], NODE, STATES[CONSULTING].0)?;
+    let consulted = consult::begin(stage, pairs, &stage.agents[ASKED])?;
+    stage.call(callers[CALLED_BACK], NODE, STATES[CALLED_BACK].0);
+    if !callers[CALLED_BACK].iter().all(|caller| caller.wait_state(State::Proceeding(182), stage::SETUP_WITHIN)) {
+        return Err(Error::Setup("a caller that was to wait does not".to_owned()));
+    }
+    callback::begin(stage, callers[CALLED_BACK])?;
+    Ok(consulted)
 }
 
 fn hold(calls: &BTreeMap<usize, Vec<Pair>>) -> Result<(), Error> {
@@ -236,12 +251,7 @@ fn look(stage: &Stage, callers: &[&[Phone]], calls: &BTreeMap<usize, Vec<Pair>>)
             tell(state, "agent", side(&pair.agent, lost));
         }
     }
-    for agent in &stage.agents[QUEUED] {
-        let id = agent.look(|ua| ua.options.user.clone());
-        let path = format!("/api/v1/agents/{id}/state?tenant={}", tenant::TENANT);
-        // An agent that cannot be made available is seen as a caller that is not served.
-        let _ = (2..=3).find_map(|k| stage.lab.post(k, &path, &json!({ "state": "available" })).ok());
-    }
+    make_available(stage, &stage.agents[QUEUED]);
     let until = Instant::now() + SERVED_WITHIN;
     for (state, caller) in [QUEUED, RINGING].into_iter().flat_map(|state| callers[state].iter().map(move |caller| (state, caller))) {
         let up = || caller.state() == Some(State::Up) && caller.heard(|heard| heard.voiced > 0);
@@ -260,6 +270,15 @@ fn look(stage: &Stage, callers: &[&[Phone]], calls: &BTreeMap<usize, Vec<Pair>>)
         tell(WRAP_UP, "agent", wrapped_up(stage, agent));
     }
     cells
+}
+
+/// Agents come to work. One that cannot is seen as a caller that is not served.
+fn make_available(stage: &Stage, agents: &[Phone]) {
+    for agent in agents {
+        let id = agent.look(|ua| ua.options.user.clone());
+        let path = format!("/api/v1/agents/{id}/state?tenant={}", tenant::TENANT);
+        let _ = (2..=3).find_map(|k| stage.lab.post(k, &path, &json!({ "state": "available" })).ok());
+    }
 }
 
 /// The wrap-up ends at its time, whoever leads.

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::Range,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -69,6 +70,8 @@ pub struct Setup {
     pub registered: bool,
     /// Calls an agent's phone takes at once. With more than one it shows a double booking instead of being busy.
     pub lines: usize,
+    /// Callers who can be called as well, each over a trunk of its own.
+    pub reached: Range<usize>,
 }
 
 impl Setup {
@@ -86,6 +89,7 @@ impl Setup {
             further: String::new(),
             registered: false,
             lines: 1,
+            reached: 0..0,
         }
     }
 }
@@ -130,7 +134,7 @@ impl Stage {
             of_group.iter().for_each(|phone| phone.on_ring(group.on_ring));
             agents.push(of_group);
         }
-        let mut of_lab = lab::Options::new(tenant(&setup, &agents));
+        let mut of_lab = lab::Options::new(tenant(&setup, &callers, &agents));
         of_lab.ip = setup.ip;
         options(&mut of_lab);
         let lab = dir.map_or_else(|| Lab::start(&of_lab), |dir| Lab::start_in(&of_lab, dir))?;
@@ -229,7 +233,7 @@ pub fn pairs(callers: &[Phone], agents: &[Phone]) -> Result<Vec<Pair>, Error> {
         .collect()
 }
 
-fn tenant(setup: &Setup, agents: &[Vec<Phone>]) -> String {
+fn tenant(setup: &Setup, callers: &[Phone], agents: &[Vec<Phone>]) -> String {
     let mut toml = format!("[tenant]\nid = \"{TENANT}\"\n{}", setup.tenant);
     for group in &setup.groups {
         let (id, wrap_up_s, further) = (group.queue, group.wrap_up_s, group.further);
@@ -238,6 +242,11 @@ fn tenant(setup: &Setup, agents: &[Vec<Phone>]) -> String {
             "[[queue]]\nid = \"{id}\"\nstrategy = \"longest-idle\"\noffer_timeout_s = 60\nmax_wait_s = 600\nwrap_up_s = {wrap_up_s}\n{further}[[route]]\nto = \"{id}\"\nqueue = \"{id}\"\n"
         )
         .expect("a string takes everything");
+    }
+    for caller in &callers[setup.reached.clone()] {
+        let (user, uri) = (caller.look(|ua| ua.options.user.clone()), caller.uri());
+        writeln!(toml, "[[trunk]]\nid = \"to-{user}\"\ncontacts = [\"{uri}\"]\nprefixes = [\"{user}\"]")
+            .expect("a string takes everything");
     }
     toml.push_str("[[trunk]]\nid = \"lab\"\nsources = [\"127.0.0.0/8\", \"::1/128\"]\n");
     for (group, phones) in setup.groups.iter().zip(agents) {
