@@ -3,7 +3,7 @@
 //! A leg faces one party with ports of its own. What a party says of itself (SDP) goes through [`MediaPlane::pass`], which
 //! notes it and answers with what the other party is told instead; who hears whom is said apart from that, by
 //! [`MediaPlane::hear`] and [`MediaPlane::play`]. [`Relay`] carries packets on threads of this process, [`Direct`] lets the
-//! parties send to each other. Signalling, and who is connected to whom, belong to the SIP edge and the core.
+//! parties send to each other, [`Rtpengine`] has another process carry them. Signalling, and who is connected to whom, belong to the SIP edge and the core.
 
 mod book;
 mod codec;
@@ -23,6 +23,7 @@ mod prompts;
 mod recorder;
 mod relay;
 mod rtp;
+mod rtpengine;
 mod sdp;
 mod secure;
 mod shard;
@@ -42,12 +43,13 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::core::id::LegId;
+use crate::core::id::{CallId, LegId};
 
 pub use self::{
     counts::{Count, describe as describe_metrics},
     direct::Direct,
     relay::{Options, Relay},
+    rtpengine::{Options as RtpengineOptions, Rtpengine},
 };
 
 /// How media of this node's legs is carried. Calls are cheap and do not block (a `bind()` at most).
@@ -66,6 +68,22 @@ pub trait MediaPlane: Send + Sync + 'static {
 
     /// True if audio goes through this node.
     fn anchors(&self) -> bool;
+
+    /// Tells what `pass` is going to be asked. False if it can't say yet, as others must be asked: [`Event::Ready`] follows for
+    /// the call, whatever came of it, and then this is to be asked again. Safe to repeat.
+    fn prepare(&self, _crossing: &Crossing<'_>) -> bool {
+        true
+    }
+
+    /// Who carries the audio of a new call, if that is another process; none while nobody can.
+    fn carrier(&self) -> Option<String> {
+        None
+    }
+
+    /// Forgets a leg that another node has now: what carries its audio outside this node goes on.
+    fn leave(&self, leg: LegId) {
+        self.close(leg);
+    }
 
     /// Whether a description could be carried at all.
     ///
@@ -115,6 +133,45 @@ pub trait MediaPlane: Send + Sync + 'static {
     fn events(&self) -> tokio::sync::broadcast::Receiver<Event>;
 }
 
+/// The planes of a node: which of them a call uses is fixed when it arrives.
+#[derive(Clone)]
+pub struct Planes {
+    /// What carries anchored calls, if this node does that at all.
+    pub own: Arc<dyn MediaPlane>,
+    /// What has calls carried by another process.
+    pub engine: Option<Arc<dyn MediaPlane>>,
+}
+
+impl From<Arc<dyn MediaPlane>> for Planes {
+    fn from(own: Arc<dyn MediaPlane>) -> Self {
+        Self { own, engine: None }
+    }
+}
+
+/// A description on its way from one party to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crossing<'a> {
+    pub from: LegId,
+    pub to: LegId,
+    pub sdp: &'a [u8],
+    pub kind: Kind<'a>,
+    /// Who carried the call's audio last, as [`MediaPlane::carrier`] named it.
+    pub carrier: &'a str,
+}
+
+/// What a description is in the exchange of RFC 3264.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind<'a> {
+    Offer,
+    Answer,
+    /// Nothing new: both parties stand as they described themselves, `to` with `other`, and both are told anew. What they are
+    /// told has a version above `version`.
+    Both {
+        other: &'a [u8],
+        version: u64,
+    },
+}
+
 /// A leg as another node may take it over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
@@ -141,6 +198,12 @@ pub enum Event {
     RecordFailed { leg: LegId, part: u32 },
     /// Nothing came from the party for so long. Said once per silence.
     Quiet { leg: LegId, quiet: Duration },
+    /// What had to be asked for this call has been answered, well or not.
+    Ready { call: CallId },
+    /// The leg's audio is carried elsewhere now, and its party must be told this.
+    Moved { leg: LegId, told: Bytes, carrier: Arc<str> },
+    /// Whoever carried the leg's audio is gone, and nobody took it.
+    Lost { leg: LegId },
 }
 
 /// What becomes of a leg's recording. Times of legs that were started together stay together: what is masked, lost or not said
@@ -206,6 +269,8 @@ pub enum Error {
     NoAddress,
     #[error("no free media port")]
     NoPort,
+    #[error("rtpengine: {0}")]
+    Engine(String),
     #[error("media threads: {0}")]
     Start(#[source] io::Error),
 }

@@ -345,7 +345,7 @@ fn with_events(speech: &(u8, Codec), audio: &Audio) -> Codecs {
 }
 
 /// The session id of our origin: the same on whatever node the leg is.
-fn session(leg: LegId) -> u64 {
+pub(super) fn session(leg: LegId) -> u64 {
     let folded = (leg.call.0 >> 64) as u64 ^ leg.call.0 as u64;
     folded.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(u64::from(leg.n)) >> 16
 }

@@ -83,6 +83,7 @@ pub fn describe() {
     describe_counter!(DROPPED_TOTAL, "Media packets dropped, by reason");
     describe_counter!(FAULTS_TOTAL, "Faults of the media plane, by kind");
     describe_gauge!(LEGS, "Legs with media on this node");
+    super::rtpengine::describe();
 }
 
 /// All of them.

@@ -121,3 +121,32 @@ pub const SRTP_REPLAY_PACKETS: usize = 128;
 pub const SRTP_STREAMS_MAX: usize = 64;
 /// Packets under unknown stream names that were not authentic, after which no new names are tried under that key.
 pub const SRTP_FORGED_MAX: u32 = 1_024;
+
+// rtpengine.
+
+/// Daemons a node may be told of.
+pub const ENGINES_MAX: usize = 16;
+/// Values in each other, and values at all, of one answer: a query of a large call has some thousands.
+pub const BENCODE_DEPTH_MAX: usize = 16;
+pub const BENCODE_VALUES_MAX: usize = 16_384;
+/// The largest datagram there is.
+pub const NG_ANSWER_BYTES_MAX: usize = 65_535;
+/// Questions to one daemon that have no answer yet.
+pub const NG_ASKED_MAX: usize = 16_384;
+/// A question is asked as often as there are rows here, and so long is waited for its answer each time: 1.5 s together.
+pub const NG_RESENDS: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400), Duration::from_millis(800)];
+/// How often each daemon is asked whether it lives, and how long that answer may take.
+pub const NG_PING_EVERY: Duration = Duration::from_millis(500);
+/// Pings without an answer, one after the other, after which a daemon counts as dead: 2 s.
+pub const NG_PINGS_LOST: u32 = 4;
+/// Daemons that are tried for what a party says before it is refused.
+pub const ENGINES_TRIED_MAX: usize = 3;
+/// Calls that are moved from a dead daemon at once, and calls a daemon that was silent is asked about at once.
+pub const ENGINE_MOVES_MAX: usize = 64;
+/// A call whose daemon died is given up when no other one has taken it by then.
+pub const ENGINE_RESCUE: Duration = Duration::from_secs(8);
+/// Pause between two looks for a daemon to move a call to.
+pub const ENGINE_RETRY: Duration = Duration::from_millis(250);
+/// Sessions of rtpengine a node holds: a caller and an agent each.
+pub const ENGINE_SESSIONS_MAX: usize = 65_536;

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sdp_types::{Attribute, Connection, Media, Session};
 
-pub use self::write::{Ours, either_law, own, retold};
+pub use self::write::{Ours, either_law, own, reissued, retold};
 use super::{
     Error,
     codec::{Codec, Codecs},

@@ -65,6 +65,14 @@ pub fn retold(description: &Description, ours: &Ours) -> Vec<u8> {
     write(session, ours)
 }
 
+/// A description that somebody else wrote for us, under an origin of ours.
+pub fn reissued(mut session: Session, id: u64, version: u64) -> Vec<u8> {
+    let origin = &session.origin;
+    session.origin = Origin { username: None, sess_id: id.to_string(), sess_version: version, ..origin.clone() };
+    anonymous(&mut session);
+    written(&session)
+}
+
 /// A description of our own with the given codecs. It has the media lines of `shape`, all but the audio refused.
 pub fn own(shape: &Description, codecs: &[(u8, Codec)], direction: Direction, ours: &Ours) -> Vec<u8> {
     let mut session = Session::new(Origin::with_ip_addr(0, 0, ours.address), "-");
@@ -147,14 +155,22 @@ fn refuse(media: &mut Media) {
 
 fn write(mut session: Session, ours: &Ours) -> Vec<u8> {
     session.origin = Origin::with_ip_addr(ours.session, ours.version, ours.address);
-    session.session_name = "-".into();
     session.connection = Some(Connection::from_ip_addr(ours.address));
-    // People and places of the other side are not this side's business.
+    session.key = None;
+    anonymous(&mut session);
+    written(&session)
+}
+
+/// People and places of the other side are not this side's business.
+fn anonymous(session: &mut Session) {
+    session.session_name = "-".into();
     session.session_description = None;
     session.uri = None;
     session.emails.clear();
     session.phones.clear();
-    session.key = None;
+}
+
+fn written(session: &Session) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
     session.write(&mut bytes).expect("a Vec takes every byte");
     bytes
