@@ -120,7 +120,8 @@ pub async fn run(config: Node) -> Result<(), Error> {
     let cluster = Cluster::start(options(&config), machines, Arc::clone(&prepared) as Arc<dyn Service>).await?;
     let live = actor::Handle::start(cluster.clone(), &prepared, Arc::new(edge.clone())).await;
     if !config.witness {
-        edge.serve(Arc::new(live.clone()), media(&config, &cluster)?);
+        let planes = media::Planes { own: media(&config, &cluster)?, engine: rtpengine(&config, &cluster)? };
+        edge.serve(Arc::new(live.clone()), planes);
     }
     let feed = Arc::new(Feed::default());
     tokio::spawn(Arc::clone(&feed).run(live.events()));
@@ -188,6 +189,15 @@ fn media(config: &Node, cluster: &Cluster) -> Result<Arc<dyn MediaPlane>, Error>
         quiet_after: QUIET_AFTER,
     };
     Ok(Arc::new(media::Relay::start(options).map_err(|error| Error::Media(error.to_string()))?))
+}
+
+/// The rtpengines that calls may be given to.
+fn rtpengine(config: &Node, cluster: &Cluster) -> Result<Option<Arc<dyn MediaPlane>>, Error> {
+    let Some(section) = &config.rtpengine else { return Ok(None) };
+    let cluster = cluster.clone();
+    let options = media::RtpengineOptions { daemons: section.ng.clone(), gate: Arc::new(move || cluster.lease_valid()) };
+    let plane = media::Rtpengine::start(&options).map_err(|error| Error::Media(error.to_string()))?;
+    Ok(Some(Arc::new(plane)))
 }
 
 /// What the edge has to say against new calls. A witness has no edge and says nothing.

@@ -7,7 +7,7 @@ mod demo;
 mod folder;
 mod ready;
 
-use std::{collections::VecDeque, io::Write as _, ops::RangeInclusive, path::PathBuf, process::ExitCode, time::Duration};
+use std::{collections::VecDeque, io::Write as _, net::SocketAddr, ops::RangeInclusive, path::PathBuf, process::ExitCode, time::Duration};
 
 use rustix::process::Signal;
 use tokio::{
@@ -62,6 +62,9 @@ pub(super) struct Args {
     /// Ports each node has for audio, two a leg
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u16).range(2..))]
     media_ports: u16,
+    /// An rtpengine's `listen-ng` address, for tenants with `media = "rtpengine"`; again for further ones
+    #[arg(long, value_name = "ADDR")]
+    rtpengine: Vec<SocketAddr>,
     /// Publish a demo tenant and let synthetic callers and agents talk
     #[arg(long)]
     demo: bool,

@@ -42,6 +42,9 @@ pub struct Node {
     /// How the node carries audio; without it the parties send to each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media: Option<Media>,
+    /// Processes that may carry audio in place of this node, for tenants that say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtpengine: Option<Rtpengine>,
     #[serde(default)]
     pub http: Http,
     #[serde(default)]
@@ -119,6 +122,17 @@ pub struct Media {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts: Option<PathBuf>,
 }
+
+/// Where rtpengines are told of calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rtpengine {
+    /// Their `listen-ng` addresses (UDP). All nodes are given the same ones: who takes a call over goes on with its daemon.
+    pub ng: Vec<SocketAddr>,
+}
+
+/// Daemons a node may be told of.
+const RTPENGINES_MAX: usize = 16;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -272,6 +286,7 @@ impl Node {
             return Err(("tls_cert", "`tls_cert` and `tls_key` go together".into()));
         }
         self.check_media()?;
+        self.check_rtpengine()?;
         self.check_sip_addresses()
     }
 
@@ -293,6 +308,18 @@ impl Node {
         }
         if media.threads == 0 {
             return Err(("threads", "must be at least 1".into()));
+        }
+        Ok(())
+    }
+
+    fn check_rtpengine(&self) -> Result<(), (&'static str, String)> {
+        let Some(section) = &self.rtpengine else { return Ok(()) };
+        let distinct: BTreeSet<_> = section.ng.iter().collect();
+        if section.ng.is_empty() || distinct.len() != section.ng.len() || section.ng.len() > RTPENGINES_MAX {
+            return Err(("ng", format!("1 to {RTPENGINES_MAX} addresses, each once")));
+        }
+        if let Some(addr) = section.ng.iter().find(|addr| addr.port() == 0 || addr.ip().is_unspecified()) {
+            return Err(("ng", format!("{addr} is nowhere to send to")));
         }
         Ok(())
     }
@@ -382,6 +409,17 @@ udp = "127.0.0.1:5060"
     fn a_peer_list_without_this_node_is_that_of_a_node_to_be_joined() {
         let node = load(&GOOD.replace("id = 1", "id = 2")).unwrap();
         assert_eq!((node.node, node.cluster.peers[0].id), (1, 2));
+    }
+
+    #[test]
+    fn rtpengines_are_told_of_by_address_each_once() {
+        let with = |ng: &str| load(&format!("{GOOD}[rtpengine]\nng = [{ng}]\n"));
+        let node = with("\"127.0.0.1:2223\", \"[::1]:2223\"").unwrap();
+        assert_eq!(node.rtpengine.map(|section| section.ng.len()), Some(2));
+        for bad in ["", "\"127.0.0.1:2223\", \"127.0.0.1:2223\"", "\"0.0.0.0:2223\"", "\"127.0.0.1:0\""] {
+            let error = with(bad).unwrap_err();
+            assert!(error.starts_with("node.toml:15: ng: "), "{error}");
+        }
     }
 
     #[test]

@@ -211,6 +211,8 @@ pub enum HangUpCause {
     NoMedia,
     /// Its party did not follow to this edge when the one before had died.
     NotAdopted,
+    /// What carried its audio is gone, and nothing took its place.
+    MediaLost,
 }
 
 /// What somebody wants an agent to be. Applied at once when idle, else when the current contact ends.

@@ -75,6 +75,8 @@ pub struct Dialog {
     pub media_source: String,
     /// It requires provisional answers to be reliable (RFC 3262).
     pub reliable: bool,
+    /// Which process carries its audio, if that is one of its own (`media = "rtpengine"`): who was asked last, `ip:port`.
+    pub carrier: String,
 }
 
 /// A session description as it came, opaque to the core.

@@ -37,6 +37,8 @@ pub enum Media {
     Anchored,
     /// The parties send to each other: a node's death costs no audio, and nothing can be played.
     Direct,
+    /// A process of its own that lives on when a node dies; nothing can be played, mixed or recorded.
+    Rtpengine,
 }
 
 /// What becomes of a caller without an answer when its edge dies.

@@ -46,7 +46,7 @@ use crate::{
         id::{LegId, NodeId},
         party,
     },
-    media::{self, MediaPlane},
+    media::{self, Planes},
 };
 
 /// How a node speaks SIP.
@@ -117,12 +117,15 @@ impl Handle {
     }
 
     /// Starts to serve. A second call does nothing.
-    pub fn serve(&self, backend: Arc<dyn Backend>, media: Arc<dyn MediaPlane>) {
+    pub fn serve(&self, backend: Arc<dyn Backend>, media: impl Into<Planes>) {
+        let media = media.into();
         if self.shared.started.swap(true, Ordering::Relaxed) {
             return;
         }
         tokio::spawn(catch_up(self.shared.clone(), backend.clone()));
-        tokio::spawn(listen(self.shared.clone(), media.events()));
+        for plane in std::iter::once(&media.own).chain(&media.engine) {
+            tokio::spawn(listen(self.shared.clone(), plane.events()));
+        }
         tokio::spawn(worker::Worker::new(self, backend, media).run());
         self.transport.start(Arc::new(worker::InboxSink(self.shared.clone())));
     }
@@ -190,7 +193,10 @@ async fn listen(shared: Arc<Shared>, mut events: broadcast::Receiver<media::Even
     loop {
         match events.recv().await {
             Ok(event) => shared.inbox.found(inbox::Finding::Media(event)),
-            Err(broadcast::error::RecvError::Lagged(missed)) => tracing::warn!(missed, "events of media were missed"),
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "events of media were missed");
+                shared.inbox.found(inbox::Finding::MediaMissed);
+            }
             Err(broadcast::error::RecvError::Closed) => return,
         }
     }

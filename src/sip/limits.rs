@@ -197,3 +197,9 @@ pub const TAPES_MAX: usize = 8_192;
 pub const RECORDED_TRIES_MAX: u32 = 20;
 pub const RECORDED_TIMEOUT: Duration = Duration::from_secs(5);
 pub const RECORDED_PAUSE: Duration = Duration::from_secs(3);
+
+// Calls carried by rtpengine.
+
+/// Orders and messages that wait until a description has been asked for: one or two a call that changes at this moment. What
+/// finds no room is refused as media that cannot be carried.
+pub const HELD_MAX: usize = 8_192;

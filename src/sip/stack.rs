@@ -8,6 +8,7 @@ mod adopt;
 mod carry;
 mod client;
 mod ended;
+mod engine;
 mod inside;
 mod intake;
 mod leg;
@@ -51,6 +52,7 @@ use crate::{
 use adopt::Resuming;
 use client::{Client, ClientKey};
 use ended::Ended;
+use engine::Held;
 use leg::Leg;
 use plan::Planned;
 use server::{Server, ServerKey};
@@ -165,6 +167,19 @@ pub struct Options {
     pub addresses: BTreeMap<Transport, SocketAddr>,
     pub user_agent: String,
     pub media: Arc<dyn MediaPlane>,
+    /// What has calls carried by another process, if there is any.
+    pub engine: Option<Arc<dyn MediaPlane>>,
+}
+
+/// Who carries the audio of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Carried {
+    /// This node: an offer that it cannot carry is refused.
+    Here,
+    /// Nobody: from party to party.
+    Past,
+    /// The process of this name, as `engine` knows it.
+    By(String),
 }
 
 /// What is due; the row it names decides whether it still stands.
@@ -209,6 +224,8 @@ pub struct Stack {
     resuming: Resuming,
     /// How the media of calls is to be, by call, where somebody said so.
     plans: BTreeMap<CallId, Planned>,
+    /// What waits until the engine knows how to carry a description.
+    held: Held,
     /// Files of recordings that are being written, and whose.
     tapes: BTreeMap<(LegId, u32), DomainId>,
     /// Legs that were handed over whose audio goes on for a moment.
@@ -231,6 +248,7 @@ impl Stack {
             ended: Ended::default(),
             resuming: Resuming::default(),
             plans: BTreeMap::new(),
+            held: Held::default(),
             tapes: BTreeMap::new(),
             lingering: 0,
             due: BTreeMap::new(),
@@ -280,8 +298,8 @@ impl Stack {
     }
 
     /// Makes a pending INVITE the caller leg of a call. `None` if it was cancelled or timed out meanwhile.
-    /// With `anchored` its media is to come through this node, and an offer that cannot is refused.
-    pub fn take_call(&mut self, now: Instant, tx: TxId, domain: &DomainId, call: CallId, anchored: bool) -> Option<TakenCall> {
+    /// An offer that who is to carry its media cannot carry is refused.
+    pub fn take_call(&mut self, now: Instant, tx: TxId, domain: &DomainId, call: CallId, carried: Carried) -> Option<TakenCall> {
         let key = self.pending.remove(&tx)?;
         let server = self.servers.get_mut(&key)?;
         let invite = server.request.clone()?;
@@ -293,13 +311,16 @@ impl Stack {
         }
         let flow = server.flow;
         let offer = sdp_of(&invite).ok().flatten().unwrap_or_default();
-        if anchored && !self.can_carry(&offer) {
+        if !self.can_carry(&carried, &offer) {
             self.answer(now, &key, 488, "Not Acceptable Here", &[], b"");
             return None;
         }
         self.owned(&key, id);
         let mut leg = Leg::caller(id, domain.clone(), key, invite, flow, &self.options);
-        leg.anchored = anchored;
+        leg.anchored = carried == Carried::Here;
+        if let Carried::By(name) = carried {
+            leg.dialog.carrier = name;
+        }
         let taken = TakenCall { dialog: leg.dialog.clone(), sdp: leg.offer() };
         self.legs.insert(id, leg);
         Some(taken)

@@ -15,7 +15,7 @@ use crate::{
     cli::{Failure, pki},
     config::{
         files::write_private,
-        node::{ClusterSection, Http, Limits, Log, LogFormat, Media, Node, Peer, Sip},
+        node::{ClusterSection, Http, Limits, Log, LogFormat, Media, Node, Peer, Rtpengine, Sip},
     },
 };
 
@@ -170,6 +170,7 @@ impl Folder {
                 threads: 1,
                 prompts: None,
             }),
+            rtpengine: (!args.is_witness(node) && !args.rtpengine.is_empty()).then(|| Rtpengine { ng: args.rtpengine.clone() }),
             http: Http { listen: local(args.http(node)), admin_token_file: Some(self.token_file()) },
             log: Log { format: LogFormat::Pretty, ..Log::default() },
             limits: Limits { wal_segment_bytes: WAL_SEGMENT_BYTES, ..Limits::default() },

@@ -50,6 +50,7 @@ pub(super) struct TenantRow {
 pub(super) enum MediaName {
     Anchored,
     Direct,
+    Rtpengine,
 }
 
 impl From<MediaName> for Media {
@@ -57,6 +58,7 @@ impl From<MediaName> for Media {
         match name {
             MediaName::Anchored => Self::Anchored,
             MediaName::Direct => Self::Direct,
+            MediaName::Rtpengine => Self::Rtpengine,
         }
     }
 }

@@ -248,6 +248,8 @@ fn what_waiting_callers_hear_and_who_carries_it_is_read() {
     let queue = "wrap_up_s = 0\nanswer = \"on-queue\"\ngreeting = \"welcome\"\nmusic = \"waltz\"\nannounce_every_s = 30";
     let policy = parse_toml("t.toml", &tenant.replace("wrap_up_s = 0", queue)).expect("good").policy;
     assert_eq!((policy.media, policy.adopt_unanswered), (Media::Direct, AdoptUnanswered::Keep));
+    let by_rtpengine = tenant.replace("\"direct\"", "\"rtpengine\"");
+    assert_eq!(parse_toml("t.toml", &by_rtpengine).expect("good").policy.media, Media::Rtpengine);
     let treatment = &policy.queues["support"].treatment;
     assert_eq!((treatment.answer_waiting, treatment.announce_every_ms), (true, 30_000));
     assert_eq!((treatment.greeting.as_deref(), treatment.music.as_deref()), (Some("welcome"), Some("waltz")));

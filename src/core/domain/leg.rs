@@ -74,6 +74,8 @@ impl Domain {
                     LegEvent::HungUp { cause: HangUpCause::SessionExpired } if answered => (CallOutcome::Answered, "session_expired"),
                     LegEvent::HungUp { cause: HangUpCause::NoAck } => (CallOutcome::Failed, "no_ack"),
                     LegEvent::HungUp { cause: HangUpCause::NotAdopted } => (CallOutcome::NodeLost, "node_lost"),
+                    LegEvent::HungUp { cause: HangUpCause::MediaLost } if answered => (CallOutcome::Answered, "media_lost"),
+                    LegEvent::HungUp { cause: HangUpCause::MediaLost } => (CallOutcome::Failed, "media_lost"),
                     _ if answered => (CallOutcome::Answered, "caller_leg_lost"),
                     _ => (CallOutcome::Failed, "caller_leg_lost"),
                 };
@@ -135,6 +137,7 @@ impl Domain {
                     LegEvent::HungUp { cause: HangUpCause::Bye } => (CallOutcome::Answered, "agent_hung_up"),
                     LegEvent::HungUp { cause: HangUpCause::SessionExpired } => (CallOutcome::Answered, "session_expired"),
                     LegEvent::HungUp { cause: HangUpCause::NotAdopted } => (CallOutcome::NodeLost, "node_lost"),
+                    LegEvent::HungUp { cause: HangUpCause::MediaLost } => (CallOutcome::Answered, "media_lost"),
                     _ => (CallOutcome::Answered, "agent_leg_lost"),
                 };
                 self.end_call(ctx, id, outcome, reason, 480, Some(n));

@@ -20,7 +20,7 @@ use crate::{
         admission::Account,
         limits::{ARRIVAL_TIMEOUT, REPORTS_HELD_MAX},
         message::{Message, Method, Name, angle_uri, parse, user_of},
-        stack::{Flow, TakenCall, TxId},
+        stack::{Carried, Flow, TakenCall, TxId},
     },
 };
 
@@ -86,8 +86,20 @@ impl Worker {
         let unix_ms = u64::try_from(self.wall_ms()).unwrap_or_default();
         let call = CallId::compose(unix_ms, self.me.node, self.random());
         let view = self.directory.domains.get(&caller.account.0);
-        let anchored = self.media.anchors() && view.is_some_and(|view| view.media == Media::Anchored);
-        let Some(taken) = self.stack.take_call(now, tx, &caller.account.0, call, anchored) else {
+        let carried = match view.map(|view| view.media) {
+            Some(Media::Anchored) if self.media.own.anchors() => Some(Carried::Here),
+            Some(Media::Rtpengine) => self.media.engine.as_ref().and_then(|engine| engine.carrier()).map(Carried::By),
+            Some(Media::Anchored | Media::Direct) | None => Some(Carried::Past),
+        };
+        let anchored = carried == Some(Carried::Here);
+        let taken = match carried {
+            Some(carried) => self.stack.take_call(now, tx, &caller.account.0, call, carried),
+            None => {
+                self.uncarried(now, tx);
+                None
+            }
+        };
+        let Some(taken) = taken else {
             self.admission.committed(now, Duration::ZERO);
             return self.admission.gone(&caller.account);
         };
@@ -101,6 +113,12 @@ impl Worker {
             let outcome = committing.await.unwrap_or_else(|_| Err(Error::Indefinite("no answer in time".to_owned())));
             shared.inbox.found(Finding::Arrived { call, outcome });
         });
+    }
+
+    /// Refuses a call for which no rtpengine answers: better at once than a call in which nobody hears anything.
+    fn uncarried(&mut self, now: Instant, tx: TxId) {
+        metrics::counter!(names::ADMISSION_REFUSED_TOTAL, "reason" => "no_rtpengine").increment(1);
+        self.answer(now, tx, 503, "No Media Relay", &[("Retry-After", self.retry_after_s().to_string())]);
     }
 
     fn arrival(&self, call: CallId, message: &Message, caller: &Caller, taken: TakenCall, anchored: bool) -> Arrive {

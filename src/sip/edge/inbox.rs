@@ -93,6 +93,8 @@ pub(super) enum Finding {
     },
     /// Something happened to the audio of a leg.
     Media(media::Event),
+    /// Some of those were missed.
+    MediaMissed,
     /// The key of nonces was proposed, whatever came of it.
     Shared,
     /// A message that could not be read; to be refused with this status if it is a request.

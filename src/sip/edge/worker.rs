@@ -32,7 +32,7 @@ use crate::{
         id::{CallId, Edge, LegId, NodeId},
         party::Transport as Wire,
     },
-    media::{self, MediaPlane},
+    media::{self, Planes},
     sip::{
         admission::{Admission, Bucket},
         auth,
@@ -59,7 +59,7 @@ pub(super) struct Worker {
     pub(super) options: Arc<Options>,
     pub(super) shared: Arc<Shared>,
     pub(super) backend: Arc<dyn Backend>,
-    pub(super) media: Arc<dyn MediaPlane>,
+    pub(super) media: Planes,
     pub(super) transport: Transport,
     pub(super) me: Edge,
     pub(super) stack: Stack,
@@ -93,7 +93,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(handle: &Handle, backend: Arc<dyn Backend>, media: Arc<dyn MediaPlane>) -> Self {
+    pub(super) fn new(handle: &Handle, backend: Arc<dyn Backend>, media: Planes) -> Self {
         let now = Instant::now();
         let options = handle.options.clone();
         let directory_changes = backend.directory();
@@ -224,7 +224,10 @@ impl Worker {
         tracing::warn!(calls = self.calls.len(), incarnation = life.incarnation, "this node was given up by the others and begins anew");
         self.me = life;
         for leg in self.stack.legs() {
-            self.media.close(leg);
+            self.media.own.close(leg);
+            if let Some(engine) = &self.media.engine {
+                engine.leave(leg);
+            }
         }
         self.stack = new_stack(&self.transport, &self.options, life, self.media.clone());
         self.stack.set_nodes(self.backend.nodes());
@@ -274,6 +277,22 @@ impl Worker {
                 self.recorded(leg, part, Some(Saved { ms, masked: masked.to_vec() }));
             }
             Finding::Media(media::Event::RecordFailed { leg, part }) => self.recorded(leg, part, None),
+            Finding::Media(media::Event::Ready { call }) => {
+                self.stack.ready(now, call);
+                self.drain(now);
+            }
+            Finding::Media(media::Event::Moved { leg, told, carrier }) => {
+                self.stack.moved(now, leg, told, &carrier);
+                self.drain(now);
+            }
+            Finding::Media(media::Event::Lost { leg }) => {
+                self.stack.media_lost(now, leg);
+                self.drain(now);
+            }
+            Finding::MediaMissed => {
+                self.stack.ready_all(now);
+                self.drain(now);
+            }
             // Keys and silences are for those who ask for them.
             Finding::Media(_) => {}
             Finding::Shared => self.sharing = false,
@@ -367,10 +386,10 @@ impl Worker {
     }
 }
 
-fn new_stack(transport: &Transport, options: &Options, edge: Edge, media: Arc<dyn MediaPlane>) -> Stack {
+fn new_stack(transport: &Transport, options: &Options, edge: Edge, media: Planes) -> Stack {
     let first = |wire| transport.advertised(wire).first().map(|addr| (wire, *addr));
     let addresses = [Wire::Udp, Wire::Tcp, Wire::Tls].into_iter().filter_map(first).collect();
-    Stack::new(stack::Options { edge, addresses, user_agent: options.user_agent.clone(), media })
+    Stack::new(stack::Options { edge, addresses, user_agent: options.user_agent.clone(), media: media.own, engine: media.engine })
 }
 
 /// Method of a request for the metric; one of a fixed set.

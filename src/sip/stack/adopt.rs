@@ -275,6 +275,9 @@ impl Stack {
         if leg.anchored {
             self.lingering += 1;
             self.at(now + LINGER, Due::Linger(id));
+        } else if let Some(engine) = self.options.engine.as_ref().filter(|_| !leg.dialog.carrier.is_empty()) {
+            // Its audio goes on where it is.
+            engine.leave(id);
         }
     }
 

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, time::Instant};
 use bytes::Bytes;
 
 use super::{
-    Stack,
+    Carried, Stack,
     leg::{Leg, Phase, holds},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
         image::{CSEQ_JUMP, Image},
         party::Sdp,
     },
-    media::{self, Item, Program},
+    media::{self, Item, MediaPlane, Program},
     sip::limits::MUSIC_TURN,
 };
 
@@ -31,20 +31,28 @@ impl Stack {
         self.legs.get(&leg).is_some_and(|leg| leg.anchored)
     }
 
+    /// What carries the audio of a leg, if it does not go from party to party.
+    fn plane(&self, leg: LegId) -> Option<&dyn MediaPlane> {
+        if self.is_anchored(leg) { Some(&*self.options.media) } else { self.engine_of(leg) }
+    }
+
     /// What the party of `to` is told when that of `from` describes itself.
     pub(super) fn carry(&self, from: LegId, to: LegId, sdp: &Bytes) -> Result<Bytes, NotCarried> {
-        if sdp.is_empty() || !self.is_anchored(from) {
-            return Ok(sdp.clone());
-        }
-        self.options.media.pass(from, to, sdp).map_err(|error| {
+        let Some(plane) = self.plane(from).filter(|_| !sdp.is_empty()) else { return Ok(sdp.clone()) };
+        plane.pass(from, to, sdp).map_err(|error| {
             tracing::info!(%from, %error, "a description cannot be carried");
             NotCarried
         })
     }
 
     /// Whether media of a caller's offer could be carried at all, before anybody is called.
-    pub(super) fn can_carry(&self, offer: &Bytes) -> bool {
-        offer.is_empty() || self.options.media.check(offer).is_ok()
+    pub(super) fn can_carry(&self, carried: &Carried, offer: &Bytes) -> bool {
+        let plane = match carried {
+            Carried::Here => Some(&self.options.media),
+            Carried::Past => return true,
+            Carried::By(_) => self.options.engine.as_ref(),
+        };
+        plane.is_some_and(|plane| offer.is_empty() || plane.check(offer).is_ok())
     }
 
     /// The two hear each other from now on.
@@ -62,6 +70,8 @@ impl Stack {
         self.unplan(id);
         if leg.anchored {
             self.options.media.close(id);
+        } else if let Some(engine) = self.options.engine.as_ref().filter(|_| !leg.dialog.carrier.is_empty()) {
+            engine.close(id);
         }
         Some(leg)
     }
@@ -111,11 +121,11 @@ impl Stack {
 
     /// Takes over the media of a leg: audio goes out at once, and what the party is to be told is made anew.
     pub(super) fn restore_media(&mut self, id: LegId, image: &Image) {
-        let Some(leg) = self.legs.get(&id).filter(|leg| leg.anchored && !leg.media.1.is_empty()) else { return };
+        let Some(leg) = self.legs.get(&id).filter(|leg| !leg.media.1.is_empty()) else { return };
+        let Some(media) = self.plane(id).filter(|_| leg.anchored || leg.peer.is_some()) else { return };
         let (own, other, peer) = (leg.media.1.clone(), leg.described.clone(), leg.peer);
         let version = u64::from(image.adoptions) * u64::from(CSEQ_JUMP);
         let was = media::Image { sdp: own.clone(), source: image.dialog.media_source.parse().ok(), version };
-        let media = &self.options.media;
         let told = media.restore(id, &was).and_then(|()| match peer {
             Some(peer) => media.pass(peer, id, &other),
             None => media.answer(id, &own),

@@ -20,6 +20,7 @@ impl Stack {
     /// Takes in one framed message.
     pub fn receive(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
         match parse(&bytes) {
+            Ok(message) if self.holds_back(flow, &message, &bytes) => {}
             Ok(message) if message.is_request() => self.request(now, flow, message, bytes),
             Ok(message) => self.response(now, flow, message, bytes),
             Err(error) => self.malformed(flow, error),

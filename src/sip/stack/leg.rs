@@ -180,6 +180,7 @@ impl Leg {
             symmetric: via::translated(&invite, &flow),
             media_source: String::new(),
             reliable: invite.wants(Name::Require, "100rel"),
+            carrier: String::new(),
         };
         let mut leg = Self::empty(id, domain, dialog, Destination::Flow(flow));
         leg.to = leg.next_hop(flow);

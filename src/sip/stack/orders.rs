@@ -27,6 +27,9 @@ impl Stack {
         if let Action::Media(plan) = &order.action {
             return self.plan(order, plan);
         }
+        if self.holds_order_back(order) {
+            return;
+        }
         if let Some(leg) = self.legs.get_mut(&order.leg) {
             if leg.last_order.is_some_and(|last| order.id <= last) {
                 // Whoever repeats it may not have heard what a refused leg came to.
@@ -72,7 +75,7 @@ impl Stack {
     }
 
     /// An order for a leg that is not here (any more).
-    fn gone(&mut self, order: &Order) {
+    pub(super) fn gone(&mut self, order: &Order) {
         let (leg, edge) = (order.leg, self.options.edge);
         let report = LegReport { domain: order.domain.clone(), leg, edge, seq: u32::MAX, event: LegEvent::Ended };
         if matches!(order.action, Action::HangUp { .. }) {
@@ -90,6 +93,9 @@ impl Stack {
             other.peer = Some(id);
         }
         let Ok(told) = self.carry(peer, id, &Bytes::copy_from_slice(sdp)) else {
+            if self.engine_of(id).is_some() {
+                return self.media_lost(now, id);
+            }
             // The phone agreed to what it was not offered.
             self.report(peer, LegEvent::HungUp { cause: HangUpCause::NoMedia });
             return self.hang_up(now, peer);

@@ -102,9 +102,9 @@ impl Stack {
 
     /// Lets the audio of a party follow what it says of itself. What the other side is told stays as it is.
     fn note_description(&self, id: LegId, sdp: &Bytes) {
-        match self.legs.get(&id).map(|leg| (leg.anchored, leg.peer)) {
+        match self.legs.get(&id).map(|leg| (leg.anchored || !leg.dialog.carrier.is_empty(), leg.peer)) {
             Some((true, Some(peer))) => drop(self.carry(id, peer, sdp)),
-            Some((true, None)) => drop(self.options.media.answer(id, sdp)),
+            Some((true, None)) if self.legs[&id].anchored => drop(self.options.media.answer(id, sdp)),
             _ => {}
         }
     }

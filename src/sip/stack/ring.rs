@@ -42,6 +42,12 @@ impl Stack {
     pub(super) fn ring(&mut self, now: Instant, order: &Order, ring: &Ring) {
         let attempt = self.offer_to(order.leg, ring).map(|offer| Attempt { cseq: 1, least_s: None, offer });
         let made = attempt.map(|attempt| Leg::phone(order.leg, order.domain.clone(), ring, attempt, &self.options, |to| self.address(to)));
+        let caller = LegId::caller(order.leg.call);
+        if made.is_err() && self.engine_of(caller).is_some() {
+            // What should carry the call is gone, which is no fault of the agent who would be rung.
+            self.media_lost(now, caller);
+            return self.gone(order);
+        }
         let status = if made.is_ok() { 503 } else { 488 };
         let Ok(Some((mut leg, invite))) = made else {
             let event = LegEvent::Unreachable { status };
@@ -64,11 +70,13 @@ impl Stack {
         if ring.aside {
             return self.options.media.offer(LegId::caller(id.call), id, &offer).map_err(|_| NotCarried);
         }
-        if ring.anchored { self.carry(LegId::caller(id.call), id, &offer) } else { Ok(offer) }
+        let caller = LegId::caller(id.call);
+        if ring.anchored || self.engine_of(caller).is_some() { self.carry(caller, id, &offer) } else { Ok(offer) }
     }
 
     fn invite(&mut self, now: Instant, mut leg: Leg, invite: Bytes) {
         let (id, to) = (leg.id, leg.to.clone());
+        leg.dialog.carrier = self.legs.get(&LegId::caller(id.call)).map(|caller| caller.dialog.carrier.clone()).unwrap_or_default();
         leg.ring = Some(self.send(now, id, Purpose::Ring, to, invite));
         self.legs.insert(id, leg);
     }

@@ -1,6 +1,7 @@
 //! Calls through the stack in virtual time: a caller, a phone, and the orders in between.
 
 mod adopt;
+mod engine;
 mod hostile;
 mod plan;
 mod torture;
@@ -48,8 +49,13 @@ fn call() -> CallId {
 impl Bench {
     fn new() -> Self {
         let addresses = BTreeMap::from([(Transport::Udp, "127.0.0.1:5060".parse().unwrap())]);
-        let stack =
-            Stack::new(Options { edge: EDGE, addresses, user_agent: "Tandem".into(), media: Arc::new(crate::media::Direct::default()) });
+        let stack = Stack::new(Options {
+            edge: EDGE,
+            addresses,
+            user_agent: "Tandem".into(),
+            media: Arc::new(crate::media::Direct::default()),
+            engine: None,
+        });
         Self {
             stack,
             now: Instant::now(),
@@ -137,7 +143,7 @@ impl Bench {
         );
         self.receive(CALLER, &text);
         let tx = *self.requests.last().expect("the edge is asked");
-        let taken = self.stack.take_call(self.now, tx, &"demo".into(), call(), false).expect("not cancelled");
+        let taken = self.stack.take_call(self.now, tx, &"demo".into(), call(), Carried::Past).expect("not cancelled");
         assert_eq!(taken.sdp.is_some(), !sdp.is_empty());
     }
 

@@ -22,7 +22,15 @@ impl Drop for Daemon {
 fn start() -> Option<(Daemon, SocketAddr)> {
     let control = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
     let child = Command::new("rtpengine")
-        .args(["--foreground", "--interface=127.0.0.1", "--table=-1", "--num-threads=1", "--log-level=1", "--log-stderr"])
+        .args([
+            "--config-file=none",
+            "--foreground",
+            "--interface=127.0.0.1",
+            "--table=-1",
+            "--num-threads=1",
+            "--log-level=1",
+            "--log-stderr",
+        ])
         .args([format!("--listen-ng={control}"), "--port-min=24000".to_owned(), "--port-max=24999".to_owned()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

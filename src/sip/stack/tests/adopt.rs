@@ -13,8 +13,13 @@ const DEAD: Edge = Edge { node: NodeId(9), incarnation: 1 };
 fn donor() -> Bench {
     let mut bench = Bench::new();
     let addresses = BTreeMap::from([(Transport::Udp, "127.0.0.9:5060".parse().unwrap())]);
-    bench.stack =
-        Stack::new(Options { edge: DEAD, addresses, user_agent: "Tandem".into(), media: Arc::new(crate::media::Direct::default()) });
+    bench.stack = Stack::new(Options {
+        edge: DEAD,
+        addresses,
+        user_agent: "Tandem".into(),
+        media: Arc::new(crate::media::Direct::default()),
+        engine: None,
+    });
     bench
 }
 

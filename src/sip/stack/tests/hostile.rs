@@ -87,7 +87,7 @@ fn call_through(
     };
     driven.receive(CALLER, message("INVITE", 1, to, "Require: 100rel\r\n", "v=0\r\n"));
     let Some(tx) = driven.pending else { return driven.sent };
-    let Some(taken) = driven.stack.take_call(driven.now, tx, &DomainId::new("demo"), call(), false) else { return driven.sent };
+    let Some(taken) = driven.stack.take_call(driven.now, tx, &DomainId::new("demo"), call(), Carried::Past) else { return driven.sent };
     let (caller, phone) = (LegId::caller(call()), LegId { call: call(), n: 1 });
     driven.order(caller, Action::Queue { position: 1 });
     let from_uri = crate::sip::message::angle_uri(from).to_owned();
