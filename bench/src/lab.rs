@@ -41,6 +41,8 @@ pub struct Options {
     /// The first port between nodes, and what peers are told to dial instead of it, when something stands between them.
     pub cluster_base: Option<u16>,
     pub advertise_base: Option<u16>,
+    /// Control ports of rtpengines that the nodes are told of.
+    pub rtpengines: Vec<SocketAddr>,
     /// Ctrl-C in the terminal does not reach the cluster: who started it ends it.
     pub apart: bool,
     /// The one CPU all nodes share, if they are not to have all.
@@ -60,6 +62,7 @@ impl Options {
             ip: Ipv4Addr::LOCALHOST.into(),
             cluster_base: None,
             advertise_base: None,
+            rtpengines: Vec::new(),
             apart: false,
             cpu: None,
             tenant,
@@ -136,6 +139,9 @@ impl Lab {
         }
         if let Some(port) = options.advertise_base {
             command.arg("--advertise-base").arg(port.to_string());
+        }
+        for addr in &options.rtpengines {
+            command.arg("--rtpengine").arg(addr.to_string());
         }
         if let Some(ms) = options.restart_after_ms {
             command.args(["--restart", "--restart-after-ms", &ms.to_string()]);

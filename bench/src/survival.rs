@@ -6,6 +6,7 @@ mod gap;
 mod judge;
 mod leader;
 mod matrix;
+mod rtpengine;
 mod soft;
 mod softphones;
 pub mod stage;
@@ -41,6 +42,8 @@ enum What {
     Softphones(softphones::Options),
     /// State × transport × address family, node killed.
     Matrix(matrix::Options),
+    /// One of two rtpengines that carry the calls is killed.
+    Rtpengine(rtpengine::Options),
 }
 
 /// What all of them can be told.
@@ -64,6 +67,8 @@ pub struct Common {
 pub enum Media {
     Anchored,
     Direct,
+    /// By an rtpengine beside the nodes, which is started for the proof.
+    Rtpengine,
     Unsaid,
 }
 
@@ -73,6 +78,7 @@ impl Media {
         match self {
             Self::Anchored => "media = \"anchored\"\n",
             Self::Direct => "media = \"direct\"\n",
+            Self::Rtpengine => "media = \"rtpengine\"\n",
             Self::Unsaid => "",
         }
     }
@@ -81,6 +87,7 @@ impl Media {
         match self {
             Self::Anchored => "anchored",
             Self::Direct => "direct",
+            Self::Rtpengine => "rtpengine",
             Self::Unsaid => "as the nodes do by themselves",
         }
     }
@@ -118,5 +125,6 @@ pub fn run(options: &Options) -> Result<Report, Error> {
         What::Zombie(options) => zombie::run(options),
         What::Softphones(options) => softphones::run(options),
         What::Matrix(options) => matrix::run(options),
+        What::Rtpengine(options) => rtpengine::run(options),
     }
 }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Common;
+use super::{Common, Media, rtpengine::Rtpengine};
 use crate::{
     error::Error,
     lab::{self, Lab},
@@ -58,6 +58,8 @@ pub struct Setup {
     pub groups: Vec<Group>,
     /// Further keys of the tenant.
     pub tenant: String,
+    /// How many rtpengines are started beside the nodes.
+    pub rtpengines: usize,
     pub transport: Transport,
     pub ip: IpAddr,
     pub ptime: Duration,
@@ -81,6 +83,7 @@ impl Setup {
             callers: calls,
             groups: vec![Group::answering("support", calls)],
             tenant: common.lines(),
+            rtpengines: usize::from(common.media == Media::Rtpengine),
             transport: Transport::Udp,
             ip: Ipv4Addr::LOCALHOST.into(),
             ptime: Duration::from_millis(20),
@@ -108,6 +111,8 @@ pub struct Stage {
     /// The agents of each group.
     pub agents: Vec<Vec<Phone>>,
     pub exchange: Exchange,
+    /// They outlive the nodes.
+    pub rtpengines: Vec<Rtpengine>,
     setup: Setup,
 }
 
@@ -134,11 +139,13 @@ impl Stage {
             of_group.iter().for_each(|phone| phone.on_ring(group.on_ring));
             agents.push(of_group);
         }
+        let rtpengines = (0..setup.rtpengines).map(|n| Rtpengine::start(n, setup.ip)).collect::<Result<Vec<_>, _>>()?;
         let mut of_lab = lab::Options::new(tenant(&setup, &callers, &agents));
+        of_lab.rtpengines = rtpengines.iter().map(Rtpengine::control).collect();
         of_lab.ip = setup.ip;
         options(&mut of_lab);
         let lab = dir.map_or_else(|| Lab::start(&of_lab), |dir| Lab::start_in(&of_lab, dir))?;
-        Ok(Self { lab, callers, agents, exchange, setup })
+        Ok(Self { lab, callers, agents, exchange, rtpengines, setup })
     }
 
     /// Where node `k` takes calls of these phones.
