@@ -158,21 +158,7 @@ impl State {
                 Outcome::Accepted
             }
             Command::EdgeLost { edge, .. } if self.is_lost(*edge) => Outcome::Rejected(Reason::Stale),
-            Command::EdgeLost { edge, heirs: named } => {
-                // An heir may have died since it was named. If all have, others are to be named: ended calls come back for nobody.
-                let heirs: Vec<_> = named.iter().copied().take(HEIRS_MAX).filter(|heir| !self.is_lost(*heir)).collect();
-                if heirs.is_empty() && !named.is_empty() {
-                    return Outcome::Rejected(Reason::NotReady("no heir lives any more".to_owned()));
-                }
-                self.lost.insert(edge.node, edge.incarnation);
-                // With a life the ones before it are over, also one whose loss was not taken when it was declared.
-                let over = |life: &Edge| life.node == edge.node && life.incarnation <= edge.incarnation;
-                let lives: BTreeSet<_> = self.domains.values().flat_map(Domain::edges).filter(over).chain([*edge]).collect();
-                for life in lives {
-                    self.everywhere(at, out, |domain, ctx| domain.edge_lost(ctx, life, &heirs));
-                }
-                Outcome::Accepted
-            }
+            Command::EdgeLost { edge, heirs } => self.lose(at, *edge, heirs, out),
             Command::HandOver { from, heirs } => self.move_calls(at, out, (*from, heirs), Domain::hand_over),
             Command::EffectsDone { domain, effects } => self.within(at, domain, out, |domain, _| domain.effects_done(effects)),
             Command::HangUp { domain, call, by } => self.within(at, domain, out, |domain, ctx| domain.operator_hang_up(ctx, *call, by)),
@@ -219,6 +205,23 @@ impl State {
             self.everywhere(at, out, |domain, ctx| moved += give(domain, ctx, from, &heirs));
         }
         if moved > 0 { Outcome::Accepted } else { Outcome::Rejected(Reason::Stale) }
+    }
+
+    /// A life of a node is over, and those named go on with its calls.
+    fn lose(&mut self, at: At, edge: Edge, named: &[Edge], out: &mut Effects) -> Outcome {
+        // An heir may have died since it was named. If all have, others are to be named: ended calls come back for nobody.
+        let heirs: Vec<_> = named.iter().copied().take(HEIRS_MAX).filter(|heir| !self.is_lost(*heir)).collect();
+        if heirs.is_empty() && !named.is_empty() {
+            return Outcome::Rejected(Reason::NotReady("no heir lives any more".to_owned()));
+        }
+        self.lost.insert(edge.node, edge.incarnation);
+        // With a life the ones before it are over, also one whose loss was not taken when it was declared.
+        let over = |life: &Edge| life.node == edge.node && life.incarnation <= edge.incarnation;
+        let lives: BTreeSet<_> = self.domains.values().flat_map(Domain::edges).filter(over).chain([edge]).collect();
+        for life in lives {
+            self.everywhere(at, out, |domain, ctx| domain.edge_lost(ctx, life, &heirs));
+        }
+        Outcome::Accepted
     }
 
     fn within(&mut self, at: At, id: &DomainId, out: &mut Effects, run: impl FnOnce(&mut Domain, &mut Ctx<'_>) -> Outcome) -> Outcome {
