@@ -8,6 +8,9 @@ use crate::history::{Op, Record};
 /// Group, leader, term.
 type Belief = (u32, Option<u64>, u64);
 
+/// Term and node of a leader, and the line that names it.
+type Named<'a> = ((u64, u64), &'a Record);
+
 pub(super) fn check(history: &[Record]) -> Vec<Verdict> {
     vec![
         leaders_in_order(history).rests_on(history, "leaders"),
@@ -20,7 +23,7 @@ pub(super) fn check(history: &[Record]) -> Vec<Verdict> {
 /// other. What a node has granted is on its disk, so that it never believes in an earlier leader again.
 fn leaders_in_order(history: &[Record]) -> Verdict {
     let mut verdict = Verdict::new("P1", "no node goes back to a leader that was followed by another");
-    let mut known: BTreeMap<(u16, u32), ((u64, u64), &Record)> = BTreeMap::new();
+    let mut known: BTreeMap<(u16, u32), Named<'_>> = BTreeMap::new();
     for record in history {
         let Op::Leader { node, group, leader: Some(leader), term } = &record.op else { continue };
         verdict.checked += 1;
