@@ -9,6 +9,8 @@ use crate::{
 
 /// How calls come in.
 #[derive(Debug, Clone, clap::Args)]
+// It is part of other options, whose group has the same name.
+#[group(skip)]
 pub struct Options {
     /// Calls a second over all nodes called.
     #[arg(long, default_value_t = 50.0)]
