@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run build test deps softphones captures verify fix bench sim prove survival chaos doc deny
+.PHONY: run build test deps softphones captures verify fix bench sim mutations prove survival chaos doc deny
 
 ## run: build, then three real nodes with demo callers and agents on this machine
 run:
@@ -69,6 +69,10 @@ SEED ?= 1
 ITERATIONS ?= 200
 sim:
 	$(CARGO) run --profile sim -p tandem-sim -- --seed $(SEED) --iterations $(ITERATIONS) --threads 2
+
+## mutations: puts six real bugs back, one at a time, and demands that the simulator finds each from fresh seeds (SEED=… repeats)
+mutations:
+	chaos/mutations/run.sh $(if $(filter-out 1,$(SEED)),$(SEED))
 
 ## prove: every proof under load of docs/TESTING.md, one after the other (about 20 minutes; `disk` needs root)
 PROOFS = calls offers failover failover@--no-death-notice outage rolling members witness drill disk overload raft memory core

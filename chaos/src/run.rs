@@ -248,6 +248,7 @@ fn open(experiment: &Experiment, options: &Options, dir: &Path) -> Result<Contex
         reinvite_delay: Duration::ZERO,
         further: registers::rows(),
         registered: false,
+        rtpengines: 0,
         lines: 2,
         reached: 0..0,
     };

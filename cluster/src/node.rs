@@ -329,6 +329,8 @@ impl Node {
             self.give_away(&group).await;
         }
         self.linger().await;
+        // The close proves the end of this life: peers adopt what it owned at once, so its lease must be over before they hear.
+        self.stopping.store(true, Ordering::Release);
         self.transport.close(CLOSED_DRAINED).await;
         self.stop_groups().await;
     }

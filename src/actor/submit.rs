@@ -40,12 +40,28 @@ enum Attempt {
     Perhaps(String),
 }
 
+/// What is known of a command whose attempts all failed so far.
+#[derive(Default)]
+struct Fate {
+    /// An attempt whose fate is unknown may still come into the log, whatever becomes of the later ones.
+    perhaps: Option<Error>,
+}
+
+impl Fate {
+    /// Takes one more attempt into account, and says what can be said of them all.
+    fn after(&mut self, error: Error) -> Error {
+        if let Error::Indefinite(_) = error {
+            self.perhaps = Some(error.clone());
+        }
+        self.perhaps.clone().unwrap_or(error)
+    }
+}
+
 impl Shared {
     /// Commits a command at the leader of its partition.
     pub(super) async fn submit(self: &Arc<Self>, parcel: &Parcel, within: Duration) -> Result<Outcome, Error> {
         let deadline = Instant::now() + within;
-        // An earlier attempt whose fate is unknown may still come into the log, whatever becomes of the later ones.
-        let mut perhaps = None;
+        let mut fate = Fate::default();
         loop {
             let Some(group) = self.cluster.group_of(parcel.domain.as_str()) else { return Err(Error::NoDomain(parcel.domain.clone())) };
             let left = deadline.saturating_duration_since(Instant::now());
@@ -58,11 +74,9 @@ impl Shared {
             // Nothing can be committed without a majority in reach: waiting would only hide it.
             let hopeless = matches!(error, Error::Unavailable(_)) && !self.cluster.lease_valid();
             let settled = matches!(error, Error::Indefinite(_)) && !parcel.idempotent;
-            if let Error::Indefinite(_) = error {
-                perhaps = Some(error.clone());
-            }
+            let so_far = fate.after(error);
             if hopeless || settled || Instant::now() + RETRY_PAUSE >= deadline {
-                return Err(perhaps.unwrap_or(error));
+                return Err(so_far);
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
@@ -93,5 +107,19 @@ impl Shared {
             Answer::Unknown(why) => Attempt::Perhaps(why),
             _ => Attempt::Perhaps("an answer to another question".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn once_its_fate_is_unknown_a_command_is_never_said_to_be_certainly_not_done() {
+        let (unavailable, indefinite) = (|| Error::Unavailable("no leader".to_owned()), || Error::Indefinite("no answer".to_owned()));
+        let mut fate = Fate::default();
+        assert!(matches!(fate.after(unavailable()), Error::Unavailable(_)));
+        assert!(matches!(fate.after(indefinite()), Error::Indefinite(_)));
+        assert!(matches!(fate.after(unavailable()), Error::Indefinite(_)), "the first attempt may still come into the log");
     }
 }
