@@ -49,9 +49,6 @@ pub struct Call {
     pub queued: Option<Stamp>,
     pub offered: Option<Stamp>,
     pub answered: Option<Stamp>,
-    /// Since when it is on hold, and for how long it was before.
-    pub(super) held_since: Option<LogTime>,
-    pub(super) held_ms: u64,
     /// Queues it has overflowed from, so that a cycle ends.
     pub hops: u8,
     /// The caller's leg.
@@ -65,10 +62,9 @@ pub struct Call {
     pub media: Option<Box<Order>>,
     /// Plans of its media so far.
     pub(super) plans: u32,
-    /// What is recorded of it, the last part begun, and the files there are.
+    /// What is recorded of it, and the last part begun.
     pub taping: Taping,
     pub(super) parts: u32,
-    pub tapes: Kept<Tape>,
     /// When its place in the queue is said next.
     pub(super) announce_at: Option<LogTime>,
     /// How often it changed its edge.
@@ -77,14 +73,26 @@ pub struct Call {
     pub timer: Option<(LogTime, TimerKind)>,
     pub attempts: Kept<Attempt>,
     pub decisions: Kept<Decision>,
-    /// How it went from one to another.
-    pub transfers: Kept<Transfer>,
+    /// What became of it since it was first answered.
+    pub(super) talk: Option<Box<Talk>>,
     /// The agent who answered last.
     pub(super) served_by: Option<AgentId>,
     /// The agent who has it asks another one.
     pub consult: Option<Box<Consult>>,
     /// Its customer is to be called, or was.
     pub callback: Option<Box<Callback>>,
+}
+
+/// What only a call has that was answered: those that wait are many, and keep no room for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Talk {
+    /// Since when it is on hold, and for how long it was before.
+    pub(super) held_since: Option<LogTime>,
+    pub(super) held_ms: u64,
+    /// The files there are of it.
+    pub tapes: Kept<Tape>,
+    /// How it went from one to another.
+    pub transfers: Kept<Transfer>,
 }
 
 /// A consultation, from the ringing of the one who is asked on.
@@ -180,7 +188,16 @@ pub struct Leg {
 impl Call {
     /// How long it was on hold until now.
     pub(super) fn held_ms(&self, now: LogTime) -> u64 {
-        self.held_ms + self.held_since.map_or(0, |since| now.ms_since(since))
+        self.talk.as_ref().map_or(0, |talk| talk.held_ms + talk.held_since.map_or(0, |since| now.ms_since(since)))
+    }
+
+    pub(super) fn talk(&mut self) -> &mut Talk {
+        self.talk.get_or_insert_default()
+    }
+
+    /// Its files, oldest first.
+    pub fn tapes(&self) -> &[Tape] {
+        self.talk.as_ref().map_or(&[], |talk| &talk.tapes.rows)
     }
 
     /// The caller hears music and is heard by nobody: it was put on hold, or its agent consults another one.

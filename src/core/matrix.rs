@@ -100,7 +100,7 @@ impl Call {
         let is_plain = |leg: &Leg| leg.role == Role::Agent && !leg.held && !leg.muted;
         self.media.is_none()
             && !matches!(self.state, CallState::Dialling { .. })
-            && (self.taping, self.tapes.rows.len()) == (Taping::Off, 0)
+            && (self.taping, self.tapes().len()) == (Taping::Off, 0)
             && !(self.caller.held || self.caller.muted)
             && self.legs.len() <= 1
             && self.legs.values().all(|leg| is_plain(leg))

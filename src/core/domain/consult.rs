@@ -132,7 +132,8 @@ impl Domain {
         let call = self.calls.get_mut(&id).expect("looked up above");
         let to = TransferTo::Agent(agent.clone());
         let data = [("by", by.to_string()), ("to", to.to_string()), ("attended", true.to_string())];
-        call.transfers.push(Transfer { at: ctx.at.stamp(), by: by.clone(), from: from.clone(), leg: first, to, attended: true });
+        let sent = Transfer { at: ctx.at.stamp(), by: by.clone(), from: from.clone(), leg: first, to, attended: true };
+        call.talk().transfers.push(sent);
         let (peer, queue) = (call.leg_id(n), call.queue.clone());
         self.order_caller(ctx, id, Action::Answer { peer, sdp });
         ctx.event(EventKind::ContactTransferred, Some(id), Some(&from), Some(&queue), &data);

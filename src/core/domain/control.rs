@@ -125,7 +125,7 @@ impl Domain {
         match self.calls.get_mut(&leg.call) {
             Some(call) => {
                 let exact = saved.map(|saved| (saved.ms, &saved.masked[..]));
-                if !call.tapes.told((leg.n, part, edge.node), exact) {
+                if !call.talk().tapes.told((leg.n, part, edge.node), exact) {
                     return Outcome::Rejected(Reason::Stale);
                 }
             }
@@ -150,7 +150,8 @@ impl Domain {
         let music = self.policy.queues[&call.queue].treatment.music.as_ref();
         let plan = call.plan(music);
         let (taping, taped) = plan.as_ref().map_or((Taping::Off, &[][..]), |plan| (plan.taping, &plan.taped));
-        call.tapes.keep_up(taping, taped, call.edge.node, ctx.at.stamp());
+        let node = call.edge.node;
+        call.talk().tapes.keep_up(taping, taped, node, ctx.at.stamp());
         let Some(mut plan) = plan else {
             call.media = None;
             return;
@@ -184,8 +185,8 @@ impl Domain {
             return;
         }
         call.state = CallState::Connected { leg, held: hold };
-        call.held_ms = call.held_ms(ctx.at.time);
-        call.held_since = hold.then_some(ctx.at.time);
+        let held_ms = call.held_ms(ctx.at.time);
+        (call.talk().held_ms, call.talk().held_since) = (held_ms, hold.then_some(ctx.at.time));
         let kind = if hold { EventKind::ContactHeld } else { EventKind::ContactResumed };
         let (agent, queue) = (call.legs[&leg].agent.clone(), call.queue.clone());
         let by: Vec<_> = by.map(|by| ("by", by.to_string())).into_iter().collect();

@@ -111,7 +111,8 @@ impl Domain {
     ) {
         let held_ms = call.held_ms(ctx.at.time);
         let mut call = *call;
-        call.tapes.keep_up(Taping::Off, &[], call.edge.node, ctx.at.stamp());
+        let mut talk = call.talk.take().unwrap_or_default();
+        talk.tapes.keep_up(Taping::Off, &[], call.edge.node, ctx.at.stamp());
         let closed = ClosedCall {
             call_id: call.id,
             tenant: ctx.domain.clone(),
@@ -133,9 +134,9 @@ impl Domain {
             held_ms,
             adoptions: call.adoptions,
             attempts: call.attempts,
-            tapes: call.tapes,
+            tapes: talk.tapes,
             decisions: call.decisions,
-            transfers: call.transfers,
+            transfers: talk.transfers,
             callback: call.callback.map(|callback| CalledBack { scheduled: callback.scheduled, dials: callback.dials }),
         };
         if ctx.shared.retention.closing(ctx.at.wall, &ctx.shared.archive) {

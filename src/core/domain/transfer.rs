@@ -84,7 +84,8 @@ impl Domain {
         let from = self.part_with(ctx, id, leg, AttemptResult::Accepted, hang_up.then_some(TRANSFERRED));
         let offer_timeout_ms = self.policy.queues[&self.calls[&id].queue].offer_timeout_ms.max(OFFER_TIMEOUT_MS_MIN);
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
-        (call.held_ms, call.held_since) = (call.held_ms(ctx.at.time), None);
+        let held_ms = call.held_ms(ctx.at.time);
+        (call.talk().held_ms, call.talk().held_since) = (held_ms, None);
         (call.caller.held, call.caller.muted) = (false, false);
         (call.step, call.joined, call.step_from) = (0, ctx.at.time, ctx.at.time);
         (call.waits_for, call.waits_until) = (None, None);
@@ -94,7 +95,8 @@ impl Domain {
                 (call.waits_for, call.waits_until) = (Some(agent.clone()), Some(ctx.at.time.plus_ms(offer_timeout_ms)));
             }
         }
-        call.transfers.push(Transfer { at: ctx.at.stamp(), by: by.clone(), from: from.clone(), leg, to: to.clone(), attended: false });
+        let sent = Transfer { at: ctx.at.stamp(), by: by.clone(), from: from.clone(), leg, to: to.clone(), attended: false };
+        call.talk().transfers.push(sent);
         let queue = call.queue.clone();
         let data = [("by", by.to_string()), ("to", to.to_string())];
         ctx.event(EventKind::ContactTransferred, Some(id), Some(&from), Some(&queue), &data);

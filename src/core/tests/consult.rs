@@ -189,7 +189,7 @@ fn the_first_agent_who_hangs_up_while_asking_hands_the_call_over() {
     let mut world = asking();
     world.agent_hangs_up("a");
     assert_eq!(row(&world).state, CallState::Connected { leg: 2, held: false });
-    assert!(row(&world).transfers.rows[0].attended);
+    assert!(row(&world).talk.as_ref().expect("it talked").transfers.rows[0].attended);
 }
 
 #[test]

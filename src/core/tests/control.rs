@@ -127,7 +127,7 @@ fn a_new_edge_is_told_the_plan_after_the_legs_and_no_plan_where_there_is_none() 
 }
 
 fn tapes(world: &World) -> Vec<(u16, u32, u64, TapeState)> {
-    let rows = &world.state.domains()[&World::domain()].calls()[&World::call(1)].tapes.rows;
+    let rows = &world.state.domains()[&World::domain()].calls()[&World::call(1)].tapes();
     rows.iter().map(|tape| (tape.leg, tape.part, tape.node.0, tape.state)).collect()
 }
 

@@ -170,7 +170,7 @@ impl Generator {
 
     /// What an edge says of a file that there is, or is not.
     fn recorded(&mut self, rows: &Domain) -> Command {
-        let tapes = rows.calls().values().flat_map(|call| call.tapes.rows.iter().map(|tape| (call.leg_id(tape.leg), tape.part, call.edge)));
+        let tapes = rows.calls().values().flat_map(|call| call.tapes().iter().map(|tape| (call.leg_id(tape.leg), tape.part, call.edge)));
         let tapes: Vec<_> = tapes.collect();
         let (leg, part, edge) = self.rng.pick(tapes.into_iter()).unwrap_or_else(|| (LegId::caller(self.call(rows)), 1, self.edge()));
         let saved = self.rng.one_in(2).then(|| Saved { ms: self.rng.below(9_000), masked: vec![(1, 2)] });

@@ -294,6 +294,7 @@ fn legs_taken_over_are_resumed_once_the_engine_has_their_session_again() {
     assert_eq!(heir.count("INVITE"), 0);
     assert_eq!(slow.take(), ["0 stands with 1: v=0 caller", "1 stands with 0: v=0 phone"]);
     ready(&mut heir, &slow);
-    let told: Vec<String> = heir.sent.iter().map(|(_, message)| text(&message.body)).collect();
-    assert_eq!(told, ["v=0 phone by the engine for 0 of 1", "v=0 caller by the engine for 1 of 0"]);
+    // The ACK that the phone may not have got says nothing of media.
+    let told = heir.sent.iter().map(|(_, message)| text(&message.body)).filter(|body| !body.is_empty());
+    assert_eq!(told.collect::<Vec<_>>(), ["v=0 phone by the engine for 0 of 1", "v=0 caller by the engine for 1 of 0"]);
 }
