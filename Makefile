@@ -17,6 +17,7 @@ build:
 test: deps
 	$(CARGO) check --no-default-features
 	$(CARGO) test --workspace --no-fail-fast
+	$(CARGO) run --quiet --profile sim -p tandem-sim -- --seed 1 --iterations 200 --threads 2 --quiet
 
 ## deps: what the tests need beyond Rust; says in one line what is missing when it cannot install it
 deps:

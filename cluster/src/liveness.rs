@@ -54,8 +54,15 @@ fn raise(rows: &mut BTreeMap<NodeId, Incarnation>, node: NodeId, incarnation: In
 }
 
 impl Liveness {
-    pub(crate) fn new(me: NodeId, lease_ms: u64) -> Self {
-        Self { lease: Duration::from_millis(lease_ms), me, started: now(), rows: Mutex::default() }
+    /// `withdrawn` is what this node's earlier processes noted down of the lives they gave up.
+    pub(crate) fn new(me: NodeId, lease_ms: u64, withdrawn: BTreeMap<NodeId, Incarnation>) -> Self {
+        let rows = Rows { withdrawn, ..Rows::default() };
+        Self { lease: Duration::from_millis(lease_ms), me, started: now(), rows: Mutex::new(rows) }
+    }
+
+    /// The latest life of each node that this one will never support again.
+    pub(crate) fn withdrawn(&self) -> BTreeMap<NodeId, Incarnation> {
+        self.rows.lock().withdrawn.clone()
     }
 
     /// A mark of when a ping is sent; pass it to `supported` with its answer.
@@ -138,7 +145,8 @@ impl Liveness {
         })
     }
 
-    /// Withdraws support of a life that was not answered for a lease. True if it is withdrawn now.
+    /// Withdraws support of a life that was not answered for a lease. True if it is withdrawn now; that may be told once it
+    /// is noted where a restart finds it.
     pub(crate) fn withdraw(&self, node: NodeId, incarnation: Incarnation) -> bool {
         let mut rows = self.rows.lock();
         // A life this process never answered may have been answered by the process before it.
@@ -173,13 +181,22 @@ mod tests {
     }
 
     fn expired() -> Liveness {
-        Liveness::new(1, 0)
+        Liveness::new(1, 0, BTreeMap::new())
+    }
+
+    #[test]
+    fn a_life_that_was_given_up_stays_so_over_a_restart() {
+        let liveness = Liveness::new(1, 60_000, BTreeMap::from([(3, 6)]));
+        assert!(!liveness.support(3, 6) && !liveness.support(3, 5));
+        assert!(liveness.withdraw(3, 6), "no lease of this process need be waited for");
+        assert!(liveness.support(3, 7), "a new life is another matter");
+        assert_eq!(liveness.withdrawn(), BTreeMap::from([(3, 6)]));
     }
 
     #[test]
     fn a_lease_needs_a_majority_and_a_fresh_answer() {
         let nodes = three();
-        let liveness = Liveness::new(1, 60_000);
+        let liveness = Liveness::new(1, 60_000, BTreeMap::new());
         assert!(!liveness.lease_valid(&nodes));
         liveness.supported(2, Liveness::sent());
         assert!(liveness.lease_valid(&nodes));
@@ -190,7 +207,7 @@ mod tests {
 
     #[test]
     fn no_support_is_withdrawn_while_the_lease_it_granted_can_still_run() {
-        let liveness = Liveness::new(1, 60_000);
+        let liveness = Liveness::new(1, 60_000, BTreeMap::new());
         assert!(liveness.support(3, 7));
         assert!(!liveness.withdraw(3, 7), "it was answered within the lease");
         assert!(!liveness.withdraw(2, 1), "an earlier process of this node may have answered it");
@@ -221,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_life_of_its_own_that_was_given_up_is_remembered_like_a_peers() {
-        let liveness = Liveness::new(1, 60_000);
+        let liveness = Liveness::new(1, 60_000, BTreeMap::new());
         assert!(liveness.heard_ago(1, 4).is_none());
         liveness.begin_anew(4);
         liveness.begin_anew(5);
@@ -232,7 +249,7 @@ mod tests {
     #[test]
     fn a_node_begins_anew_when_too_few_could_support_its_life() {
         let nodes = three();
-        let liveness = Liveness::new(1, 60_000);
+        let liveness = Liveness::new(1, 60_000, BTreeMap::new());
         assert!(!liveness.must_begin_anew(&nodes, |_| false), "nobody refused: a quorum is merely out of reach");
         liveness.refused(2);
         assert!(!liveness.must_begin_anew(&nodes, |_| true), "node 3 is enough");

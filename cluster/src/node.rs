@@ -78,6 +78,8 @@ pub(crate) struct Node {
     pub(crate) slow: pace::Slow,
     pub(crate) table: watch::Sender<Arc<NodeTable>>,
     liveness: Liveness,
+    /// The lives of peers given up, as last noted on disk.
+    withdrawn: tokio::sync::Mutex<BTreeMap<NodeId, Incarnation>>,
     /// Where peers said they are.
     told: Mutex<BTreeMap<NodeId, SocketAddr>>,
     /// Where the peers are, as last noted on disk.
@@ -129,6 +131,7 @@ impl Node {
             router: Router::new(transport.clone()),
             roles: roles.clone(),
         };
+        let withdrawn = notes::withdrawn(&options.data_dir).map_err(|error| StartError::Log(error.to_string()))?;
         let poison = Poison::open(&options.data_dir, meta.clone());
         let mut groups = BTreeMap::new();
         for id in 0..=options.groups {
@@ -142,7 +145,8 @@ impl Node {
             groups.insert(id, group);
         }
         let node = Arc::new(Self {
-            liveness: Liveness::new(options.node, options.timing.lease_ms),
+            liveness: Liveness::new(options.node, options.timing.lease_ms, withdrawn.clone()),
+            withdrawn: tokio::sync::Mutex::new(withdrawn),
             incarnation: AtomicU64::new(incarnation),
             groups: RwLock::new(groups),
             transport,

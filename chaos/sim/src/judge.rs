@@ -50,6 +50,13 @@ struct Golden {
     archived: Vec<Vec<u8>>,
 }
 
+/// Whose knowledge of a leader it is: a machine is told of its own leadership moments after the replica knew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Told {
+    Replica,
+    Machine,
+}
+
 struct Inner {
     began: Instant,
     stage: Weak<Stage>,
@@ -57,7 +64,8 @@ struct Inner {
     violations: Vec<String>,
     applied: u64,
     compared: u64,
-    leaders: BTreeMap<(GroupId, u64), NodeId>,
+    /// The last leader of a group that each process named, as its replica or as its machine was told, and its term.
+    leaders: BTreeMap<(GroupId, NodeId, Told), (u64, NodeId)>,
     arrived: BTreeSet<CallId>,
     /// Orders that reached the edge they are for.
     brought: BTreeSet<EffectId>,
@@ -202,18 +210,19 @@ impl Judge {
         })
     }
 
-    /// A machine of `inner` that is watched.
+    /// The machines of a process that begins, watched. What the one before it heard and had not on its disk yet is forgotten.
     pub(super) fn watch(&self, node: NodeId, inner: Arc<dyn MachineFactory>) -> Arc<dyn MachineFactory> {
+        self.0.lock().leaders.retain(|(_, seen_by, _), _| *seen_by != node);
         Arc::new(Watching { judge: self.clone(), node, inner })
     }
 
-    /// Somebody takes a node for the leader of a term. There is one for all, whoever says so and whenever.
-    pub(super) fn leads(&self, group: GroupId, term: u64, node: NodeId) {
+    /// A node takes another for the leader of a term. Of one term there may be several, one after the other by their ids, as
+    /// openraft's leader ids allow; nobody goes back to one that was followed by another.
+    pub(super) fn leads(&self, (seen_by, told): (NodeId, Told), group: GroupId, term: u64, node: NodeId) {
         let mut inner = self.0.lock();
-        let other = *inner.leaders.entry((group, term)).or_insert(node);
-        if other != node {
-            inner.leaders.insert((group, term), node);
-            inner.violated(format!("P1: nodes {other} and {node} both lead group {group} in term {term}"));
+        let before = inner.leaders.insert((group, seen_by, told), (term, node)).unwrap_or_default();
+        if before > (term, node) {
+            inner.violated(format!("P1: node {seen_by} went back from {before:?} to leader {node} of group {group} in term {term}"));
         }
     }
 
@@ -313,7 +322,7 @@ impl Machine for Watched {
 
     fn role(&mut self, leading: Option<Token>) {
         if let Some(token) = leading {
-            self.judge.leads(self.group, token.term, self.node);
+            self.judge.leads((self.node, Told::Machine), self.group, token.term, self.node);
         }
         self.inner.role(leading);
     }

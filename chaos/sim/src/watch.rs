@@ -7,7 +7,12 @@ use tandem::core::id::{Edge, EffectId};
 use tandem_cluster::NodeId;
 use tokio::time::{Instant, sleep};
 
-use super::{GROUP, judge::Judge, laws::Laws, stage::Stage};
+use super::{
+    GROUP,
+    judge::{Judge, Told},
+    laws::Laws,
+    stage::Stage,
+};
 
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Every so many looks also what takes longer to look at.
@@ -48,10 +53,10 @@ impl Watch {
     fn leaders(&mut self) {
         let all = self.stage.all();
         let mut named = Vec::new();
-        for (_, running) in &all {
+        for (seen_by, running) in &all {
             for group in running.handle.cluster().groups() {
                 if let Some(leader) = group.leader {
-                    self.judge.leads(group.group, group.term, leader);
+                    self.judge.leads((*seen_by, Told::Replica), group.group, group.term, leader);
                 }
                 if group.group == GROUP {
                     named.push((group.leader, group.term));

@@ -90,7 +90,7 @@ impl Node {
                 tokio::spawn(failover::proven_dead(self, node, incarnation));
                 Ok(Bytes::new())
             }
-            OPINION => self.opinion(from, &body),
+            OPINION => self.opinion(from, &body).await,
             HEARTBEATS => heartbeats::answer(&body, |id| self.group(id).inspect(|group| self.heard(group, from))).await,
             KNOWN => {
                 let meta = self.meta();

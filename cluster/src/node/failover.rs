@@ -6,6 +6,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    io,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -13,6 +14,7 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::{
+    runtime::Handle,
     sync::broadcast::error::RecvError,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
@@ -24,6 +26,7 @@ use crate::{
     limits::{CONFIRM_PAUSE, CONFIRM_SOON, CONFIRM_TIMEOUT, COURTESY, SUCCESSION_PAUSE, SUCCESSION_TRIES},
     liveness::Liveness,
     meta::{LEFT, MetaCommand},
+    offload,
     transport::{self, CLOSED_PLAIN, Files, Handler, PeerEvent, Transport},
 };
 
@@ -157,7 +160,7 @@ pub(crate) async fn give_up_if_lost(node: &Arc<Node>, peer: NodeId, incarnation:
 /// Opinions of all reachable nodes, this one's included: who gave the node up, and everybody's logs.
 async fn poll(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation) -> (BTreeSet<NodeId>, BTreeMap<NodeId, Logs>) {
     let mut withdrawn = BTreeSet::new();
-    if node.liveness.withdraw(peer, incarnation) {
+    if node.gives_up(peer, incarnation).await {
         withdrawn.insert(node.options.node);
     }
     let question = Question { node: peer, incarnation, withdrawn: !withdrawn.is_empty(), logs: node.logs() };
@@ -241,11 +244,33 @@ impl Node {
         self.all_groups().iter().map(|group| (group.id, last(group))).collect()
     }
 
+    /// True if this node will never support that life again, and has noted it down: others act on that word, and a process that
+    /// is started again must not take it back.
+    async fn gives_up(&self, peer: NodeId, incarnation: Incarnation) -> bool {
+        if !self.liveness.withdraw(peer, incarnation) {
+            return false;
+        }
+        let mut noted = self.withdrawn.lock().await;
+        if noted.get(&peer).is_some_and(|life| *life >= incarnation) {
+            return true;
+        }
+        let (dir, lives) = (self.options.data_dir.clone(), self.liveness.withdrawn());
+        let note = offload(Handle::current(), move || notes::note_withdrawn(&dir, &lives).map(|()| lives)).await;
+        match note.map_err(io::Error::other).flatten() {
+            Ok(lives) => *noted = lives,
+            Err(error) => {
+                tracing::error!(node = peer, incarnation, %error, "that this node gave another one up cannot be made durable");
+                return false;
+            }
+        }
+        true
+    }
+
     /// What this node thinks of another that `from` has lost sight of. It needs no loss of its own for that: a lease that
     /// was not renewed is enough.
-    pub(super) fn opinion(self: &Arc<Self>, from: NodeId, body: &[u8]) -> Result<Bytes, String> {
+    pub(super) async fn opinion(self: &Arc<Self>, from: NodeId, body: &[u8]) -> Result<Bytes, String> {
         let Question { node: peer, incarnation, withdrawn: agreed, logs } = codec::decode(body).map_err(|error| error.to_string())?;
-        let withdrawn = self.liveness.withdraw(peer, incarnation);
+        let withdrawn = self.gives_up(peer, incarnation).await;
         let opinion = Opinion { withdrawn, logs: self.logs(), electorate: self.electorate() };
         let gives_up = |by: NodeId| (by == self.options.node && withdrawn) || (by == from && agreed);
         if opinion.electorate.majority(gives_up) && !self.liveness.is_lost(peer, incarnation) {

@@ -97,6 +97,34 @@ pub(crate) fn named(dir: &Path) -> io::Result<NodeId> {
     number(&name_file(dir))?.ok_or_else(nobody)
 }
 
+fn withdrawn_file(dir: &Path) -> PathBuf {
+    dir.join("withdrawn")
+}
+
+/// Notes the lives of peers that this node will never support again; durable on return.
+pub(super) fn note_withdrawn(dir: &Path, lives: &BTreeMap<NodeId, Incarnation>) -> io::Result<()> {
+    let lines: Vec<String> = lives.iter().map(|(node, life)| format!("{node} {life}")).collect();
+    put(&withdrawn_file(dir), &lines.join("\n"))
+}
+
+/// The lives of peers that this node gave up before.
+///
+/// # Errors
+/// When the note cannot be read. Without it the node might support again what a majority counts as dead.
+pub(super) fn withdrawn(dir: &Path) -> io::Result<BTreeMap<NodeId, Incarnation>> {
+    let path = withdrawn_file(dir);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        text => text?,
+    };
+    let read = |line: &str| line.split_once(' ').and_then(|(node, life)| Some((node.parse().ok()?, life.parse().ok()?)));
+    let rows = text
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| read(line).ok_or_else(|| io::Error::other(format!("{} is damaged", path.display()))));
+    rows.collect()
+}
+
 /// Makes this the disk of `node`.
 ///
 /// # Errors
@@ -117,4 +145,20 @@ pub(super) fn note_left(dir: &Path) -> io::Result<()> {
 /// True when the node of this disk was removed from its cluster: it has no future.
 pub fn has_left(dir: &Path) -> bool {
     left_file(dir).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_up_is_read_back_and_damage_is_not_taken_for_nothing() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        assert!(withdrawn(dir.path()).expect("no note yet").is_empty());
+        let lives = BTreeMap::from([(2, 5), (3, 1)]);
+        note_withdrawn(dir.path(), &lives).expect("noted");
+        assert_eq!(withdrawn(dir.path()).expect("readable"), lives);
+        fs::write(withdrawn_file(dir.path()), "2").expect("written");
+        assert!(withdrawn(dir.path()).is_err());
+    }
 }
