@@ -76,7 +76,7 @@ mutations:
 	chaos/mutations/run.sh $(if $(filter-out 1,$(SEED)),$(SEED))
 
 ## prove: every proof under load of docs/TESTING.md, one after the other (about 20 minutes; `disk` needs root)
-PROOFS = calls offers failover failover@--no-death-notice outage rolling members witness drill disk overload raft memory core
+PROOFS = calls offers failover failover@--no-death-notice outage rolling members witness drill disk overload@--one-cpu@--rate@200@--agents@1000 raft memory core
 prove: deps
 	$(CARGO) build --release --workspace
 	@missed=; for proof in $(PROOFS); do \
