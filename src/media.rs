@@ -232,6 +232,8 @@ pub struct Program {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
+    /// What was made for this leg alone: 8 kHz, one channel.
+    Samples(Arc<[i16]>),
     /// A recorded prompt by name. One that is missing or broken becomes a tone.
     Prompt(Arc<str>),
     /// A tone, for so long.

@@ -121,7 +121,7 @@ pub async fn run(config: Node) -> Result<(), Error> {
     let live = actor::Handle::start(cluster.clone(), &prepared, Arc::new(edge.clone())).await;
     if !config.witness {
         let planes = media::Planes { own: media(&config, &cluster)?, engine: rtpengine(&config, &cluster)? };
-        edge.serve(Arc::new(live.clone()), planes);
+        edge.serve(Arc::new(live.clone()), planes, None);
     }
     let feed = Arc::new(Feed::default());
     tokio::spawn(Arc::clone(&feed).run(live.events()));

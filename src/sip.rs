@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod auth;
+pub mod brain;
 pub mod edge;
 pub mod framer;
 pub mod limits;

@@ -40,7 +40,8 @@ impl Address {
             | Command::Transfer { domain, call, .. }
             | Command::Consult { domain, call, .. }
             | Command::Callback { domain, call, .. }
-            | Command::ConsultStep { domain, call, .. } => Self::Call(domain.clone(), *call),
+            | Command::ConsultStep { domain, call, .. }
+            | Command::TakeOver { domain, call, .. } => Self::Call(domain.clone(), *call),
             Command::Refer { domain, leg, .. } | Command::Recorded { domain, leg, .. } => Self::Call(domain.clone(), leg.call),
             Command::AgentIntent { domain, agent, .. } | Command::Bind { domain, agent, .. } | Command::Unbind { domain, agent, .. } => {
                 Self::Agent(domain.clone(), agent.clone())
@@ -53,6 +54,7 @@ impl Address {
             | Command::HandOver { .. }
             | Command::KeepCallbacks { .. }
             | Command::EffectsDone { .. }
+            | Command::SwitchAi { .. }
             | Command::RaiseLevel { .. }
             | Command::Erase { .. }
             | Command::DropOld => Self::Partition,

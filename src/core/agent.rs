@@ -10,7 +10,7 @@ use super::{
     explain::Filter,
     id::{CallId, QueueId},
     party::Target,
-    policy::{self, Channel, InitialState},
+    policy::{self, AgentKind, Channel, InitialState},
     pool::Figures,
     time::LogTime,
 };
@@ -65,7 +65,9 @@ pub struct OfferCounts {
 impl OfferCounts {
     pub(super) const fn ended(&mut self, result: AttemptResult) {
         let count = match result {
-            AttemptResult::Accepted | AttemptResult::Consulted | AttemptResult::NotReached { .. } => &mut self.accepted,
+            AttemptResult::Accepted | AttemptResult::Consulted | AttemptResult::TakenOver | AttemptResult::NotReached { .. } => {
+                &mut self.accepted
+            }
             AttemptResult::Rejected { .. } => &mut self.rejected,
             AttemptResult::Busy => &mut self.busy,
             AttemptResult::Timeout => &mut self.timeout,
@@ -131,9 +133,13 @@ impl Agent {
         self.expires.iter().max_by_key(|(_, until)| **until).and_then(|(instance, _)| self.bindings.get(instance))
     }
 
-    /// True if [`Self::target`] names something.
+    /// True if an offer can reach it.
     pub fn is_reachable(&self, policy: &policy::Agent) -> bool {
-        policy.contact.is_some() || self.newest_binding().is_some()
+        match policy.kind {
+            AgentKind::Human => policy.contact.is_some() || self.newest_binding().is_some(),
+            // It answers wherever the caller is.
+            AgentKind::Ai => policy.assistant.is_some(),
+        }
     }
 
     /// What keeps an offer of a call away, if anything does. A break that was asked for keeps it away at once.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    assist::Assist,
     callback::Callback,
     cdr::{Attempt, Kept, Transfer},
     command::{Actor, TimerKind},
@@ -81,6 +82,8 @@ pub struct Call {
     pub consult: Option<Box<Consult>>,
     /// Its customer is to be called, or was.
     pub callback: Option<Box<Callback>>,
+    /// AI has to do with it.
+    pub assist: Option<Box<Assist>>,
 }
 
 /// What only a call has that was answered: those that wait are many, and keep no room for it.
@@ -164,6 +167,8 @@ pub struct CallerLeg {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leg {
     pub role: Role,
+    /// It is an AI agent's: there is no phone behind it.
+    pub assistant: bool,
     pub agent: AgentId,
     pub offered: Stamp,
     pub rang: Option<Stamp>,
@@ -203,6 +208,11 @@ impl Call {
     /// The caller hears music and is heard by nobody: it was put on hold, or its agent consults another one.
     pub(super) fn is_parked(&self) -> bool {
         self.caller.held || self.consult.as_ref().is_some_and(|consult| !consult.joined)
+    }
+
+    /// The leg of the AI agent that has it.
+    pub fn assisted_on(&self) -> Option<u16> {
+        self.assist.as_ref().and_then(|assist| assist.leg)
     }
 
     pub const fn leg_id(&self, n: u16) -> LegId {

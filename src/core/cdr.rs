@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
+    assist::Assistance,
     callback::CalledBack,
     codec,
     command::{Actor, TransferTo},
@@ -60,6 +61,8 @@ pub struct ClosedCall {
     pub transfers: Kept<Transfer>,
     /// It was a callback.
     pub callback: Option<CalledBack>,
+    /// AI had to do with it.
+    pub assistance: Option<Box<Assistance>>,
 }
 
 /// A call went from an agent to somebody else.
@@ -152,6 +155,8 @@ pub enum AttemptResult {
     NodeLost,
     /// It was asked by another agent, answered, and did not get the call.
     Consulted,
+    /// An AI agent that had the call until a person was to.
+    TakenOver,
     /// It answered for a callback, and the customer did not: the SIP status, 0 if it was not by SIP.
     NotReached {
         status: u16,
@@ -178,6 +183,7 @@ impl AttemptResult {
             Self::Rescinded => "rescinded",
             Self::NodeLost => "node_lost",
             Self::Consulted => "consulted",
+            Self::TakenOver => "taken_over",
             Self::NotReached { .. } => "not_reached",
         }
     }
@@ -323,6 +329,7 @@ mod tests {
             decisions: Kept::default(),
             transfers: Kept::default(),
             callback: None,
+            assistance: None,
         }
     }
 

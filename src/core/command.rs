@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    assist::{Assisted, Cause},
     id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, QueueId, RequestId, SkillId, TrunkId},
     matrix::Mode,
     party::{Dialog, FlowRef, Headers, Party, Sdp, Transport},
@@ -72,8 +73,21 @@ pub enum Command {
     Callback { domain: DomainId, call: CallId, number: Option<String>, by: Actor },
     /// A number is to be called for a queue, now or later.
     Schedule(Box<NewCallback>),
+    /// A person is to have a contact: whichever AI agent has it is fenced by the commit. It waits in `to`, or where its queue says.
+    TakeOver { domain: DomainId, call: CallId, to: Option<QueueId>, cause: Cause, by: Actor },
+    /// AI is switched off, or on again.
+    SwitchAi { scope: Scope, off: bool, reason: String, by: Actor },
     /// A life of a node that carried callbacks is about to be declared lost without heirs: they go to these.
     KeepCallbacks { from: Edge, heirs: Vec<Edge> },
+}
+
+/// Where AI is switched off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    Queue(DomainId, QueueId),
+    Domain(DomainId),
+    /// Every domain of the partition, also those to come. A cluster says it to each of its partitions.
+    Everywhere,
 }
 
 /// A callback that nobody waits for on the line.
@@ -195,6 +209,8 @@ pub enum LegEvent {
     Adopted { dialog: Dialog },
     /// A leg we ended is gone: BYE or CANCEL was answered or timed out.
     Ended,
+    /// An AI agent's leg.
+    Assisted(Assisted),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 mod adopt;
 mod agents;
 mod arrive;
+mod assist;
 mod bindings;
 mod callback;
 mod consult;
@@ -16,6 +17,7 @@ mod leg;
 mod matching;
 mod offer;
 mod supervise;
+mod takeover;
 mod transfer;
 mod treat;
 mod waiting;
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Outcome, Reason,
     agent::Agent,
+    assist::Switches,
     call::Call,
     command::TimerKind,
     effect::{EventKind, Order},
@@ -56,6 +59,7 @@ pub struct Domain {
     pub(super) closed: Closed,
     /// Calls that are callbacks, by the number that is called.
     pub(super) callbacks: BTreeMap<String, CallId>,
+    switches: Switches,
 }
 
 impl Domain {
@@ -72,6 +76,7 @@ impl Domain {
             parting: Parting::default(),
             closed: Closed::default(),
             callbacks: BTreeMap::new(),
+            switches: Switches::default(),
         }
     }
 
@@ -162,6 +167,11 @@ impl Domain {
 
     pub const fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Where AI is switched off in it.
+    pub const fn switches(&self) -> &Switches {
+        &self.switches
     }
 
     pub const fn keys(&self) -> &Keys {

@@ -56,6 +56,11 @@ pub enum Action {
     Ringing,
     /// Caller leg: 200 with the agent's description, and join it with `peer`.
     Answer { peer: LegId, sdp: Sdp },
+    /// Caller leg: answer it, unless it has been, and let it talk with the AI agent on `peer`. What that one says ends with the next
+    /// order for this leg, whatever it is.
+    Converse { peer: LegId },
+    /// An AI agent's leg: the disclosure is on record, it may speak.
+    Speak,
     /// Caller leg, unanswered: a final refusal.
     Reject { status: u16, reason: String, retry_after_s: Option<u32> },
     /// A call that talks, named by its caller's leg: who hears whom, and what is recorded. Older plans of the call are void. It
@@ -68,6 +73,9 @@ pub enum Action {
     /// Any leg: BYE, CANCEL or a final refusal, as its state wants.
     HangUp { cause: String },
 }
+
+/// The cause of a hang-up of an AI agent's leg whose call a person takes over.
+pub const TAKEN_OVER: &str = "taken_over";
 
 /// The cause of a hang-up whose call went on without the leg: an edge knows by it that a REFER of that leg came true.
 pub const TRANSFERRED: &str = "transferred";
@@ -164,6 +172,17 @@ pub enum EventKind {
     CallbackAttempted,
     /// The customer answered, or is given up.
     CallbackCompleted,
+    /// The customer was told that no person speaks.
+    AiDisclosed,
+    /// A line of a transcript was said.
+    ContactSaid,
+    AiResolved,
+    /// An AI agent was lost with a contact it had.
+    AiLost,
+    TakeoverRequested,
+    /// How a takeover ended.
+    TakeoverEnded,
+    AiSwitched,
 }
 
 impl EventKind {
@@ -204,6 +223,13 @@ impl EventKind {
             Self::CallbackScheduled => "callback.scheduled",
             Self::CallbackAttempted => "callback.attempted",
             Self::CallbackCompleted => "callback.completed",
+            Self::AiDisclosed => "ai.disclosed",
+            Self::ContactSaid => "contact.said",
+            Self::AiResolved => "ai.resolved",
+            Self::AiLost => "ai.lost",
+            Self::TakeoverRequested => "takeover.requested",
+            Self::TakeoverEnded => "takeover.ended",
+            Self::AiSwitched => "ai.switched",
         }
     }
 }

@@ -18,12 +18,14 @@ use super::{
 };
 
 /// The catalogue: ids and what they say.
-pub const INVARIANTS: [(&str, &str); 10] = [
+pub const INVARIANTS: [(&str, &str); 12] = [
     ("C1", "every live call is in exactly one of waiting, offered and connected, and the indexes say so"),
     ("C2", "a live call is not among the closed ones"),
     ("C3", "a connected call has exactly one agent that owns it, and none that is still offered it"),
     ("C5", "who is to be called back is known by its number, and is on the phone only while it is called"),
     ("C4", "a consultation is of a connected call and has its one leg, beside that of the owner"),
+    ("H1", "an AI agent has a call only while it is connected on its leg, and not one that only a person may have"),
+    ("H2", "a takeover is open only while its call waits for a person"),
     ("A1", "no agent has more contacts than slots, and each of its contacts is a live leg of its own"),
     ("A3", "every state that must not last has its deadline among the timers"),
     ("Q0", "no ready agent and waiting call that fit are left beside each other"),
@@ -99,6 +101,16 @@ fn call_is_whole(found: &mut Findings, state: &State, id: &DomainId, domain: &Do
     let called = !call.is_to_be_called_back() || call.caller_leg().is_some() == matches!(call.state, CallState::Dialling { .. });
     let whole = known.unwrap_or(true) && called && (!aside || call.is_to_be_called_back());
     found.expect("C5", whole, || format!("callback {} is {}", call.id, call.state.name()));
+    let ai = call.assist.as_deref();
+    let leg = ai.and_then(|assist| assist.leg);
+    let talks = leg.is_none_or(|n| matches!(call.state, CallState::Connected { leg, .. } if leg == n) && call.legs[&n].assistant);
+    let barred = ai.is_some_and(|assist| assist.person_only || assist.asked) && call.legs.values().any(|leg| leg.assistant);
+    let known = call.legs.iter().all(|(n, row)| !row.assistant || row.answered.is_none() || leg == Some(*n));
+    found.expect("H1", talks && !barred && known, || format!("call {} is {} with AI on {leg:?}", call.id, call.state.name()));
+    let open = ai.is_some_and(|assist| assist.takeover.is_some());
+    found.expect("H2", !open || matches!(call.state, CallState::Queued | CallState::Offering), || {
+        format!("call {} is {} and to be taken over", call.id, call.state.name())
+    });
     found.expect("A3", own || call.state == CallState::Offering, || format!("call {} has no deadline", call.id));
     for (n, deadline) in ringing {
         let due = deadline.is_some_and(|at| stands(at, TimerKind::Offer { call: call.id, leg: n }));

@@ -23,6 +23,15 @@ pub const ROUTING_STEPS_MAX: usize = 16;
 pub const BINDINGS_PER_AGENT_MAX: usize = 8;
 /// Timers fired by one command.
 pub const TIMERS_PER_COMMAND_MAX: usize = 256;
+/// Lines of a transcript a call keeps, in the same way as attempts, and bytes of each.
+pub const LINES_MAX: usize = 128;
+pub const LINE_BYTES_MAX: usize = 1_000;
+/// Takeovers a record keeps of one call.
+pub const TAKEOVERS_PER_RECORD_MAX: usize = 16;
+/// How long an AI agent may take to take a contact.
+pub const ENGAGE_MS_MAX: u64 = 3_000;
+/// AI agents that may be lost with one call until only a person gets it.
+pub const LOSSES_MAX: u8 = 2;
 /// Attempts and decisions a record keeps of one call; older ones but the first give way and are counted.
 pub const ATTEMPTS_PER_RECORD_MAX: usize = 64;
 pub const DECISIONS_PER_RECORD_MAX: usize = 16;

@@ -117,7 +117,7 @@ impl Call {
     /// Parties whose audio goes through the edge, by number.
     fn seats(&self) -> Vec<Seat> {
         let caller = Seat { n: self.caller_leg().unwrap_or_default(), role: None, held: self.is_parked(), muted: self.caller.muted };
-        let up = self.legs.iter().filter(|(_, leg)| leg.answered.is_some());
+        let up = self.legs.iter().filter(|(_, leg)| leg.answered.is_some() && !leg.assistant);
         let others = up.map(|(n, leg)| Seat { n: *n, role: Some(leg.role), held: leg.held, muted: leg.muted });
         self.caller.up.map(|_| caller).into_iter().chain(others).collect()
     }
@@ -140,7 +140,8 @@ impl Call {
         let is_party = |seat: &&Seat| !matches!(seat.role, Some(Role::Supervisor(_)));
         Some(Plan {
             version: self.plans,
-            legs: seats.iter().map(|seat| (seat.n, hears(seat))).collect(),
+            // What the caller hears of an AI agent is no leg's.
+            legs: seats.iter().filter(|_| self.assisted_on().is_none()).map(|seat| (seat.n, hears(seat))).collect(),
             taping: self.taping,
             taped: seats.iter().filter(is_party).map(|seat| seat.n).collect(),
         })

@@ -1,8 +1,14 @@
 //! What the core keeps of a SIP leg: enough to speak in its dialog from any node, and no more.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::id::{NodeId, TrunkId};
+use super::{
+    assist::Line,
+    id::{AgentId, NodeId, TrunkId},
+    policy::Assistant,
+};
 
 /// Transport of a hop (RFC 3261 §18).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,8 +45,19 @@ pub enum Target {
     Contact { uri: String },
     /// A registered phone: its contact, Path routes, and the flow its node holds.
     Binding { uri: String, route: Vec<String>, transport: Transport, remote: String, flow: Option<FlowRef> },
+    /// An AI agent, which answers at the edge that has the caller.
+    Assistant(Box<Engage>),
     /// A number reached over an outbound trunk; the edge tries the trunk's contacts in order.
     Trunk { trunk: TrunkId, number: String },
+}
+
+/// What an AI agent is offered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Engage {
+    pub agent: AgentId,
+    pub assistant: Arc<Assistant>,
+    /// What was said before, oldest first.
+    pub transcript: Vec<Line>,
 }
 
 /// The state of a dialog (RFC 3261 §12) that lets any node send the next request in it. Header texts are exact copies.

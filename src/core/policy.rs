@@ -2,13 +2,16 @@
 //!
 //! It does not own the file format; `config::tenant` reads TOML into this and keeps the line numbers for its errors.
 
+pub mod assistant;
 pub mod check;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::id::{AgentId, QueueId, SkillId, TrunkId};
+
+pub use assistant::{Assistant, Sharing, Unanswered, Words};
 
 /// All an operator says about a domain.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -100,6 +103,7 @@ pub struct Queue {
     pub treatment: Treatment,
     pub record: Recording,
     pub callback: Callbacks,
+    pub sharing: Sharing,
 }
 
 /// How customers of a queue are called back.
@@ -199,7 +203,7 @@ pub struct Misses {
     pub unreachable_delay_ms: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum AgentKind {
     Human,
     Ai,
@@ -221,6 +225,8 @@ pub struct Agent {
     pub exclusive: Vec<Channel>,
     /// State on first sight of this agent.
     pub initial: InitialState,
+    /// What an AI agent is to customers; none for a person.
+    pub assistant: Option<Arc<Assistant>>,
 }
 
 /// RFC 7616 HA1 values in lower-case hex.

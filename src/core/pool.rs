@@ -11,9 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     explain::Filter,
     id::{AgentId, QueueId, SkillId},
-    policy::{Policy, Requirement, Step, Strategy},
+    policy::{AgentKind, Policy, Requirement, Step, Strategy},
     time::LogTime,
 };
+
+/// The skill that every person has, and no AI agent: what a contact requires that only a person may have. No tenant can name it.
+pub(super) const PERSON: &str = "@person";
 
 /// A standing order of ready agents. Several strategies share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,6 +66,7 @@ impl Figures {
 /// Agents that are the same to every match.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Profile {
+    pub(super) kind: AgentKind,
     pub(super) skills: BTreeMap<SkillId, u8>,
     /// Queues whose widest requirement it meets and which it is to serve.
     pub(super) serves: Vec<QueueId>,
@@ -123,13 +127,14 @@ impl Pool {
         let mut pool = Self { profiles: Vec::new(), orders: policy.queues.values().map(|queue| Order::of(queue.strategy)).collect() };
         for (id, agent) in &policy.agents {
             let queues: BTreeSet<_> = agent.queues.iter().collect();
-            let number = *numbers.entry((&agent.skills, queues)).or_insert_with_key(|(skills, queues)| {
+            let number = *numbers.entry((&agent.skills, queues, agent.kind)).or_insert_with_key(|(skills, queues, kind)| {
                 let widest = |id: &QueueId| steps[id].last().map(|step| &step.require);
                 let serves =
                     |id: &&QueueId| (queues.is_empty() || queues.contains(*id)) && widest(id).is_none_or(|require| meets(skills, require));
                 let serves = steps.keys().filter(serves).cloned().collect();
-                let skills = (*skills).clone();
-                pool.profiles.push(Profile { skills, serves, ready: BTreeMap::new(), away: BTreeMap::new(), size: 0 });
+                let person = (*kind == AgentKind::Human).then(|| (PERSON.into(), 1));
+                let skills = skills.iter().map(|(skill, level)| (skill.clone(), *level)).chain(person).collect();
+                pool.profiles.push(Profile { kind: *kind, skills, serves, ready: BTreeMap::new(), away: BTreeMap::new(), size: 0 });
                 pool.profiles.len() as u32 - 1
             });
             of_agent.insert(id.clone(), number);

@@ -19,7 +19,7 @@ use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{codec, id::CallId, limits::ERASURES_PER_DOMAIN_MAX, party::Party};
+use super::{assist::Line, cdr::Kept, codec, id::CallId, limits::ERASURES_PER_DOMAIN_MAX, party::Party};
 
 /// Depth of the tree. Four bits a level: 48 bits of pseudonym, so that an erasure in a domain of ten million callers
 /// hits a second person with a probability of 4e-8. Every call walks down once, and an erasure keeps all but one of the
@@ -109,6 +109,23 @@ impl Keys {
         Sealed { subject, bytes }
     }
 
+    /// Seals what was said in a call under its caller's key. Done once for a call, like `seal`, and under another nonce.
+    pub fn seal_transcript(&self, party: &Party, call: CallId, lines: &Kept<Line>) -> Vec<u8> {
+        let Some(key) = self.key(self.current(&normalize(&party.user))) else { return Vec::new() };
+        let text = codec::encode(lines);
+        XChaCha20Poly1305::new(&key.into())
+            .encrypt(&transcript_nonce(call), Payload { msg: &text, aad: &call.0.to_be_bytes() })
+            .expect("a transcript is far below the cipher's limit of 256 GiB")
+    }
+
+    /// Opens what [`Self::seal_transcript`] made, by the sealed caller of the same record; `None` if the caller was erased.
+    pub fn open_transcript(&self, sealed: &Sealed, call: CallId, transcript: &[u8]) -> Option<Kept<Line>> {
+        let key = self.key(sealed.subject)?;
+        let payload = Payload { msg: transcript, aad: &call.0.to_be_bytes() };
+        let text = XChaCha20Poly1305::new(&key.into()).decrypt(&transcript_nonce(call), payload).ok()?;
+        codec::decode(&text).ok()
+    }
+
     /// Opens what [`Self::seal`] made. Bytes that do not belong to this call or domain read as erased, too.
     pub fn open(&self, sealed: &Sealed, call: CallId) -> Caller {
         self.key(sealed.subject)
@@ -192,6 +209,13 @@ fn nonce(call: CallId) -> XNonce {
     let mut nonce = [0_u8; 24];
     nonce[..16].copy_from_slice(&call.0.to_be_bytes());
     nonce.into()
+}
+
+/// Differs from every [`nonce`] in its last byte.
+fn transcript_nonce(call: CallId) -> XNonce {
+    let mut nonce = nonce(call);
+    nonce[23] = 1;
+    nonce
 }
 
 /// SHA-256 of key and branch. Its one block is laid out here, since every call that ends pays for a walk down the tree.

@@ -21,6 +21,10 @@ pub struct Queue {
     /// The routing plan in force, never empty; made from the policy.
     pub(super) steps: Vec<Step>,
     pub(super) rows: Waiting,
+    /// AI agents serve it, too.
+    pub(super) mixed: bool,
+    /// AI is switched off for it.
+    pub(super) ai_off: bool,
     /// Profiles of agents that serve it, by their number in the pool.
     pub(super) profiles: Vec<u32>,
     /// Open by its hours, as last looked at.

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Effects, Outcome, Reason,
+    assist::Off,
     cdr::Archive,
-    command::{Command, Envelope, Timer, TimerKind},
+    command::{Actor, Command, Envelope, Scope, Timer, TimerKind},
     domain::Domain,
     effect::{Action, Event, EventKind, Order},
     explain::Trigger,
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     pub(super) archive: Archive,
     pub(super) retention: Retention,
     pub(super) offers: u64,
+    /// AI is off in every domain.
+    pub(super) ai_off: Option<Off>,
     /// Index of the entry being applied and the effects it has named so far.
     numbering: (u64, u32),
 }
@@ -181,6 +184,16 @@ impl State {
             Command::Recorded { domain, leg, edge, part, saved } => {
                 self.within(at, domain, out, |domain, ctx| domain.recorded(ctx, *leg, *edge, *part, saved.as_ref()))
             }
+            Command::TakeOver { domain, call, to, cause, by } => {
+                self.within(at, domain, out, |domain, ctx| domain.take_over(ctx, *call, to.as_ref(), *cause, by))
+            }
+            Command::SwitchAi { scope: Scope::Queue(domain, queue), off, reason, by } => {
+                self.within(at, domain, out, |domain, ctx| domain.switch_ai(ctx, Some(queue), *off, reason, by))
+            }
+            Command::SwitchAi { scope: Scope::Domain(domain), off, reason, by } => {
+                self.within(at, domain, out, |domain, ctx| domain.switch_ai(ctx, None, *off, reason, by))
+            }
+            Command::SwitchAi { scope: Scope::Everywhere, off, reason, by } => self.switch_ai(at, *off, reason, by, out),
             Command::RaiseLevel { level } if *level > FEATURE_LEVEL => Outcome::Rejected(Reason::Level(*level)),
             Command::RaiseLevel { level } => {
                 self.level = self.level.max(*level);
@@ -189,6 +202,21 @@ impl State {
             Command::DropOld => self.drop_old(at, out),
             Command::Erase { domain, subject } => self.within(at, domain, out, |domain, ctx| domain.erase(ctx, subject)),
         }
+    }
+
+    /// Switches AI for all domains at once.
+    fn switch_ai(&mut self, at: At, off: bool, reason: &str, by: &Actor, out: &mut Effects) -> Outcome {
+        let row = off.then(|| Off { by: by.clone(), at: at.stamp(), reason: reason.to_owned() });
+        if std::mem::replace(&mut self.shared.ai_off, row).is_some() == off {
+            return Outcome::Duplicate;
+        }
+        self.everywhere(at, out, |domain, ctx| domain.ai_switched(ctx, None, off, by));
+        Outcome::Accepted
+    }
+
+    /// Whether AI is off in every domain of the partition, and by whom.
+    pub const fn ai_off(&self) -> Option<&Off> {
+        self.shared.ai_off.as_ref()
     }
 
     /// Gives calls of an edge that is not lost to those of the heirs that are not.

@@ -1,7 +1,9 @@
 //! Behaviours of the routing core, each a scenario over `World`.
 
 mod adoption;
+
 mod agents;
+mod assist;
 mod callback;
 mod consult;
 mod control;

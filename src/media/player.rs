@@ -88,6 +88,7 @@ impl Player {
                 Prompt::Loading if self.waited < limits::PROMPT_WAIT_FRAMES => return None,
                 Prompt::Loading | Prompt::Missing => Sound::Tone(INSTEAD.0, music::samples(INSTEAD.1)),
             },
+            Item::Samples(samples) => Sound::Samples(Arc::clone(samples)),
             Item::Tone(tone, duration) => Sound::Tone(*tone, music::samples(*duration)),
             Item::Silence(duration) => Sound::Silence(music::samples(*duration)),
             Item::Music(duration) => Sound::Music(music::samples(*duration)),

@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod asked;
+mod assistants;
 mod backend;
 mod freed;
 mod fresh;
@@ -36,6 +37,7 @@ pub use backend::{Backend, NodeAddresses};
 use inbox::Inbox;
 
 use super::{
+    brain::Brain,
     limits::{CATCH_UP_PAUSE, DRAIN_POLL, TICK_LATE},
     transport::{self, Transport},
     tunnel::Frame,
@@ -116,8 +118,8 @@ impl Handle {
         Ok(Self { options: Arc::new(options), transport, shared: Arc::new(Shared::default()) })
     }
 
-    /// Starts to serve. A second call does nothing.
-    pub fn serve(&self, backend: Arc<dyn Backend>, media: impl Into<Planes>) {
+    /// Starts to serve. Without a `brain` this node takes no contact for an AI agent. A second call does nothing.
+    pub fn serve(&self, backend: Arc<dyn Backend>, media: impl Into<Planes>, brain: Option<Arc<dyn Brain>>) {
         let media = media.into();
         if self.shared.started.swap(true, Ordering::Relaxed) {
             return;
@@ -126,7 +128,7 @@ impl Handle {
         for plane in std::iter::once(&media.own).chain(&media.engine) {
             tokio::spawn(listen(self.shared.clone(), plane.events()));
         }
-        tokio::spawn(worker::Worker::new(self, backend, media).run());
+        tokio::spawn(worker::Worker::new(self, backend, media, brain).run());
         self.transport.start(Arc::new(worker::InboxSink(self.shared.clone())));
     }
 

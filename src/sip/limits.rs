@@ -203,3 +203,19 @@ pub const RECORDED_PAUSE: Duration = Duration::from_secs(3);
 /// Orders and messages that wait until a description has been asked for: one or two a call that changes at this moment. What
 /// finds no room is refused as media that cannot be carried.
 pub const HELD_MAX: usize = 8_192;
+
+// AI agents.
+
+/// Conversations of AI agents on one node; further ones are refused, and others get the contact.
+pub const ASSISTANTS_MAX: usize = 4_096;
+/// How long a step of an offer to an AI agent, or of its end, may take until it is given up.
+pub const ENGAGED_WITHIN: Duration = Duration::from_secs(10);
+/// How long an answer may take until a person is asked for.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+/// How long a text may take to become audio until a tone stands for it.
+pub const VOICE_WITHIN: Duration = Duration::from_secs(4);
+/// Longest words of an AI agent.
+pub const SPEECH_MAX: Duration = Duration::from_secs(120);
+/// How long a caller may say nothing until it is asked again, and how often, until a person takes over.
+pub const LISTEN_FOR: Duration = Duration::from_secs(15);
+pub const SILENCES_MAX: u8 = 2;

@@ -126,6 +126,8 @@ pub(super) struct QueueRow {
     pub(super) record: Option<RecordName>,
     #[serde(default)]
     pub(super) callback: CallbackRow,
+    #[serde(default)]
+    pub(super) ai: SharingRow,
 }
 
 /// How customers of a queue are called back.
@@ -243,6 +245,53 @@ pub(super) struct AgentRow {
     pub(super) exclusive: Vec<ChannelName>,
     pub(super) state: Option<StateName>,
     pub(super) break_reason: Option<Text>,
+    pub(super) assistant: Option<Spanned<AssistantRow>>,
+}
+
+/// What an AI agent is to customers.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AssistantRow {
+    /// An ISO 639-1 code.
+    pub(super) language: Option<Text>,
+    /// What is said first, that no person speaks; left out, a text in that language.
+    pub(super) disclosure: Option<WordsRow>,
+    pub(super) greeting: Option<WordsRow>,
+    /// What a key means, as if the customer had said it.
+    #[serde(default)]
+    pub(super) keys: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) pack: String,
+    #[serde(default)]
+    pub(super) knowledge: String,
+}
+
+/// A text, or a text and the prompt that says it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum WordsRow {
+    Text(String),
+    Recorded { text: String, prompt: Text },
+}
+
+/// How AI agents and people share a queue.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SharingRow {
+    pub(super) first: Option<bool>,
+    /// Where people take contacts over; left out, this queue.
+    pub(super) people: Option<Text>,
+    pub(super) priority: Option<u8>,
+    pub(super) within_s: Option<Seconds>,
+    pub(super) unanswered: Option<UnansweredName>,
+    pub(super) failures_max: Option<u8>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum UnansweredName {
+    Head,
+    Rollback,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use md5::Md5;
@@ -11,12 +12,12 @@ use toml::Spanned;
 
 use super::{
     Error, Source,
-    file::{AgentRow, ChannelName, KindName, QueueRow, StateName, Text, TrunkRow},
+    file::{AgentRow, ChannelName, KindName, QueueRow, StateName, Text, TrunkRow, WordsRow},
 };
 use crate::core::{
     id::{AgentId, QueueId, TrunkId},
     limits::NUMBER_DIGITS_MAX,
-    policy::{Agent, AgentKind, Channel, Ha1, InitialState, Trunk},
+    policy::{Agent, AgentKind, Assistant, Channel, Ha1, InitialState, Trunk, Words},
 };
 
 /// Best level of a skill.
@@ -61,17 +62,74 @@ fn agent(source: &Source<'_>, realm: &str, known: &BTreeSet<&str>, row: &AgentRo
         queues: row.queues.iter().map(|queue| QueueId::new(queue.get_ref())).collect(),
         capacity,
         exclusive: row.exclusive.iter().copied().map(ChannelName::into).collect(),
-        initial: initial(source, row)?,
+        initial: initial(source, row, kind)?,
+        assistant: assistant(source, row, kind)?.map(Arc::new),
     })
 }
 
-fn initial(source: &Source<'_>, row: &AgentRow) -> Result<InitialState, Error> {
+/// What an AI agent is to customers; all of it may be left out.
+fn assistant(source: &Source<'_>, row: &AgentRow, kind: KindName) -> Result<Option<Assistant>, Error> {
+    let written = match (&row.assistant, kind) {
+        (Some(written), KindName::Human) => return Err(source.at(written.span(), "agent.assistant", "only with kind = \"ai\"")),
+        (None, KindName::Human) => return Ok(None),
+        (written, KindName::Ai) => written.as_ref(),
+    };
+    let language = written.and_then(|row| row.get_ref().language.as_ref());
+    if let Some(unknown) = language.filter(|language| disclosure(language.get_ref()).is_none()) {
+        let told = format_args!("{:?} is none of en, es, zh", unknown.get_ref());
+        return Err(source.at(unknown.span(), "agent.assistant.language", told));
+    }
+    let language = language.map_or("en", |language| language.get_ref());
+    let by_default = || Words { text: disclosure(language).unwrap_or_default().to_owned(), prompt: None };
+    let Some(written) = written else {
+        return Ok(Some(Assistant { language: language.to_owned(), disclosure: by_default(), ..Assistant::default() }));
+    };
+    let (place, row) = (written.span(), written.get_ref());
+    let words = |key: &str, words: &WordsRow| match words {
+        WordsRow::Text(text) => Ok(Words { text: text.clone(), prompt: None }),
+        WordsRow::Recorded { text, prompt } => Ok(Words { text: text.clone(), prompt: Some(source.name(key, prompt)?.to_owned()) }),
+    };
+    let disclosure = row.disclosure.as_ref().map(|row| words("agent.assistant.disclosure", row)).transpose()?.unwrap_or_else(by_default);
+    if disclosure.is_empty() {
+        return Err(source.at(place, "agent.assistant.disclosure", "a customer must be told that no person speaks"));
+    }
+    let mut keys = BTreeMap::new();
+    for (key, meaning) in &row.keys {
+        let mut chars = key.chars();
+        match (chars.next(), chars.next()) {
+            (Some(key @ ('0'..='9' | '*' | '#')), None) => drop(keys.insert(key, meaning.clone())),
+            _ => return Err(source.at(place, "agent.assistant.keys", format_args!("{key:?} is no key of a phone"))),
+        }
+    }
+    Ok(Some(Assistant {
+        language: language.to_owned(),
+        disclosure,
+        greeting: row.greeting.as_ref().map(|row| words("agent.assistant.greeting", row)).transpose()?.unwrap_or_default(),
+        keys,
+        pack: row.pack.clone(),
+        knowledge: row.knowledge.clone(),
+    }))
+}
+
+/// What customers are told first, in the languages there are words for.
+fn disclosure(language: &str) -> Option<&'static str> {
+    Some(match language {
+        "en" => "You are talking with an automated assistant. You can ask for a person at any time.",
+        "es" => "Habla con un asistente automático. Puede pedir una persona en cualquier momento.",
+        "zh" => "您正在与自动助手通话。您可以随时要求转人工。",
+        _ => return None,
+    })
+}
+
+/// A person's phone must register first; an AI agent is there.
+fn initial(source: &Source<'_>, row: &AgentRow, kind: KindName) -> Result<InitialState, Error> {
     match (row.state, &row.break_reason) {
         (Some(StateName::Break), reason) => {
             Ok(InitialState::Break(reason.as_ref().map_or_else(|| "break".to_owned(), |reason| reason.get_ref().clone())))
         }
         (_, Some(reason)) => Err(source.at(reason.span(), "agent.break_reason", "only with state = \"break\"")),
         (Some(StateName::Available), None) => Ok(InitialState::Available),
+        (None, None) if kind == KindName::Ai => Ok(InitialState::Available),
         (Some(StateName::Offline) | None, None) => Ok(InitialState::Offline),
     }
 }

@@ -6,12 +6,17 @@ use toml::Spanned;
 
 use super::{
     Error, Source,
-    file::{AnswerName, CallbackRow, FallbackRow, MissesRow, QueueRow, RecordName, StepRow, StrategyName, Text},
+    file::{
+        AnswerName, CallbackRow, FallbackRow, MissesRow, QueueRow, RecordName, SharingRow, StepRow, StrategyName, Text, UnansweredName,
+    },
 };
 use crate::core::{
     id::QueueId,
     limits::{CALLBACK_DIALS_MAX, ROUTING_STEPS_MAX},
-    policy::{Callbacks, Fallback, Misses, OnClose, Policy, Queue, Recording, Requirement, ServiceLevel, Step, Strategy, Treatment},
+    policy::{
+        Callbacks, Fallback, Misses, OnClose, Policy, Queue, Recording, Requirement, ServiceLevel, Sharing, Step, Strategy, Treatment,
+        Unanswered,
+    },
 };
 
 const OFFER_TIMEOUT_S: u64 = 15;
@@ -71,6 +76,7 @@ fn queue(source: &Source<'_>, row: &QueueRow, names: &BTreeSet<&str>, policy: &P
         max_unanswered_ms: source.millis_or("queue.max_unanswered_s", row.max_unanswered_s.as_ref(), MAX_UNANSWERED_S)?,
         treatment: treatment(source, row)?,
         callback: callback(source, &row.callback)?,
+        sharing: sharing(source, &row.ai, names)?,
         record: row.record.map_or(Recording::Off, |record| match record {
             RecordName::Off => Recording::Off,
             RecordName::All => Recording::All,
@@ -102,6 +108,21 @@ fn callback(source: &Source<'_>, row: &CallbackRow) -> Result<Callbacks, Error> 
         pause_ms: ms("queue.callback.pause_s", row.pause_s.as_ref(), by_default.pause_ms)?,
         ring_ms: ms("queue.callback.ring_s", row.ring_s.as_ref(), by_default.ring_ms)?,
         max_age_ms: ms("queue.callback.max_age_s", row.max_age_s.as_ref(), by_default.max_age_ms)?,
+    })
+}
+
+fn sharing(source: &Source<'_>, row: &SharingRow, names: &BTreeSet<&str>) -> Result<Sharing, Error> {
+    let by_default = Sharing::default();
+    Ok(Sharing {
+        ai_first: row.first.unwrap_or(by_default.ai_first),
+        people: row.people.as_ref().map(|to| target(source, "queue.ai.people", to, names)).transpose()?,
+        priority: row.priority,
+        within_ms: positive(source, "queue.ai.within_s", row.within_s.as_ref(), by_default.within_ms / 1_000)?,
+        unanswered: row.unanswered.map_or(by_default.unanswered, |name| match name {
+            UnansweredName::Head => Unanswered::Head,
+            UnansweredName::Rollback => Unanswered::Rollback,
+        }),
+        failures_max: row.failures_max.unwrap_or(by_default.failures_max),
     })
 }
 

@@ -78,8 +78,13 @@ impl Domain {
             if self.calls[&id].legs[&n].role == Role::Consult {
                 self.end_consult(ctx, id, AttemptResult::NodeLost, true);
             } else {
-                self.drop_leg(ctx, id, n, AttemptResult::NodeLost, true);
+                let has_phone = !self.calls[&id].legs[&n].assistant;
+                self.drop_leg(ctx, id, n, AttemptResult::NodeLost, has_phone);
             }
+        }
+        if let Some(n) = self.calls[&id].assisted_on() {
+            // It was there that the AI agent spoke: another one goes on from the transcript.
+            self.lose_assistant(ctx, id, n);
         }
         let former = self.change_edge(id, heir);
         let call = &self.calls[&id];

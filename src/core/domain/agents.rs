@@ -119,6 +119,7 @@ impl Domain {
     pub(super) fn release(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, contact: (CallId, u16), talked_ms: Option<u64>, queue: &QueueId) {
         let wrap_up_ms = self.policy.queues[queue].wrap_up_ms;
         let now = ctx.at.time;
+        let wraps = wrap_up_ms > 0 && !self.is_ai(id);
         let agent = self.agents.get_mut(id).expect("agents with contacts are never forgotten");
         assert!(agent.contacts.remove(&contact), "only a booked contact is released");
         if let Some(talked_ms) = talked_ms {
@@ -130,7 +131,7 @@ impl Domain {
             Self::set_presence(agent, &intent, now);
         }
         if talked_ms.is_some() {
-            if wrap_up_ms > 0 {
+            if wraps {
                 agent.wraps.get_or_insert_with(|| (queue.clone(), now));
                 let rest = agent.rest_until;
                 self.set_agent_timers(ctx, id, Some(now.plus_ms(wrap_up_ms.min(WRAP_UP_MS_MAX))), rest);
@@ -162,13 +163,15 @@ impl Domain {
             AttemptResult::Unreachable { .. } => rules.unreachable_delay_ms.max(REFUSED_REST_MS_MIN),
             AttemptResult::Accepted
             | AttemptResult::Consulted
+            | AttemptResult::TakenOver
             | AttemptResult::Rescinded
             | AttemptResult::NodeLost
             | AttemptResult::NotReached { .. } => {
                 return;
             }
         };
-        let (max, reason) = (rules.max, rules.break_reason.clone());
+        // Who is no person takes no break: it is rested, and asked again.
+        let (max, reason) = (if self.is_ai(id) { 0 } else { rules.max }, rules.break_reason.clone());
         let agent = self.agents.get_mut(id).expect("looked up by the caller");
         agent.misses = agent.misses.saturating_add(1);
         let rest = (delay_ms > 0).then(|| ctx.at.time.plus_ms(delay_ms));

@@ -124,6 +124,7 @@ impl Domain {
             served_by: None,
             consult: None,
             callback: None,
+            assist: None,
         }
     }
 

@@ -7,6 +7,7 @@
 
 use crate::core::{
     Outcome, Reason,
+    assist::TakeoverResult,
     call::{CallState, CallerLeg},
     callback::{Callback, is_number},
     cdr::{AttemptResult, CallOutcome},
@@ -38,6 +39,7 @@ impl Domain {
             return Outcome::Rejected(reason);
         }
         self.dismiss_caller(ctx, id, "callback", 480);
+        self.leave_index(id);
         let until = ctx.at.time.plus_ms(self.policy.queues[&self.calls[&id].queue].callback.max_age_ms);
         let call = self.calls.get_mut(&id).expect("looked up above");
         if call.from.user != number {
@@ -45,7 +47,6 @@ impl Domain {
         }
         // Its new legs go through whoever makes them.
         (call.caller, call.sdp, call.media, call.announce_at, call.anchored) = (CallerLeg::new(Dialog::default()), None, None, None, true);
-        self.leave_index(id);
         self.enrol(ctx, id, number, None, until, by);
         Outcome::Accepted
     }
@@ -111,6 +112,8 @@ impl Domain {
         until: crate::core::time::LogTime,
         by: &Actor,
     ) {
+        // Whoever calls back is a person.
+        self.takeover_ends(ctx, id, TakeoverResult::Ended);
         self.callbacks.insert(number.clone(), id);
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         let (scheduled, due) = (ctx.at.stamp(), ctx.at.time);
@@ -211,7 +214,9 @@ impl Domain {
             LegEvent::Answered { dialog, sdp } => self.reached(ctx, id, dialog, sdp),
             LegEvent::Refused { status, .. } | LegEvent::Unreachable { status } => self.not_reached(ctx, id, *status, false),
             LegEvent::HungUp { .. } | LegEvent::Ended => self.not_reached(ctx, id, 0, false),
-            LegEvent::Media { .. } | LegEvent::Confirmed { .. } | LegEvent::Adopted { .. } => return Outcome::Rejected(Reason::Stale),
+            LegEvent::Media { .. } | LegEvent::Confirmed { .. } | LegEvent::Adopted { .. } | LegEvent::Assisted(_) => {
+                return Outcome::Rejected(Reason::Stale);
+            }
         }
         Outcome::Accepted
     }
@@ -275,9 +280,11 @@ impl Domain {
                 let leg = self.calls.get_mut(&id).and_then(|call| call.legs.get_mut(&n)).expect("looked up by leg_report");
                 (leg.dialog, leg.sdp, leg.holds) = (Some(dialog.clone()), Some(sdp.clone()), *held);
             }
-            LegEvent::Ringing { .. } | LegEvent::Answered { .. } | LegEvent::Confirmed { .. } | LegEvent::Adopted { .. } => {
-                return Outcome::Rejected(Reason::Stale);
-            }
+            LegEvent::Ringing { .. }
+            | LegEvent::Answered { .. }
+            | LegEvent::Confirmed { .. }
+            | LegEvent::Adopted { .. }
+            | LegEvent::Assisted(_) => return Outcome::Rejected(Reason::Stale),
         }
         Outcome::Accepted
     }

@@ -13,6 +13,7 @@ use crate::core::{
     limits::LEGS_PER_CALL_MAX,
     matrix::Role,
     party::{Dialog, Sdp},
+    policy::AgentKind,
     state::Ctx,
 };
 
@@ -50,6 +51,9 @@ impl Domain {
         if call.consult.is_some() {
             return Err(Reason::WrongState("in consultation".to_owned()));
         }
+        if call.assisted_on().is_some() {
+            return Err(Reason::WrongState("with an AI agent".to_owned()));
+        }
         if !call.anchored {
             return Err(Reason::NotAnchored);
         }
@@ -58,6 +62,7 @@ impl Domain {
         }
         let owner = &call.legs[&leg].agent;
         match to {
+            TransferTo::Agent(agent) if self.is_ai(agent) => Err(Reason::NotReady(format!("{agent} is an AI agent"))),
             TransferTo::Agent(agent) => self.takes_transfer(owner, agent).map(|()| agent.clone()),
             TransferTo::Queue(queue) => {
                 if !self.queues.contains_key(queue) {
@@ -65,7 +70,8 @@ impl Domain {
                 }
                 // Whoever would get a call that has just arrived there.
                 let asked = Call { queue: queue.clone(), step: 0, skills: Vec::new(), ..(**call).clone() };
-                let free = self.best(&asked, 2).into_iter().map(|(_, (.., agent))| agent).find(|agent| agent != owner);
+                let people = Some(AgentKind::Human);
+                let free = self.best_of(&asked, 2, people).into_iter().map(|(_, (.., agent))| agent).find(|agent| agent != owner);
                 free.ok_or_else(|| Reason::NotReady(format!("nobody of queue {queue} is free")))
             }
         }
@@ -176,9 +182,11 @@ impl Domain {
             LegEvent::Media { dialog, sdp, held } => {
                 (leg.dialog, leg.sdp, leg.holds) = (Some(dialog.clone()), Some(sdp.clone()), *held);
             }
-            LegEvent::Ringing { .. } | LegEvent::Answered { .. } | LegEvent::Confirmed { .. } | LegEvent::Adopted { .. } => {
-                return Outcome::Rejected(Reason::Stale);
-            }
+            LegEvent::Ringing { .. }
+            | LegEvent::Answered { .. }
+            | LegEvent::Confirmed { .. }
+            | LegEvent::Adopted { .. }
+            | LegEvent::Assisted(_) => return Outcome::Rejected(Reason::Stale),
         }
         Outcome::Accepted
     }

@@ -27,6 +27,10 @@ impl Domain {
         if !call.anchored {
             return Outcome::Rejected(Reason::NotAnchored);
         }
+        // Who hears whom is settled while an AI agent has it: its voice is no leg.
+        if call.assisted_on().is_some() && !matches!(wish, Wish::Record(_)) {
+            return Outcome::Rejected(Reason::WrongState("with an AI agent".to_owned()));
+        }
         if call.consult.is_some() && matches!(wish, Wish::Hold(_)) {
             return Outcome::Rejected(Reason::WrongState("in consultation".to_owned()));
         }

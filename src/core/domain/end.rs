@@ -2,9 +2,10 @@
 
 use crate::core::{
     Outcome, Reason,
+    assist::{Assist, Assistance, TakeoverResult},
     call::{Call, CallState},
     callback::CalledBack,
-    cdr::{AttemptResult, CallOutcome, ClosedCall},
+    cdr::{Attempt, AttemptResult, CallOutcome, ClosedCall},
     command::Actor,
     effect::{Action, EventKind},
     explain::Trigger,
@@ -18,6 +19,7 @@ use super::Domain;
 impl Domain {
     /// Ends a call. `by` is the leg that is already gone, if one is; an unanswered caller is refused with `status`.
     pub(super) fn end_call(&mut self, ctx: &mut Ctx<'_>, id: CallId, outcome: CallOutcome, reason: &str, status: u16, by: Option<u16>) {
+        self.takeover_ends(ctx, id, TakeoverResult::Ended);
         self.leave_index(id);
         let talking = match self.calls[&id].state {
             CallState::Connected { leg, .. } => Some(leg),
@@ -113,6 +115,13 @@ impl Domain {
         let mut call = *call;
         let mut talk = call.talk.take().unwrap_or_default();
         talk.tapes.keep_up(Taping::Off, &[], call.edge.node, ctx.at.stamp());
+        let person = |attempt: &Attempt| attempt.answered.is_some() && !self.is_ai(&attempt.agent);
+        let contained = call.answered.is_some() && !call.attempts.rows.iter().any(person);
+        let assistance = call.assist.take().map(|assist| {
+            let transcript = self.keys.seal_transcript(&call.from, call.id, &assist.transcript);
+            let Assist { turns, takeovers, resolution, .. } = *assist;
+            Box::new(Assistance { contained, turns, takeovers, resolution, transcript })
+        });
         let closed = ClosedCall {
             call_id: call.id,
             tenant: ctx.domain.clone(),
@@ -137,6 +146,7 @@ impl Domain {
             tapes: talk.tapes,
             decisions: call.decisions,
             transfers: talk.transfers,
+            assistance,
             callback: call.callback.map(|callback| CalledBack { scheduled: callback.scheduled, dials: callback.dials }),
         };
         if ctx.shared.retention.closing(ctx.at.wall, &ctx.shared.archive) {

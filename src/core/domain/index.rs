@@ -8,8 +8,8 @@ use crate::core::{
     call::{Call, CallState},
     explain::Trigger,
     id::{AgentId, CallId, QueueId},
-    policy::{Requirement, Step},
-    pool::Pool,
+    policy::{AgentKind, Requirement, Step},
+    pool::{PERSON, Pool},
     queue::Place,
     state::Ctx,
 };
@@ -45,16 +45,19 @@ impl Domain {
         }
         for (id, steps) in steps {
             assert!(!steps.is_empty(), "every queue has a plan");
-            let serving = self.pool.profiles().filter(|(_, profile)| profile.serves.contains(&id)).map(|(number, _)| number).collect();
+            let serving: Vec<_> =
+                self.pool.profiles().filter(|(_, profile)| profile.serves.contains(&id)).map(|(number, _)| number).collect();
+            let ai_off = self.is_ai_off(ctx, &id);
             let row = self.queues.entry(id).or_default();
-            (row.steps, row.profiles) = (steps, serving);
+            (row.steps, row.profiles, row.ai_off) = (steps, serving, ai_off);
+            row.mixed = row.profiles.iter().any(|number| self.pool.profile(*number).kind == AgentKind::Ai);
             row.rows = Default::default();
         }
         for call in self.calls.values_mut().filter(|call| call.state == CallState::Queued) {
             let row = self.queues.get_mut(&call.queue).expect("publish refuses to drop a queue in use");
             call.step = call.step.min(row.steps.len() as u16 - 1);
             call.waits_for = call.waits_for.take().filter(|agent| self.policy.agents.contains_key(agent));
-            row.rows.enter(call.place(), &require(&row.steps, call), call.waits_for.as_ref());
+            row.rows.enter(call.place(), &require(&row.steps, only_people(row.mixed, row.ai_off, call), call), call.waits_for.as_ref());
         }
     }
 
@@ -93,7 +96,8 @@ impl Domain {
         assert!(call.state == CallState::Queued, "only a waiting call is indexed");
         let row = self.queues.get_mut(&call.queue).expect("calls are in known queues");
         call.step = call.step.min(row.steps.len() as u16 - 1);
-        row.rows.enter(call.place(), &require(&row.steps, call), call.waits_for.as_ref());
+        let require = require(&row.steps, only_people(row.mixed, row.ai_off, call), call);
+        row.rows.enter(call.place(), &require, call.waits_for.as_ref());
         ctx.unmatched.insert(call.place(), trigger);
     }
 
@@ -102,7 +106,10 @@ impl Domain {
         let call = &self.calls[&id];
         let row = self.queues.get_mut(&call.queue).expect("calls are in known queues");
         match call.state {
-            CallState::Queued => row.rows.leave(call.place(), &require(&row.steps, call), call.waits_for.as_ref()),
+            CallState::Queued => {
+                let require = require(&row.steps, only_people(row.mixed, row.ai_off, call), call);
+                row.rows.leave(call.place(), &require, call.waits_for.as_ref());
+            }
             CallState::Deferred => {}
             CallState::Offering | CallState::Connected { .. } | CallState::Dialling { .. } => {
                 row.served_now = row.served_now.checked_sub(1).expect("a call that does not wait is counted as served");
@@ -112,16 +119,25 @@ impl Domain {
 
     /// What a call requires now: its routing step, and the skills it asked for itself.
     pub(super) fn requirement<'a>(&'a self, call: &Call) -> Cow<'a, Requirement> {
-        require(&self.queues[&call.queue].steps, call)
+        let row = &self.queues[&call.queue];
+        require(&row.steps, only_people(row.mixed, row.ai_off, call), call)
     }
 }
 
-fn require<'a>(steps: &'a [Step], call: &Call) -> Cow<'a, Requirement> {
+/// Whether a call of a queue must go to a person. Where there are only people, nothing need be required.
+fn only_people(mixed: bool, ai_off: bool, call: &Call) -> bool {
+    mixed && (ai_off || Domain::needs_person(call))
+}
+
+fn require<'a>(steps: &'a [Step], only_people: bool, call: &Call) -> Cow<'a, Requirement> {
     let step = &steps[usize::from(call.step)].require;
-    if call.skills.is_empty() {
+    if call.skills.is_empty() && !only_people {
         return Cow::Borrowed(step);
     }
     let mut require = step.clone();
+    if only_people {
+        require.insert(PERSON.into(), 1);
+    }
     for (skill, level) in &call.skills {
         let needs = require.entry(skill.clone()).or_insert(0);
         *needs = (*needs).max(*level);

@@ -2,10 +2,12 @@
 
 use crate::core::{
     Outcome, Reason,
+    assist::TakeoverResult,
     call::CallState,
     cdr::{AttemptResult, CallOutcome},
     command::{HangUpCause, LegEvent, LegReport, TimerKind},
     effect::{Action, EventKind},
+    explain::Trigger,
     id::{CallId, LegId},
     limits::CALL_MS_MAX,
     matrix::Role,
@@ -37,8 +39,15 @@ impl Domain {
             leg.order = None;
         }
         match &report.event {
+            LegEvent::Assisted(event) if !is_caller => self.assisted(ctx, id, n, event),
             LegEvent::Adopted { dialog } => self.adopted(id, n, dialog),
             event if is_caller => self.caller_report(ctx, id, event),
+            // Nothing of SIP happens on the leg of an AI agent but its end.
+            LegEvent::Ringing { .. } | LegEvent::Answered { .. } | LegEvent::Media { .. } | LegEvent::Confirmed { .. }
+                if !is_caller && self.calls[&id].legs[&n].assistant =>
+            {
+                Outcome::Rejected(Reason::Invalid("not an event of an AI agent's leg".to_owned()))
+            }
             event if self.is_supervisor(id, n) => self.supervisor_report(ctx, id, n, event),
             event => self.agent_report(ctx, id, n, event),
         }
@@ -89,10 +98,18 @@ impl Domain {
             }
             LegEvent::Media { dialog, sdp, held } => {
                 (call.caller.dialog, call.caller.confirmed) = (dialog.clone(), true);
-                call.sdp = Some(sdp.clone());
+                let first = call.sdp.is_none() && call.state == CallState::Queued;
+                if first {
+                    self.leave_index(id);
+                }
+                self.calls.get_mut(&id).expect("looked up above").sdp = Some(sdp.clone());
+                if first {
+                    // Who could not be heard before may be now.
+                    self.wait_in_queue(ctx, id, Trigger::Changed);
+                }
                 self.hold(ctx, id, 0, *held)
             }
-            LegEvent::Ringing { .. } | LegEvent::Answered { .. } | LegEvent::Adopted { .. } => {
+            LegEvent::Ringing { .. } | LegEvent::Answered { .. } | LegEvent::Adopted { .. } | LegEvent::Assisted(_) => {
                 Outcome::Rejected(Reason::Invalid("not an event of a caller's leg".to_owned()))
             }
         }
@@ -127,6 +144,12 @@ impl Domain {
                 Outcome::Accepted
             }
             LegEvent::HungUp { .. } | LegEvent::Ended | LegEvent::Unreachable { .. } | LegEvent::Refused { .. }
+                if self.calls[&id].assisted_on() == Some(n) =>
+            {
+                self.assistant_left(ctx, id, n);
+                Outcome::Accepted
+            }
+            LegEvent::HungUp { .. } | LegEvent::Ended | LegEvent::Unreachable { .. } | LegEvent::Refused { .. }
                 if self.calls[&id].consult.is_some() =>
             {
                 self.owner_left(ctx, id, n);
@@ -148,9 +171,11 @@ impl Domain {
                 (leg.dialog, leg.sdp) = (Some(dialog.clone()), Some(sdp.clone()));
                 self.hold(ctx, id, n, *held)
             }
-            LegEvent::Ringing { .. } | LegEvent::Answered { .. } | LegEvent::Confirmed { .. } | LegEvent::Adopted { .. } => {
-                Outcome::Rejected(Reason::Stale)
-            }
+            LegEvent::Ringing { .. }
+            | LegEvent::Answered { .. }
+            | LegEvent::Confirmed { .. }
+            | LegEvent::Adopted { .. }
+            | LegEvent::Assisted(_) => Outcome::Rejected(Reason::Stale),
         }
     }
 
@@ -170,6 +195,22 @@ impl Domain {
     /// One agent has the call: the caller is answered, every other ringing phone is let go.
     fn accept(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, dialog: &Dialog, sdp: &Sdp) -> Outcome {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        let (peer, calls_back) = (call.leg_id(n), call.is_to_be_called_back());
+        let leg = call.legs.get_mut(&n).expect("looked up by leg_report");
+        (leg.dialog, leg.sdp) = (Some(dialog.clone()), Some(sdp.clone()));
+        self.take(ctx, id, n);
+        if calls_back {
+            self.dial(ctx, id);
+            return Outcome::Accepted;
+        }
+        self.order_caller(ctx, id, Action::Answer { peer, sdp: sdp.clone() });
+        self.connected(ctx, id, n);
+        Outcome::Accepted
+    }
+
+    /// The offer on a leg is accepted, and all others of the call are over.
+    pub(super) fn take(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16) {
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
         assert!(call.state == CallState::Offering, "a live unanswered leg belongs to an offered call");
         let calls_back = call.is_to_be_called_back();
         call.state = if calls_back { CallState::Dialling { leg: n } } else { CallState::Connected { leg: n, held: false } };
@@ -179,14 +220,13 @@ impl Domain {
         }
         call.announce_at = None;
         let leg = call.legs.get_mut(&n).expect("looked up by leg_report");
-        (leg.dialog, leg.sdp) = (Some(dialog.clone()), Some(sdp.clone()));
         leg.answered = Some(ctx.at.stamp());
         leg.order = None;
         let deadline = leg.deadline.take().expect("an unanswered leg has its deadline");
         let agent = leg.agent.clone();
         let rang_ms = ctx.at.time.ms_since(leg.offered.time);
         let others: Vec<_> = call.legs.keys().copied().filter(|other| *other != n).collect();
-        let (peer, queue, waited_ms) = (call.leg_id(n), call.queue.clone(), ctx.at.time.ms_since(waits_since));
+        let (queue, waited_ms) = (call.queue.clone(), ctx.at.time.ms_since(waits_since));
         ctx.cancel_timer(deadline, TimerKind::Offer { call: id, leg: n });
         for other in others {
             self.drop_leg(ctx, id, other, AttemptResult::Rescinded, true);
@@ -198,23 +238,28 @@ impl Domain {
         let data = [("waited_ms", waited_ms.to_string()), ("rang_ms", rang_ms.to_string())];
         ctx.event(EventKind::ContactAccepted, Some(id), Some(&agent), Some(&queue), &data);
         if calls_back {
-            self.dial(ctx, id);
-            return Outcome::Accepted;
+            return;
         }
-        self.order_caller(ctx, id, Action::Answer { peer, sdp: sdp.clone() });
-        let call = self.calls.get_mut(&id).expect("looked up above");
-        call.served_by = Some(agent.clone());
-        call.caller.up.get_or_insert(ctx.at.time);
         let level = self.policy.queues[&queue].service_level;
         let counters = self.queues.get_mut(&queue).expect("calls are in known queues");
         counters.answered += 1;
         counters.answered_within_level += u64::from(level.is_some_and(|level| waited_ms <= level.answer_within_ms));
+    }
+
+    /// Caller and agent talk from here on.
+    pub(super) fn connected(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16) {
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        let (agent, queue) = (call.legs[&n].agent.clone(), call.queue.clone());
+        call.served_by = Some(agent.clone());
+        call.caller.up.get_or_insert(ctx.at.time);
+        if call.assisted_on() != Some(n) {
+            self.takeover_ends(ctx, id, TakeoverResult::Accepted(agent.clone()));
+        }
         ctx.event(EventKind::ContactConnected, Some(id), Some(&agent), Some(&queue), &[]);
         self.set_call_timer(ctx, id, ctx.at.time.plus_ms(CALL_MS_MAX), TimerKind::Call { call: id });
         self.note_hold(ctx, id, None);
         self.tape_if_ruled(ctx, id);
         self.replan(ctx, id);
-        Outcome::Accepted
     }
 
     /// A party's phone holds the others, or no longer does. While the caller waits for the next agent nobody hears the

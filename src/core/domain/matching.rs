@@ -12,7 +12,7 @@ use crate::core::{
     explain::{Candidate, Decision, Filter, RankKey, Trigger},
     id::{AgentId, CallId, QueueId},
     limits::{DECISION_LISTED_MAX, RING_ALL_MAX},
-    policy::Strategy,
+    policy::{AgentKind, Strategy},
     pool::{Order, Profile, Rank},
     queue::{Place, oldest},
     state::Ctx,
@@ -59,9 +59,11 @@ impl Domain {
         let call = &self.calls[&id];
         assert!(call.state == CallState::Queued && call.waits_for.is_none(), "it waits for anybody");
         let at_once = if self.policy.queues[&call.queue].strategy == Strategy::RingAll { RING_ALL_MAX } else { 1 };
-        let best = self.best(call, at_once + 1 + ctx.freed.len()).into_iter().map(|(_, (.., agent))| agent);
         let was_ready = |agent: &AgentId| agent != without && !ctx.freed.iter().any(|(_, freed)| freed == agent);
-        let chosen: Vec<_> = best.filter(was_ready).take(at_once).collect();
+        let most = at_once + 1 + ctx.freed.len();
+        let of = |kind| self.best_of(call, most, kind).into_iter().map(|(_, (.., agent))| agent).filter(was_ready).take(at_once);
+        let chosen = self.kinds(call).into_iter().map(|kind| of(kind).collect::<Vec<_>>()).find(|chosen| !chosen.is_empty());
+        let chosen = chosen.unwrap_or_default();
         self.offer_to(ctx, id, &chosen, trigger);
     }
 
@@ -114,14 +116,29 @@ impl Domain {
         best.map(|(.., call)| call)
     }
 
-    /// The first `max` ready agents for a call, in the order of its queue's strategy, each with the figure it is ranked by.
+    /// The kinds of agents that may get a call, in the order they are looked at: `None` is any.
+    fn kinds(&self, call: &Call) -> Vec<Option<AgentKind>> {
+        match (self.queues[&call.queue].mixed, self.policy.queues[&call.queue].sharing.ai_first) {
+            (false, _) => vec![None],
+            (true, true) => vec![Some(AgentKind::Ai), Some(AgentKind::Human)],
+            (true, false) => vec![Some(AgentKind::Human), Some(AgentKind::Ai)],
+        }
+    }
+
+    /// The first `max` ready agents for a call, in the order of its queue's strategy, each with the figure it is ranked by. AI
+    /// agents and people are not ranked against each other: whoever comes first by the queue's rule is listed alone.
     pub(super) fn best(&self, call: &Call, max: usize) -> Vec<(u64, Rank)> {
+        let mut lists = self.kinds(call).into_iter().map(|kind| self.best_of(call, max, kind));
+        lists.find(|best| !best.is_empty()).unwrap_or_default()
+    }
+
+    pub(super) fn best_of(&self, call: &Call, max: usize, kind: Option<AgentKind>) -> Vec<(u64, Rank)> {
         let require = self.requirement(call);
         let strategy = self.policy.queues[&call.queue].strategy;
         let mut best: Vec<(u64, Rank)> = Vec::new();
         for number in &self.queues[&call.queue].profiles {
             let profile = self.pool.profile(*number);
-            if !profile.meets(&require) {
+            if kind.is_some_and(|kind| profile.kind != kind) || !profile.meets(&require) {
                 continue;
             }
             let below = if strategy == Strategy::HighestSkill { profile.below_best(&require, &call.queue) } else { 0 };

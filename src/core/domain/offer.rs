@@ -10,9 +10,9 @@ use crate::core::{
     effect::{Action, EventKind, Ring},
     explain::Trigger,
     id::{AgentId, CallId, LegId},
-    limits::{LEGS_PER_CALL_MAX, OFFER_TIMEOUT_MS_MIN, REDIRECTS_MAX, SPARED_MS, SPARED_REST_MS},
+    limits::{ENGAGE_MS_MAX, LEGS_PER_CALL_MAX, OFFER_TIMEOUT_MS_MIN, REDIRECTS_MAX, SPARED_MS, SPARED_REST_MS},
     matrix::Role,
-    party::Target,
+    party::{Engage, Target},
     state::Ctx,
 };
 
@@ -29,9 +29,13 @@ impl Domain {
 
     /// Rings an agent who is free, for what `role` says. Returns the leg's number.
     pub(super) fn ring_as(&mut self, ctx: &mut Ctx<'_>, id: CallId, agent: &AgentId, role: Role) -> u16 {
-        let target = self.agents[agent].target(&self.policy.agents[agent]).expect("a ready agent can be reached");
         let queue = self.calls[&id].queue.clone();
-        let deadline = ctx.at.time.plus_ms(self.policy.queues[&queue].offer_timeout_ms.max(OFFER_TIMEOUT_MS_MIN));
+        let timeout_ms = self.policy.queues[&queue].offer_timeout_ms.max(OFFER_TIMEOUT_MS_MIN);
+        let (target, timeout_ms) = match self.engage(id, agent) {
+            Some(target) => (target, timeout_ms.min(ENGAGE_MS_MAX)),
+            None => (self.agents[agent].target(&self.policy.agents[agent]).expect("a ready agent can be reached"), timeout_ms),
+        };
+        let deadline = ctx.at.time.plus_ms(timeout_ms);
         let n = self.call_out(ctx, id, (agent, role), target, deadline, 0);
         ctx.shared.offers += 1;
         let turn = ctx.shared.offers;
@@ -42,6 +46,13 @@ impl Domain {
         let what = if role == Role::Consult { "consult" } else { "call" };
         ctx.event(EventKind::ContactOffered, Some(id), Some(agent), Some(&queue), &[("leg", n.to_string()), ("for", what.to_owned())]);
         n
+    }
+
+    /// What an AI agent is offered; none for a person.
+    fn engage(&self, id: CallId, agent: &AgentId) -> Option<Target> {
+        let assistant = self.policy.agents[agent].assistant.clone().filter(|_| self.is_ai(agent))?;
+        let transcript = self.calls[&id].assist.as_ref().map(|assist| assist.transcript.rows.clone()).unwrap_or_default();
+        Some(Target::Assistant(Box::new(Engage { agent: agent.clone(), assistant, transcript })))
     }
 
     /// Opens a leg to `target` for an agent and books the agent. Returns the leg's number.
@@ -57,13 +68,14 @@ impl Domain {
         let call = self.calls.get_mut(&id).expect("offered calls are live");
         let n = call.next_leg;
         call.next_leg += 1;
+        let assistant = matches!(target, Target::Assistant(_));
         let ring = Ring {
             target,
             caller: call.from.clone(),
             queue: Some(call.queue.clone()),
             trunk: call.trunk.clone(),
             sdp: call.sdp.clone(),
-            headers: call.headers.clone(),
+            headers: call.headers.iter().cloned().chain(call.takeover_headers()).collect(),
             max_forwards: MAX_FORWARDS,
             anchored: call.anchored,
             // Without a customer on the phone there is nobody to talk with yet.
@@ -72,6 +84,7 @@ impl Domain {
         let order = ctx.order(call.leg_id(n), call.edge, Action::ring(ring), None);
         let leg = Leg {
             role,
+            assistant,
             agent: agent.clone(),
             offered: ctx.at.stamp(),
             rang: None,
@@ -194,7 +207,10 @@ impl Domain {
             result,
         });
         let (edge, queue) = (call.edge, call.queue.clone());
-        if let Some(cause) = cause {
+        if let Some(cause) = cause.filter(|_| leg.assistant) {
+            // Whatever its customer's leg is ordered next says the same, so that this need not be kept.
+            ctx.order(LegId { call: id, n }, edge, Action::HangUp { cause: cause.to_owned() }, None);
+        } else if let Some(cause) = cause {
             let image = Box::new(call.image_of(&leg));
             let brought = leg.adopting.then(|| image.clone());
             let order = ctx.order(LegId { call: id, n }, edge, Action::HangUp { cause: cause.to_owned() }, brought);
@@ -203,7 +219,11 @@ impl Domain {
         let kind = match result {
             AttemptResult::Timeout => Some(EventKind::ContactOfferTimeout),
             AttemptResult::Rescinded => Some(EventKind::ContactRescinded),
-            AttemptResult::Accepted | AttemptResult::Consulted | AttemptResult::NodeLost | AttemptResult::NotReached { .. } => None,
+            AttemptResult::Accepted
+            | AttemptResult::Consulted
+            | AttemptResult::TakenOver
+            | AttemptResult::NodeLost
+            | AttemptResult::NotReached { .. } => None,
             AttemptResult::Rejected { .. } | AttemptResult::Busy | AttemptResult::Unreachable { .. } => Some(EventKind::ContactRejected),
         };
         if let Some(kind) = kind {

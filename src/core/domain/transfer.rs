@@ -5,13 +5,14 @@
 
 use crate::core::{
     Outcome, Reason,
-    call::CallState,
+    call::{Call, CallState},
     cdr::{AttemptResult, Transfer},
     command::{Actor, TransferTo},
     effect::{EventKind, TRANSFERRED},
     explain::Trigger,
     id::{AgentId, CallId, Edge, LegId},
     limits::OFFER_TIMEOUT_MS_MIN,
+    policy::AgentKind,
     state::Ctx,
 };
 
@@ -30,7 +31,7 @@ impl Domain {
         let owner = &call.legs[&leg].agent;
         let taken = match to {
             TransferTo::Queue(queue) => self.turns_away(ctx, queue, call.emergency).and_then(|no| no.map_or(Ok(()), |(why, _)| Err(why))),
-            TransferTo::Agent(agent) => self.takes_transfer(owner, agent),
+            TransferTo::Agent(agent) => self.takes_transfer(owner, agent).and_then(|()| self.takes_back(call, agent)),
         };
         if let Err(reason) = taken {
             return Outcome::Rejected(reason);
@@ -74,24 +75,28 @@ impl Domain {
         }
     }
 
+    /// Whether an agent, if it is an AI agent, may have the call.
+    fn takes_back(&self, call: &Call, agent: &AgentId) -> Result<(), Reason> {
+        let asked = call.assist.as_ref().is_some_and(|assist| assist.asked);
+        match self.is_ai(agent) {
+            true if asked => Err(Reason::NotReady("the customer asked for a person".to_owned())),
+            true if !Self::can_talk(call) => Err(Reason::NotAnchored),
+            _ => Ok(()),
+        }
+    }
+
     /// `hang_up`: the one who has it has not hung up by itself.
     pub(super) fn send_on(&mut self, ctx: &mut Ctx<'_>, id: CallId, leg: u16, to: &TransferTo, by: &Actor, hang_up: bool) {
-        // Nobody stays with a call that waits: who only listens to it goes as well.
-        for n in self.calls[&id].legs.keys().copied().filter(|n| *n != leg).collect::<Vec<_>>() {
-            self.drop_leg(ctx, id, n, AttemptResult::Rescinded, true);
-        }
-        self.leave_index(id);
-        let from = self.part_with(ctx, id, leg, AttemptResult::Accepted, hang_up.then_some(TRANSFERRED));
+        let from = self.let_owner_go(ctx, id, leg, AttemptResult::Accepted, hang_up.then_some(TRANSFERRED));
         let offer_timeout_ms = self.policy.queues[&self.calls[&id].queue].offer_timeout_ms.max(OFFER_TIMEOUT_MS_MIN);
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
-        let held_ms = call.held_ms(ctx.at.time);
-        (call.talk().held_ms, call.talk().held_since) = (held_ms, None);
-        (call.caller.held, call.caller.muted) = (false, false);
-        (call.step, call.joined, call.step_from) = (0, ctx.at.time, ctx.at.time);
-        (call.waits_for, call.waits_until) = (None, None);
+        let to_ai = matches!(to, TransferTo::Agent(agent) if self.policy.agents[agent].kind == AgentKind::Ai);
         match to {
             TransferTo::Queue(queue) => call.queue = queue.clone(),
             TransferTo::Agent(agent) => {
+                if let Some(assist) = call.assist.as_mut().filter(|_| to_ai) {
+                    assist.person_only = false;
+                }
                 (call.waits_for, call.waits_until) = (Some(agent.clone()), Some(ctx.at.time.plus_ms(offer_timeout_ms)));
             }
         }

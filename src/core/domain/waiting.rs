@@ -32,7 +32,8 @@ impl Domain {
     pub(super) fn set_wait_timer(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
         let call = &self.calls[&id];
         let waits_until = call.waits_until.filter(|_| call.waits_for.is_some());
-        let ends = [Some(self.gives_up_at(call)), self.unanswered_until(call), call.announce_at];
+        let taken = call.assist.as_ref().and_then(|assist| assist.takeover.as_ref()).map(|open| open.until);
+        let ends = [Some(self.gives_up_at(call)), self.unanswered_until(call), call.announce_at, taken];
         let next = self.step_ends(call).into_iter().chain(waits_until).chain(ends.into_iter().flatten());
         let next = next.fold(LogTime(u64::MAX), LogTime::min);
         self.set_call_timer(ctx, id, next, TimerKind::Wait { call: id });
@@ -93,6 +94,11 @@ impl Domain {
         }
         self.announce(ctx, id, now);
         let call = &self.calls[&id];
+        if call.assist.as_ref().and_then(|assist| assist.takeover.as_ref()).is_some_and(|open| now >= open.until) {
+            self.leave_index(id);
+            self.takeover_unanswered(ctx, id);
+            return self.wait_in_queue(ctx, id, Trigger::Changed);
+        }
         let relax = self.step_ends(call).is_some_and(|end| now >= end);
         let alone = call.waits_for.is_some() && call.waits_until.is_some_and(|until| now >= until);
         if !relax && !alone {

@@ -8,7 +8,7 @@ use super::Violation;
 use crate::core::{
     Command, Effects, Outcome, State,
     call::{Call, CallState},
-    cdr::{AttemptResult, CallOutcome, ClosedCall, chain},
+    cdr::{Attempt, AttemptResult, CallOutcome, ClosedCall, chain},
     domain::Domain,
     effect::{EventKind, Record},
     id::{AgentId, CallId, DomainId},
@@ -77,6 +77,11 @@ impl Step<'_> {
             let times: Vec<LogTime> = at.iter().flatten().map(|stamp| stamp.time).collect();
             expect(found, "D1", Some(&closed.tenant), times.is_sorted(), || format!("the times of {} go back", closed.call_id));
             let accepted = closed.attempts.rows.iter().filter(|attempt| attempt.result == AttemptResult::Accepted).count();
+            // An AI agent that was taken over, or lost, had it as well.
+            let had = |attempt: &&Attempt| {
+                attempt.answered.is_some() && matches!(attempt.result, AttemptResult::TakenOver | AttemptResult::NodeLost)
+            };
+            let before = closed.attempts.rows.iter().filter(had).count();
             let answered = closed.answered.is_some();
             let fits = match closed.outcome {
                 CallOutcome::Answered => answered && closed.agent.is_some(),
@@ -86,8 +91,8 @@ impl Step<'_> {
             // Each transfer but the last leads to one more agent who accepts, if any does; a long list has lost some.
             let transfers = closed.transfers.rows.len() + closed.transfers.dropped as usize;
             let all = closed.attempts.dropped == 0;
-            let as_many = if answered { (!all || accepted >= 1) && accepted <= transfers + 1 } else { accepted == 0 };
-            let counted = as_many && (transfers == 0 || !all || accepted >= transfers);
+            let as_many = if answered { (!all || accepted + before >= 1) && accepted <= transfers + 1 } else { accepted == 0 };
+            let counted = as_many && (transfers == 0 || !all || accepted + before >= transfers);
             expect(found, "D1", Some(&closed.tenant), counted && fits, || {
                 format!("{} is {} with {accepted} accepted offers", closed.call_id, closed.outcome)
             });

@@ -1,13 +1,16 @@
 //! Random commands, many of them: every invariant after every step, the same log to the same bytes, snapshot and tail to
 //! the same as a full replay. What was accepted is printed, so that the coverage can be judged.
 
+mod assist;
 mod generator;
+mod policy;
 
 use std::collections::BTreeMap;
 
 use self::generator::{Generator, main_domain};
 use crate::core::{
     Command, Effects, Outcome, State,
+    assist::Assisted,
     cdr::chain,
     codec,
     command::{ConsultStep, Envelope, Intent, LegEvent, Record, Wish},
@@ -21,7 +24,7 @@ const COMMANDS_PER_SEED: u64 = 12_500;
 const ACCEPTED_MIN: u64 = 100;
 
 /// The variants of `Command`; `name` does not compile without each.
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 28] = [
     "PublishPolicy",
     "RemoveDomain",
     "Arrive",
@@ -48,6 +51,8 @@ const COMMANDS: [&str; 26] = [
     "Callback",
     "Schedule",
     "KeepCallbacks",
+    "TakeOver",
+    "SwitchAi",
 ];
 
 const fn name(command: &Command) -> &'static str {
@@ -78,6 +83,8 @@ const fn name(command: &Command) -> &'static str {
         Command::Callback { .. } => "Callback",
         Command::Schedule(_) => "Schedule",
         Command::KeepCallbacks { .. } => "KeepCallbacks",
+        Command::TakeOver { .. } => "TakeOver",
+        Command::SwitchAi { .. } => "SwitchAi",
     }
 }
 
@@ -94,6 +101,10 @@ const fn kind(command: &Command) -> &'static str {
             LegEvent::Media { .. } => "  Media",
             LegEvent::Adopted { .. } => "  Adopted",
             LegEvent::Ended => "  Ended",
+            LegEvent::Assisted(Assisted::Engaged) => "  Engaged",
+            LegEvent::Assisted(Assisted::Disclosed) => "  Disclosed",
+            LegEvent::Assisted(Assisted::Turn(_)) => "  Turn",
+            LegEvent::Assisted(Assisted::Resolved(_)) => "  Resolved",
         },
         Command::ConsultStep { step, .. } => match step {
             ConsultStep::Complete => "  Complete",

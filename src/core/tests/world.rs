@@ -59,6 +59,7 @@ pub(crate) fn queue(strategy: Strategy) -> Queue {
         treatment: Treatment::default(),
         record: Recording::Off,
         callback: Callbacks::default(),
+        sharing: Sharing::default(),
     }
 }
 
@@ -72,6 +73,7 @@ pub(crate) fn agent(skills: &[(&str, u8)]) -> Agent {
         capacity: BTreeMap::from([(Channel::Voice, 1)]),
         exclusive: Vec::new(),
         initial: InitialState::Available,
+        assistant: None,
     }
 }
 

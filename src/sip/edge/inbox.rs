@@ -9,6 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::assistants::Found;
 use crate::{
     core::{
         Outcome,
@@ -90,6 +91,12 @@ pub(super) enum Finding {
         flow: Flow,
         bytes: Bytes,
         tries: u8,
+    },
+    /// What an AI agent is to say next, as asked for in this step of its conversation.
+    Assistant {
+        leg: LegId,
+        step: u64,
+        found: Found,
     },
     /// Something happened to the audio of a leg.
     Media(media::Event),

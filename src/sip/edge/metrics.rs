@@ -11,6 +11,7 @@ pub const DATAGRAMS_DROPPED_TOTAL: &str = "tandem_sip_datagrams_dropped_total";
 pub const CONNECTIONS: &str = "tandem_sip_connections";
 pub const CONNECTIONS_REFUSED_TOTAL: &str = "tandem_sip_connections_refused_total";
 pub const CONNECTIONS_CUT_TOTAL: &str = "tandem_sip_connections_cut_total";
+pub const ASSISTANTS: &str = "tandem_ai_conversations";
 pub const CALLS: &str = "tandem_sip_calls";
 pub const ARRIVALS_BOUND: &str = "tandem_sip_arrivals_bound";
 pub const ARRIVAL_COMMIT_SECONDS: &str = "tandem_sip_arrival_commit_seconds";
@@ -33,6 +34,7 @@ pub fn describe() {
     describe_gauge!(CONNECTIONS, "Open TCP and TLS connections");
     describe_counter!(CONNECTIONS_REFUSED_TOTAL, "Connections closed on arrival because there were too many");
     describe_counter!(CONNECTIONS_CUT_TOTAL, "Connections cut because the peer did not read");
+    describe_gauge!(ASSISTANTS, "Conversations of AI agents on this node");
     describe_gauge!(CALLS, "Calls whose caller leg is on this node");
     describe_gauge!(ARRIVALS_BOUND, "Arrivals that may await their commit at once");
     describe_histogram!(ARRIVAL_COMMIT_SECONDS, Unit::Seconds, "INVITE admitted to its arrival committed");

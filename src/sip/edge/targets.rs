@@ -37,7 +37,7 @@ pub(super) struct Phone {
 fn contact_of(target: &Target) -> Option<&str> {
     match target {
         Target::Contact { uri } | Target::Binding { uri, .. } => Some(uri),
-        Target::Trunk { .. } => None,
+        Target::Trunk { .. } | Target::Assistant(_) => None,
     }
 }
 

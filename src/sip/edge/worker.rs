@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     Handle, Options, Shared,
     arrivals::Live,
+    assistants::Assistants,
     backend::Backend,
     freed::{self, Freed},
     fresh::Caller,
@@ -36,6 +37,7 @@ use crate::{
     sip::{
         admission::{Admission, Bucket},
         auth,
+        brain::Brain,
         limits::{FRESH_BATCH_MAX, STRANGER_ANSWERS_PER_S, TICK},
         message::ParseError,
         registrar::Registrar,
@@ -60,6 +62,8 @@ pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) backend: Arc<dyn Backend>,
     pub(super) media: Planes,
+    pub(super) brain: Option<Arc<dyn Brain>>,
+    pub(super) assistants: Assistants,
     pub(super) transport: Transport,
     pub(super) me: Edge,
     pub(super) stack: Stack,
@@ -93,7 +97,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(handle: &Handle, backend: Arc<dyn Backend>, media: Planes) -> Self {
+    pub(super) fn new(handle: &Handle, backend: Arc<dyn Backend>, media: Planes, brain: Option<Arc<dyn Brain>>) -> Self {
         let now = Instant::now();
         let options = handle.options.clone();
         let directory_changes = backend.directory();
@@ -129,6 +133,8 @@ impl Worker {
             options,
             backend,
             media,
+            brain,
+            assistants: Assistants::default(),
             me,
         }
     }
@@ -197,6 +203,7 @@ impl Worker {
         self.stack.set_nodes(self.backend.nodes());
         self.renew_nonce_key();
         self.registrar.expire(now);
+        self.assistants_due(now);
         metrics::gauge!(names::CALLS).set(self.calls.len() as f64);
         metrics::gauge!(names::REGISTRATIONS).set(self.registrar.len() as f64);
         metrics::gauge!(names::ARRIVALS_BOUND).set(self.admission.bound() as f64);
@@ -232,6 +239,7 @@ impl Worker {
         self.stack = new_stack(&self.transport, &self.options, life, self.media.clone());
         self.stack.set_nodes(self.backend.nodes());
         self.withheld.clear();
+        self.assistants.clear();
         self.phones.clear();
         for (_, live) in self.calls.drain() {
             self.admission.gone(&live.account);
@@ -268,7 +276,13 @@ impl Worker {
                 self.drain(now);
             }
             Finding::Closed { flow } => self.closed(&flow),
-            Finding::Media(media::Event::PlayDone { leg }) => self.stack.played(leg),
+            Finding::Media(media::Event::PlayDone { leg }) => {
+                if !self.spoken(now, leg) {
+                    self.stack.played(leg);
+                }
+            }
+            Finding::Media(media::Event::Digit { leg, digit, .. }) => self.key_pressed(now, leg, digit),
+            Finding::Assistant { leg, step, found } => self.found_for(now, leg, step, found),
             Finding::Media(media::Event::Latched { leg, source }) => {
                 self.stack.latched(leg, source);
                 self.drain(now);
@@ -293,7 +307,7 @@ impl Worker {
                 self.stack.ready_all(now);
                 self.drain(now);
             }
-            // Keys and silences are for those who ask for them.
+            // Silences are for those who ask for them.
             Finding::Media(_) => {}
             Finding::Shared => self.sharing = false,
             Finding::Bad { flow, error } => self.bad(now, flow, error),
@@ -322,6 +336,9 @@ impl Worker {
         if let Some(trunk) = image.map(|image| image.trunk.clone()) {
             self.adopt_call(now, order, trunk);
         }
+        if self.assist(now, order) {
+            return self.drain(now);
+        }
         match &order.action {
             Action::Ring(ring) => self.ring(now, order, ring),
             Action::Release => {
@@ -337,6 +354,7 @@ impl Worker {
             }
             _ => self.stack.order(now, order),
         }
+        self.put_through(now, order);
         self.drain(now);
     }
 

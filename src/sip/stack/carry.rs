@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     core::{
-        command::LegEvent,
+        command::{HangUpCause, LegEvent},
         effect::Treat,
         id::LegId,
         image::{CSEQ_JUMP, Image},
@@ -89,6 +89,19 @@ impl Stack {
         let first = intro.unwrap_or_else(|| music.clone());
         leg.music = Some(music);
         self.options.media.play(id, first);
+    }
+
+    /// Answers a waiting caller, if nobody has. What it hears is whoever talks with it from here on.
+    pub(super) fn converse(&mut self, now: Instant, id: LegId) {
+        let Some(leg) = self.legs.get(&id) else { return };
+        if leg.is_waiting() && !self.answer_for_treatment(now, id) {
+            self.report(id, LegEvent::HungUp { cause: HangUpCause::NoMedia });
+            return self.hang_up(now, id);
+        }
+        self.take_back(now, id);
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        leg.music = None;
+        self.options.media.stop(id);
     }
 
     /// Sends a 200 of our own. False if the caller's offer allows none.

@@ -60,11 +60,12 @@ impl Stack {
             _ if !self.legs.contains_key(&order.leg) => self.gone(order),
             Action::Queue { .. } => self.progress(now, order.leg, 182, "Queued"),
             Action::Treat(treat) => self.treat(now, order.leg, treat),
+            Action::Converse { .. } => self.converse(now, order.leg),
             Action::Ringing => self.progress(now, order.leg, 180, "Ringing"),
             Action::Answer { peer, sdp } => self.answer_caller(now, order.leg, *peer, sdp),
             Action::Reject { status, reason, retry_after_s } => self.reject(now, order.leg, *status, reason, *retry_after_s),
-            // Done above, and when it was taken over.
-            Action::Media(_) | Action::Resume => {}
+            // Done above, and when it was taken over; what is for an AI agent is the edge's.
+            Action::Media(_) | Action::Resume | Action::Speak => {}
             Action::Release => self.release(now, order.leg),
             Action::HangUp { cause } => {
                 // The word that a REFER came true may be slower than what follows from it.

@@ -48,7 +48,7 @@ impl Leg {
                 let to = Flow { transport: *transport, local, remote, conn: flow.map(|flow| flow.flow), via };
                 (uri, Destination::Flow(to), route.clone(), *flow)
             }
-            Target::Trunk { .. } => return None,
+            Target::Trunk { .. } | Target::Assistant(_) => return None,
         };
         if !is_uri(uri) || route.iter().any(|route| !is_uri(angle_uri(route))) {
             return None;

@@ -34,7 +34,7 @@ fn names_ipv6(target: &Target) -> bool {
     match target {
         Target::Contact { uri } => uri.contains('['),
         Target::Binding { remote, .. } => remote.starts_with('['),
-        Target::Trunk { .. } => false,
+        Target::Trunk { .. } | Target::Assistant(_) => false,
     }
 }
 

@@ -240,7 +240,7 @@ impl Node {
             nodes: Mutex::default(),
             looks: AtomicU64::new(0),
         });
-        edge.serve(fake.clone(), media);
+        edge.serve(fake.clone(), media, None);
         Self { edge, fake, orders: AtomicU64::new(0) }
     }
 

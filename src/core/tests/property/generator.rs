@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::policy::{IDLE, policy};
 use crate::core::{
     Command, State,
     call::{Call, CallState},
@@ -13,14 +14,11 @@ use crate::core::{
     id::{AgentId, CallId, DomainId, Edge, LegId, NodeId, RequestId},
     matrix::{Mode, Role, Taping},
     party::{Dialog, FlowRef, Party, Sdp, Transport},
-    policy::{Callbacks, Channel, Fallback, Hours, OnClose, Policy, Recording, Route, Step, Strategy, Treatment, Trunk},
-    tests::world::{agent, queue},
+    policy::Strategy,
     time::{LogTime, WallTime},
 };
 
 const AGENTS: [&str; 6] = ["a", "b", "c", "d", "e", "nobody"];
-/// They serve no call of any queue, and so are free to be asked.
-const IDLE: [&str; 2] = ["f", "g"];
 const STRATEGIES: [Strategy; 6] = [
     Strategy::LongestIdle,
     Strategy::RoundRobin,
@@ -51,7 +49,7 @@ impl Rng {
         self.below(n) == 0
     }
 
-    fn pick<T>(&mut self, from: impl ExactSizeIterator<Item = T>) -> Option<T> {
+    pub(super) fn pick<T>(&mut self, from: impl ExactSizeIterator<Item = T>) -> Option<T> {
         let mut from = from;
         let len = from.len() as u64;
         if len == 0 { None } else { from.nth(self.below(len) as usize) }
@@ -112,6 +110,11 @@ impl Generator {
         // A consultation is soon over, by itself or with its call.
         if self.rng.one_in(3) && rows.calls().values().any(|call| call.consult.is_some()) {
             return self.consult(rows);
+        }
+        // What AI agents say comes often while they have calls.
+        let with_ai = rows.calls().values().any(|call| call.legs.values().any(|leg| leg.assistant));
+        if self.rng.one_in(if with_ai { 4 } else { 60 }) {
+            return self.assisted(rows);
         }
         match self.rng.below(1_000) {
             n if n < arriving => self.arrive(),
@@ -215,7 +218,7 @@ impl Generator {
         }
     }
 
-    fn edge(&mut self) -> Edge {
+    pub(super) fn edge(&mut self) -> Edge {
         let node = self.rng.below(3);
         Edge { node: NodeId(1 + node), incarnation: self.lives[node as usize] }
     }
@@ -244,7 +247,7 @@ impl Generator {
         AGENTS[self.rng.below(AGENTS.len() as u64) as usize].into()
     }
 
-    fn actor(&mut self) -> Actor {
+    pub(super) fn actor(&mut self) -> Actor {
         match self.rng.below(3) {
             0 => Actor::System,
             1 => Actor::Agent(self.agent()),
@@ -256,7 +259,7 @@ impl Generator {
         format!("phone{}", self.rng.below(2))
     }
 
-    fn call(&mut self, rows: &Domain) -> CallId {
+    pub(super) fn call(&mut self, rows: &Domain) -> CallId {
         self.rng.pick(rows.calls().keys().copied()).unwrap_or(CallId(7))
     }
 
@@ -391,7 +394,7 @@ impl Generator {
         self.numbered(call.leg_id(n), edge, event)
     }
 
-    fn numbered(&mut self, leg: LegId, edge: Edge, event: LegEvent) -> Command {
+    pub(super) fn numbered(&mut self, leg: LegId, edge: Edge, event: LegEvent) -> Command {
         let seq = self.seqs.entry(leg).or_insert(0);
         // Sometimes the last report again.
         *seq += u32::from(*seq == 0 || !self.rng.one_in(20));
@@ -498,59 +501,4 @@ impl Generator {
         entropy[0] = self.seed as u8;
         Command::PublishPolicy { domain, expect, policy: Box::new(policy), entropy }
     }
-}
-
-/// Three queues that differ in every rule, agents with one, two and no slots free for voice, one with a phone to register.
-fn policy(strategy: Strategy) -> Policy {
-    let mut policy = Policy { calls_max: 40, retention_days: 2, ..Policy::default() };
-    let mut support = queue(strategy);
-    let step = |for_ms, level| Step { for_ms, require: [("support".into(), level)].into() };
-    support.steps = vec![step(5_000, 6), step(5_000, 3), step(0, 1)];
-    (support.max_wait_ms, support.offer_timeout_ms, support.wrap_up_ms) = (30_000, 4_000, 6_000);
-    (support.promote_after_ms, support.affinity_ms, support.max_unanswered_ms) = (10_000, 3_000, 40_000);
-    support.misses.max = 3;
-    support.on_max_wait = Fallback::Queue("second".into());
-    let mut second = queue(Strategy::LongestIdle);
-    (second.max_wait_ms, second.waiting_max, second.hours) = (20_000, 6, Some("half".into()));
-    (second.on_full, second.on_closed) = (Fallback::Queue("ring".into()), Fallback::Queue("ring".into()));
-    second.waiting_on_close = OnClose::Fallback;
-    second.treatment = Treatment { answer_waiting: true, announce_every_ms: 4_000, ..Treatment::default() };
-    let mut ring = queue(Strategy::RingAll);
-    (ring.max_wait_ms, ring.require_agents, ring.promote_after_ms) = (15_000, true, 5_000);
-    ring.record = Recording::All;
-    policy.queues = [("support".into(), support), ("second".into(), second), ("ring".into(), ring)].into();
-    // Open three minutes of each five.
-    let spans: Vec<_> = (0..288).map(|n| (n * 5, n * 5 + 3)).collect();
-    policy.hours.insert("half".into(), Hours { week: std::array::from_fn(|_| spans.clone()), ..Hours::default() });
-    for (name, level) in [("a", 9), ("b", 5), ("c", 5), ("d", 2), ("e", 7)] {
-        policy.agents.insert(name.into(), agent(&[("support", level), ("second", 1)]));
-    }
-    let mut idle = agent(&[]);
-    idle.queues = vec!["second".into()];
-    policy.agents.extend(IDLE.map(|name| (name.into(), idle.clone())));
-    let two = policy.agents.get_mut("e").expect("made above");
-    two.capacity.insert(Channel::Voice, 2);
-    two.queues = vec!["support".into(), "ring".into()];
-    policy.agents.get_mut("d").expect("made above").contact = None;
-    let route = |queue: &str, priority, emergency| Route { queue: queue.into(), priority, emergency };
-    policy.routes =
-        [("support", None), ("second", Some(2)), ("ring", None)].map(|(to, priority)| (to.to_owned(), route(to, priority, false))).into();
-    policy.routes.insert("112".into(), route("second", Some(0), true));
-    let out = Trunk {
-        sources: Vec::new(),
-        ha1: None,
-        username: None,
-        contacts: vec!["sip:gw@192.0.2.7".into()],
-        prefixes: vec!["+49".into()],
-        outbound_auth: None,
-        caller_id: None,
-        calls_per_s_max: 0,
-        calls_max: 0,
-        trust_priority: false,
-    };
-    policy.trunks.insert("out".into(), out);
-    for queue in policy.queues.values_mut() {
-        queue.callback = Callbacks { dials_max: 2, pause_ms: 4_000, ring_ms: 8_000, max_age_ms: 40_000 };
-    }
-    policy
 }

@@ -1,0 +1,75 @@
+//! The rules that random commands meet.
+
+use std::sync::Arc;
+
+use crate::core::{
+    policy::{
+        Agent, AgentKind, Assistant, Callbacks, Channel, Fallback, Hours, OnClose, Policy, Recording, Route, Sharing, Step, Strategy,
+        Treatment, Trunk, Unanswered,
+    },
+    tests::world::{agent, queue},
+};
+
+/// They serve no call of any queue, and so are free to be asked.
+pub(super) const IDLE: [&str; 2] = ["f", "g"];
+
+/// Three queues that differ in every rule, agents with one, two and no slots free for voice, one with a phone to register.
+pub(super) fn policy(strategy: Strategy) -> Policy {
+    let mut policy = Policy { calls_max: 40, retention_days: 2, ..Policy::default() };
+    let mut support = queue(strategy);
+    let step = |for_ms, level| Step { for_ms, require: [("support".into(), level)].into() };
+    support.steps = vec![step(5_000, 6), step(5_000, 3), step(0, 1)];
+    (support.max_wait_ms, support.offer_timeout_ms, support.wrap_up_ms) = (30_000, 4_000, 6_000);
+    (support.promote_after_ms, support.affinity_ms, support.max_unanswered_ms) = (10_000, 3_000, 40_000);
+    support.misses.max = 3;
+    support.on_max_wait = Fallback::Queue("second".into());
+    let mut second = queue(Strategy::LongestIdle);
+    (second.max_wait_ms, second.waiting_max, second.hours) = (20_000, 6, Some("half".into()));
+    (second.on_full, second.on_closed) = (Fallback::Queue("ring".into()), Fallback::Queue("ring".into()));
+    second.waiting_on_close = OnClose::Fallback;
+    second.treatment = Treatment { answer_waiting: true, announce_every_ms: 4_000, ..Treatment::default() };
+    let mut ring = queue(Strategy::RingAll);
+    (ring.max_wait_ms, ring.require_agents, ring.promote_after_ms) = (15_000, true, 5_000);
+    ring.record = Recording::All;
+    policy.queues = [("support".into(), support), ("second".into(), second), ("ring".into(), ring)].into();
+    // Open three minutes of each five.
+    let spans: Vec<_> = (0..288).map(|n| (n * 5, n * 5 + 3)).collect();
+    policy.hours.insert("half".into(), Hours { week: std::array::from_fn(|_| spans.clone()), ..Hours::default() });
+    for (name, level) in [("a", 9), ("b", 5), ("c", 5), ("d", 2), ("e", 7)] {
+        policy.agents.insert(name.into(), agent(&[("support", level), ("second", 1)]));
+    }
+    let mut idle = agent(&[]);
+    idle.queues = vec!["second".into()];
+    policy.agents.extend(IDLE.map(|name| (name.into(), idle.clone())));
+    let two = policy.agents.get_mut("e").expect("made above");
+    two.capacity.insert(Channel::Voice, 2);
+    two.queues = vec!["support".into(), "ring".into()];
+    policy.agents.get_mut("d").expect("made above").contact = None;
+    let two = [(Channel::Voice, 2)].into();
+    let assistant = Some(Arc::new(Assistant::default()));
+    let robot = Agent { kind: AgentKind::Ai, contact: None, capacity: two, assistant, ..agent(&[("support", 3), ("ring", 1)]) };
+    policy.agents.insert("ai".into(), robot);
+    let route = |queue: &str, priority, emergency| Route { queue: queue.into(), priority, emergency };
+    policy.routes =
+        [("support", None), ("second", Some(2)), ("ring", None)].map(|(to, priority)| (to.to_owned(), route(to, priority, false))).into();
+    policy.routes.insert("112".into(), route("second", Some(0), true));
+    let out = Trunk {
+        sources: Vec::new(),
+        ha1: None,
+        username: None,
+        contacts: vec!["sip:gw@192.0.2.7".into()],
+        prefixes: vec!["+49".into()],
+        outbound_auth: None,
+        caller_id: None,
+        calls_per_s_max: 0,
+        calls_max: 0,
+        trust_priority: false,
+    };
+    policy.trunks.insert("out".into(), out);
+    let support = policy.queues.get_mut("support").expect("made above");
+    support.sharing = Sharing { within_ms: 3_000, unanswered: Unanswered::Rollback, people: Some("ring".into()), ..Sharing::default() };
+    for queue in policy.queues.values_mut() {
+        queue.callback = Callbacks { dials_max: 2, pause_ms: 4_000, ring_ms: 8_000, max_age_ms: 40_000 };
+    }
+    policy
+}

@@ -1,0 +1,242 @@
+//! The AI agents of this edge: a conversation each, on the caller's leg, until that leg is ordered something else.
+//!
+//! That is the fence. Whoever comes next is ordered on the same leg of the same edge, or on another edge once this one's lease is
+//! over, and from the moment this edge performs it no sample of the agent goes out.
+
+mod session;
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use super::{inbox::Finding, metrics as names, worker::Worker};
+use crate::{
+    core::{
+        assist::Assisted,
+        command::{LegEvent, LegReport},
+        effect::{Action, Order},
+        id::{CallId, DomainId, LegId},
+        party::{Engage, Target},
+        policy::Words,
+        time::WallTime,
+    },
+    media::{Item, Program, Tone},
+    sip::{
+        brain::{Answer, Said},
+        limits::{ANSWER_WITHIN, ASSISTANTS_MAX, VOICE_WITHIN},
+    },
+};
+
+use session::{Input, Output, Session};
+
+/// What stands for words that there is no voice for: the caller hears that something is there.
+const INSTEAD: Item = Item::Tone(Tone::Comfort, std::time::Duration::from_secs(1));
+
+/// What was found for a conversation, beside the worker.
+#[derive(Debug)]
+pub(super) enum Found {
+    Answer(Answer),
+    /// Audio of words; none if there is no voice.
+    Voice(Option<Arc<[i16]>>),
+}
+
+#[derive(Debug)]
+struct Row {
+    leg: LegId,
+    domain: DomainId,
+    caller: LegId,
+    session: Session,
+    seq: u32,
+    /// Counts what was asked for: what was found for an earlier step is not wanted any more.
+    step: u64,
+}
+
+/// By call, since a call has one AI agent at most.
+#[derive(Debug, Default)]
+pub(super) struct Assistants {
+    rows: BTreeMap<CallId, Row>,
+}
+
+impl Assistants {
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
+    }
+}
+
+impl Worker {
+    /// Performs what of an order concerns an AI agent. True if nobody else need see it.
+    pub(super) fn assist(&mut self, now: Instant, order: &Order) -> bool {
+        let call = order.leg.call;
+        match &order.action {
+            Action::Ring(ring) => match &ring.target {
+                Target::Assistant(engage) => {
+                    self.engage(now, order, engage);
+                    true
+                }
+                Target::Contact { .. } | Target::Binding { .. } | Target::Trunk { .. } => false,
+            },
+            Action::Speak => {
+                self.converses(now, call, Some(order.leg), Input::MaySpeak);
+                true
+            }
+            Action::HangUp { .. } if self.assistants.rows.get(&call).is_some_and(|row| row.leg == order.leg) => {
+                self.fence(call);
+                true
+            }
+            Action::Media(_) => false,
+            // Another leg of the call: of a phone, say.
+            _ if self.assistants.rows.get(&call).is_none_or(|row| row.caller != order.leg) => false,
+            // The caller is answered first.
+            Action::Converse { .. } => false,
+            _ => {
+                self.fence(call);
+                false
+            }
+        }
+    }
+
+    /// The caller was put through to an AI agent.
+    pub(super) fn put_through(&mut self, now: Instant, order: &Order) {
+        if let Action::Converse { peer } = &order.action {
+            if self.assistants.rows.get(&peer.call).is_some_and(|row| row.leg == *peer) {
+                self.converses(now, peer.call, Some(*peer), Input::Converse);
+            } else {
+                // It was here and is not any more: the core must hear so, or the caller waits for words that never come.
+                let event = LegEvent::HungUp { cause: crate::core::command::HangUpCause::EdgeFault };
+                self.report(LegReport { domain: order.domain.clone(), leg: *peer, edge: self.me, seq: u32::MAX, event });
+            }
+        }
+    }
+
+    fn engage(&mut self, now: Instant, order: &Order, engage: &Engage) {
+        if let Some(row) = self.assistants.rows.get(&order.leg.call).filter(|row| row.leg == order.leg) {
+            // Whoever repeats the offer may not have heard that it is taken.
+            let event = LegEvent::Assisted(Assisted::Engaged);
+            let report = LegReport { domain: row.domain.clone(), leg: row.leg, edge: self.me, seq: 1, event };
+            return self.report(report);
+        }
+        if self.assistants.rows.len() >= ASSISTANTS_MAX || self.brain.is_none() {
+            let event = LegEvent::Refused { status: 486, reason: "no room".to_owned(), contacts: Vec::new() };
+            return self.report(LegReport { domain: order.domain.clone(), leg: order.leg, edge: self.me, seq: 1, event });
+        }
+        self.fence(order.leg.call);
+        let session = Session::new(engage.clone(), now);
+        let caller = LegId::caller(order.leg.call);
+        let mut row = Row { leg: order.leg, domain: order.domain.clone(), caller, session, seq: 0, step: 0 };
+        let outputs = row.session.begin();
+        self.assistants.rows.insert(order.leg.call, row);
+        metrics::gauge!(names::ASSISTANTS).set(self.assistants.rows.len() as f64);
+        self.carry_out(order.leg.call, outputs);
+    }
+
+    /// Ends what an AI agent says to a caller, here and now.
+    fn fence(&mut self, call: CallId) {
+        if let Some(row) = self.assistants.rows.remove(&call) {
+            if row.session.is_heard() {
+                self.media.own.stop(row.caller);
+            }
+            metrics::gauge!(names::ASSISTANTS).set(self.assistants.rows.len() as f64);
+        }
+    }
+
+    /// Something happened in a conversation. `leg` must be its AI agent's, if given.
+    fn converses(&mut self, now: Instant, call: CallId, leg: Option<LegId>, input: Input) {
+        let wall = WallTime(self.wall_ms());
+        let Some(row) = self.assistants.rows.get_mut(&call).filter(|row| leg.is_none_or(|leg| row.leg == leg)) else { return };
+        let outputs = row.session.input(now, wall, input);
+        self.carry_out(call, outputs);
+        if self.assistants.rows.get(&call).is_some_and(|row| row.session.is_over()) {
+            self.fence(call);
+        }
+    }
+
+    fn carry_out(&mut self, call: CallId, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Report(event) => {
+                    let Some(row) = self.assistants.rows.get_mut(&call) else { return };
+                    row.seq += 1;
+                    let report = LegReport { domain: row.domain.clone(), leg: row.leg, edge: self.me, seq: row.seq, event };
+                    self.report(report);
+                }
+                Output::Hush => {
+                    let Some(row) = self.assistants.rows.get_mut(&call) else { return };
+                    row.step += 1;
+                    self.media.own.stop(row.caller);
+                }
+                Output::Say(words) => self.say(call, words),
+                Output::Think(text) => self.think(call, text),
+            }
+        }
+    }
+
+    fn say(&mut self, call: CallId, words: Words) {
+        let Some(row) = self.assistants.rows.get_mut(&call) else { return };
+        row.step += 1;
+        let (leg, step, caller) = (row.leg, row.step, row.caller);
+        let Some(brain) = self.brain.clone().filter(|_| words.prompt.is_none() && !words.text.is_empty()) else {
+            let item = words.prompt.map_or(INSTEAD, |name| Item::Prompt(name.into()));
+            return self.media.own.play(caller, Program { items: vec![item], repeat: false });
+        };
+        let (assistant, shared) = (row.session.engage().assistant.clone(), self.shared.clone());
+        tokio::spawn(async move {
+            let voice = tokio::time::timeout(VOICE_WITHIN, brain.voice(assistant, words.text)).await.ok().flatten();
+            shared.inbox.found(Finding::Assistant { leg, step, found: Found::Voice(voice) });
+        });
+    }
+
+    fn think(&mut self, call: CallId, text: String) {
+        let Some(brain) = self.brain.clone() else { return };
+        let Some(row) = self.assistants.rows.get_mut(&call) else { return };
+        row.step += 1;
+        let (leg, step, engage) = (row.leg, row.step, row.session.engage());
+        let said = Said {
+            domain: row.domain.clone(),
+            call,
+            agent: engage.agent.clone(),
+            assistant: engage.assistant.clone(),
+            history: row.session.history.clone(),
+            text,
+        };
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            // One that is late is not waited for here: the session has the same deadline, and asks for a person.
+            if let Ok(answer) = tokio::time::timeout(ANSWER_WITHIN, brain.answer(said)).await {
+                shared.inbox.found(Finding::Assistant { leg, step, found: Found::Answer(answer) });
+            }
+        });
+    }
+
+    /// Work beside the worker came to something.
+    pub(super) fn found_for(&mut self, now: Instant, leg: LegId, step: u64, found: Found) {
+        let Some(row) = self.assistants.rows.get(&leg.call).filter(|row| row.leg == leg && row.step == step) else { return };
+        match found {
+            Found::Answer(answer) => self.converses(now, leg.call, Some(leg), Input::Answered(answer)),
+            Found::Voice(voice) => {
+                let item = voice.filter(|samples| !samples.is_empty()).map_or(INSTEAD, Item::Samples);
+                self.media.own.play(row.caller, Program { items: vec![item], repeat: false });
+            }
+        }
+    }
+
+    /// A program to a caller ended. True if it was an AI agent's.
+    pub(super) fn spoken(&mut self, now: Instant, caller: LegId) -> bool {
+        let ours = self.assistants.rows.get(&caller.call).is_some_and(|row| row.caller == caller && row.session.is_heard());
+        if ours {
+            self.converses(now, caller.call, None, Input::Spoken);
+        }
+        ours
+    }
+
+    pub(super) fn key_pressed(&mut self, now: Instant, caller: LegId, key: char) {
+        if self.assistants.rows.get(&caller.call).is_some_and(|row| row.caller == caller) {
+            self.converses(now, caller.call, None, Input::Key(key));
+        }
+    }
+
+    /// Lets deadlines of conversations pass.
+    pub(super) fn assistants_due(&mut self, now: Instant) {
+        let due = self.assistants.rows.iter().filter(|(_, row)| now >= row.session.until()).map(|(call, _)| *call);
+        for call in due.collect::<Vec<_>>() {
+            self.converses(now, call, None, Input::Tick);
+        }
+    }
+}
