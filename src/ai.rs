@@ -6,6 +6,7 @@
 
 mod engine;
 mod features;
+pub mod guard;
 mod limits;
 mod manifest;
 #[cfg(feature = "ai")]

@@ -24,3 +24,6 @@ pub(super) const DEADLINE: Duration = Duration::from_millis(50);
 /// Bytes and rows of an evaluation set that are read.
 pub(super) const SET_BYTES_MAX: u64 = 64 << 20;
 pub(super) const SET_ROWS_MAX: usize = 1_000_000;
+/// Phrases of one tenant's matters that are left to people, and characters of one.
+pub(super) const PHRASES_MAX: usize = 1_000;
+pub(super) const PHRASE_CHARS_MAX: usize = 100;

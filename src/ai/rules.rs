@@ -43,8 +43,8 @@ pub(super) fn judge(text: &Text) -> Rules {
     }
 }
 
-/// A text laid out for matching.
-struct Page {
+/// A text laid out for matching phrases: those that begin with Han anywhere, others as whole words.
+pub(super) struct Page {
     /// Its words with a space around each.
     spaced: String,
     /// Its words without any, so that "转 人 工" is found as well.
@@ -52,7 +52,7 @@ struct Page {
 }
 
 impl Page {
-    fn of(text: &Text) -> Self {
+    pub(super) fn of(text: &Text) -> Self {
         let mut page = Self { spaced: " ".to_owned(), joined: String::new() };
         for word in text.words() {
             page.spaced.push_str(word);
@@ -62,8 +62,11 @@ impl Page {
         page
     }
 
-    fn holds_any(&self, phrases: &[&str]) -> bool {
-        phrases.iter().any(|phrase| if phrase.starts_with(is_han) { self.joined.contains(phrase) } else { self.holds(phrase) })
+    pub(super) fn holds_any<P: AsRef<str>>(&self, phrases: &[P]) -> bool {
+        phrases
+            .iter()
+            .map(AsRef::as_ref)
+            .any(|phrase| if phrase.starts_with(is_han) { self.joined.contains(phrase) } else { self.holds(phrase) })
     }
 
     /// Whether a phrase stands there as whole words.

@@ -1,6 +1,7 @@
 //! Behaviours of triage: what is read, what rules and models make of it, and what happens when models are late, broken or swapped.
 
 mod engine;
+mod guard;
 mod manifest;
 mod reading;
 mod registry;
