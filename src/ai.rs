@@ -7,6 +7,7 @@
 mod engine;
 mod features;
 pub mod guard;
+pub mod knowledge;
 mod limits;
 mod manifest;
 #[cfg(feature = "ai")]

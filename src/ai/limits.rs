@@ -27,3 +27,15 @@ pub(super) const SET_ROWS_MAX: usize = 1_000_000;
 /// Phrases of one tenant's matters that are left to people, and characters of one.
 pub(super) const PHRASES_MAX: usize = 1_000;
 pub(super) const PHRASE_CHARS_MAX: usize = 100;
+/// Articles of a tenant, bytes of one, folders below one another, and passages of all.
+pub(super) const ARTICLES_MAX: usize = 2_000;
+pub(super) const ARTICLE_BYTES_MAX: u64 = 1 << 20;
+pub(super) const ARTICLE_DEPTH_MAX: usize = 4;
+pub(super) const PASSAGES_MAX: usize = 20_000;
+/// Questions an article says it answers.
+pub(super) const ASKS_MAX: usize = 50;
+/// Characters of a passage: what a caller listens to in one go, half a minute read out.
+pub(super) const PASSAGE_CHARS_MAX: usize = 400;
+/// Sentences of a message that are asked on their own, the whole message among them, and passages that are given back.
+pub(super) const CLAUSES_MAX: usize = 12;
+pub(super) const HITS_MAX: usize = 3;

@@ -2,6 +2,7 @@
 
 mod engine;
 mod guard;
+mod knowledge;
 mod manifest;
 mod reading;
 mod registry;
