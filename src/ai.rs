@@ -1,9 +1,10 @@
-//! Understanding what a customer wrote or said: language, intent, urgency, sentiment, and whether a person was asked for.
+//! Understanding what a customer wrote or said, and what an assistant says to it.
 //!
-//! It owns the reading of text, the rules, the models and the registry that swaps them while calls go on. It decides nothing about
-//! calls: a [`Triage`] is data, which whoever proposes a command may put into it. It starts, and judges, without any model: rules
+//! It owns the reading of text, the rules, the models and the registry that swaps them while calls go on; articles, personas and the
+//! assistant that answers by them. It decides nothing about calls: a [`Triage`], like a reply of [`assistant`], is data, which whoever proposes a command may put into it. It starts, and judges, without any model: rules
 //! alone answer then, and the answer says `fallback`. What it honestly reaches: `docs/AI.md`.
 
+pub mod assistant;
 mod engine;
 mod features;
 pub mod guard;
@@ -12,6 +13,7 @@ mod limits;
 mod manifest;
 #[cfg(feature = "ai")]
 mod onnx;
+pub mod persona;
 mod registry;
 mod rules;
 pub mod scorecard;

@@ -113,8 +113,9 @@ impl Knowledge {
     pub fn search(&self, language: Language, said: &str) -> Vec<Hit<'_>> {
         // A caller tells a story around the question: each sentence is a question of its own, beside the whole.
         let mut clauses: Vec<&str> = vec![said];
-        clauses.extend(said.split(['.', '!', '?', ';', '\n', '。', '！', '？', '；']).filter(|clause| !clause.trim().is_empty()));
-        clauses.truncate(CLAUSES_MAX);
+        clauses.extend(
+            said.split(['.', '!', '?', ';', '\n', '。', '！', '？', '；']).filter(|clause| !clause.trim().is_empty()).take(CLAUSES_MAX),
+        );
         let mut best: Vec<(usize, f32, f32)> = Vec::new();
         for clause in clauses {
             for (passage, covered, score) in self.index.search(&Text::read(clause.as_bytes()), |at| self.speaks(at, language)) {

@@ -39,3 +39,12 @@ pub(super) const PASSAGE_CHARS_MAX: usize = 400;
 /// Sentences of a message that are asked on their own, the whole message among them, and passages that are given back.
 pub(super) const CLAUSES_MAX: usize = 12;
 pub(super) const HITS_MAX: usize = 3;
+/// Questions back, or tries, in a row; then a person takes over.
+pub(super) const CLARIFY_MAX: usize = 2;
+/// Turns an assistant takes in one conversation; then a person takes over.
+pub(super) const ASSISTANT_TURNS_MAX: usize = 30;
+/// Lines of a conversation that are looked at, the last ones.
+pub(super) const LINES_MAX: usize = 80;
+/// Bytes of a persona's file, and characters of one of its texts.
+pub(super) const PERSONA_BYTES_MAX: u64 = 64 << 10;
+pub(super) const PERSONA_TEXT_CHARS_MAX: usize = 500;

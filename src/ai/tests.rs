@@ -1,9 +1,11 @@
 //! Behaviours of triage: what is read, what rules and models make of it, and what happens when models are late, broken or swapped.
 
+mod assistant;
 mod engine;
 mod guard;
 mod knowledge;
 mod manifest;
+mod persona;
 mod reading;
 mod registry;
 mod rules;

@@ -262,6 +262,65 @@ pub(super) const POSITIVE: &[&str] = &[
     "很喜欢",
 ];
 
+/// Taking leave. Only a short text is looked through for them.
+pub(super) const FAREWELL: &[&str] = &[
+    "goodbye",
+    "bye",
+    "bye bye",
+    "that's all",
+    "that is all",
+    "that's it",
+    "nothing else",
+    "no thanks",
+    "no thank you",
+    "all good",
+    "adiós",
+    "adios",
+    "eso es todo",
+    "nada más",
+    "nada mas",
+    "hasta luego",
+    "no gracias",
+    "再见",
+    "再見",
+    "拜拜",
+    "没有了",
+    "没别的",
+    "没有别的",
+    "不用了",
+    "就这些",
+    "没事了",
+    "挂了",
+];
+
+/// Taking note of an answer. Only a short text is looked through for them.
+pub(super) const NOTED: &[&str] = &[
+    "ok",
+    "okay",
+    "thanks",
+    "thank you",
+    "great",
+    "got it",
+    "i see",
+    "perfect",
+    "gracias",
+    "vale",
+    "entendido",
+    "perfecto",
+    "de acuerdo",
+    "好的",
+    "谢谢",
+    "謝謝",
+    "知道了",
+    "明白了",
+    "了解了",
+    "行吧",
+    "嗯嗯",
+];
+
+/// Nothing more, as the whole text.
+pub(super) const NO: &[&str] = &["no", "nope", "没有", "不用", "没了", "沒有"];
+
 /// Words that are Spanish and not English. Few texts of a sentence or more hold none.
 pub(super) const SPANISH: &[&str] = &[
     "el", "la", "los", "las", "un", "una", "de", "del", "que", "qué", "por", "para", "con", "mi", "mis", "tengo", "quiero", "necesito",

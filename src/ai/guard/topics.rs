@@ -10,7 +10,7 @@ use crate::ai::{
 };
 
 /// A matter with a name; a tenant's own has the tenant's name for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Topic(pub String);
 
 /// Phrases that were found, as one of them.

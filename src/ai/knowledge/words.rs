@@ -5,12 +5,12 @@ pub(super) const STOP: &[&str] = &[
     "me", "mine", "it", "its", "it's", "he", "she", "they", "them", "this", "that", "these", "those", "to", "of", "in", "on", "at", "for",
     "from", "by", "with", "about", "and", "or", "but", "if", "so", "do", "does", "did", "don't", "doesn't", "can", "can't", "could",
     "would", "will", "shall", "should", "may", "might", "have", "has", "had", "what", "what's", "which", "who", "how", "why", "when",
-    "where", "there", "here", "please", "want", "need", "like", "know", "tell", "find", "help", "hello", "hi", "hey", "thanks", "thank", "ok", "okay",
-    "yes", "get", "got", "just", "any", "some", "not", "no", "s", "t", "much", "many", "long", "el", "la", "los", "las", "un", "una",
-    "unos", "unas", "de", "del", "que", "qué", "por", "para", "con", "mi", "mis", "tu", "su", "sus", "me", "se", "le", "lo", "y", "o", "a",
-    "al", "en", "es", "son", "ser", "está", "esta", "este", "estos", "están", "hay", "tengo", "tiene", "quiero", "quisiera", "necesito",
-    "puedo", "puede", "pueden", "como", "cómo", "cuándo", "cuando", "cuánto", "cuanto", "cuánta", "dónde", "donde", "cuál", "cual", "si",
-    "sí", "no", "hola", "gracias", "favor", "muy", "más", "mas", "ha", "he", "han", "yo", "usted", "ustedes", "pero",
+    "where", "there", "here", "please", "want", "need", "like", "know", "tell", "find", "help", "hello", "hi", "hey", "thanks", "thank",
+    "ok", "okay", "yes", "get", "got", "just", "any", "some", "not", "no", "s", "t", "much", "many", "long", "el", "la", "los", "las",
+    "un", "una", "unos", "unas", "de", "del", "que", "qué", "por", "para", "con", "mi", "mis", "tu", "su", "sus", "me", "se", "le", "lo",
+    "y", "o", "a", "al", "en", "es", "son", "ser", "está", "esta", "este", "estos", "están", "hay", "tengo", "tiene", "quiero", "quisiera",
+    "necesito", "puedo", "puede", "pueden", "como", "cómo", "cuándo", "cuando", "cuánto", "cuanto", "cuánta", "dónde", "donde", "cuál",
+    "cual", "si", "sí", "no", "hola", "gracias", "favor", "muy", "más", "mas", "ha", "he", "han", "yo", "usted", "ustedes", "pero",
 ];
 
 /// Taken out of a run before it is cut into pairs, the longer ones first, so that none hides half of another.

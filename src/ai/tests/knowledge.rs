@@ -115,12 +115,13 @@ fn the_same_articles_have_the_same_hash() {
     assert_ne!(articles(&[("a.md", "# T\n\nx")]).unwrap().hash(), articles(&[("a.md", "# T\n\ny")]).unwrap().hash());
 }
 
-/// A toy: 54 questions by the articles' own author. Odd rows were in view when thresholds were chosen; even rows were not.
+/// A toy: 54 questions by the articles' own author, all in view when stems and thresholds were chosen. It holds what was reached, and
+/// measures nothing about a tenant's articles.
 #[test]
 fn most_questions_of_the_toy_set_find_their_article_and_strange_ones_none() {
     let knowledge = sample();
-    let mut counts: BTreeMap<(&str, &str), u32> = BTreeMap::new();
-    for (row, line) in include_str!("questions.tsv").lines().enumerate() {
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for line in include_str!("questions.tsv").lines() {
         let (question, expected) = line.split_once('\t').unwrap();
         let language = crate::ai::triage(None, "p", &Text::read(question.as_bytes())).language.value;
         let hits = knowledge.search(language, question);
@@ -140,10 +141,11 @@ fn most_questions_of_the_toy_set_find_their_article_and_strange_ones_none() {
             let best = hits.first().map_or(NEAR_FROM, |hit| hit.confidence).0;
             println!("{verdict}: {question} -> {found} {best}");
         }
-        *counts.entry((if row % 2 == 0 { "seen" } else { "unseen" }, verdict)).or_default() += 1;
+        *counts.entry(verdict).or_default() += 1;
     }
     println!("{counts:#?}");
-    let count = |verdict| counts.iter().filter(|((_, of), _)| *of == verdict).map(|(_, n)| n).sum::<u32>();
-    assert!(count("right") + count("right but unsure") >= 33, "of 42: {counts:?}");
-    assert_eq!(count("strange, answered"), 0);
+    let count = |verdict| counts.get(verdict).copied().unwrap_or_default();
+    assert!(count("right") >= 30 && count("right") + count("right but unsure") >= 37, "of 42: {counts:?}");
+    assert_eq!(count("wrong") + count("wrong but unsure"), 0, "{counts:?}");
+    assert_eq!(count("strange, nothing"), 12, "{counts:?}");
 }
