@@ -250,6 +250,18 @@ impl Handle {
         self.inner.shared.submit(&Parcel::new(domain, &envelope, false), deadline).await
     }
 
+    /// Commits a command that concerns a whole partition. It must be the same twice as once: it is repeated while its fate is unknown.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn command_group(&self, group: GroupId, envelope: Envelope, deadline: Duration) -> Result<Outcome, Error> {
+        let _permit = self.inner.commands.try_acquire().map_err(|_| overloaded())?;
+        if !self.cluster().lease_valid() {
+            return Err(no_quorum());
+        }
+        self.inner.shared.submit(&Parcel::to_group(group, &envelope), deadline).await
+    }
+
     /// Runs `read` on the local replica of a group after a read barrier, or at once when `stale`. `None` without a replica.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod pki;
 mod rescue;
 mod scorecard;
 mod serve;
+mod takeover;
 mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -96,6 +97,13 @@ enum Command {
     Call {
         #[command(subcommand)]
         command: call::Command,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Let people take contacts over from AI agents: one, or all of a queue, a tenant or the cluster
+    Takeover {
+        #[command(subcommand)]
+        command: takeover::Command,
         #[command(flatten)]
         remote: Remote,
     },
@@ -220,6 +228,7 @@ pub fn run() -> ExitCode {
         Command::Consult { call, what, remote } => commands::consult(&remote, &call, &what),
         Command::Hangup { call, remote } => commands::hangup(&remote, &call),
         Command::Call { command, remote } => call::run(&remote, &command),
+        Command::Takeover { command, remote } => takeover::run(&remote, &command),
         Command::Drain { node, undo, remote } => commands::drain(&remote, node, undo),
         Command::Join { id, addr, witness, remote } => commands::join(&remote, id, addr, witness),
         Command::Leave { node, remote } => commands::leave(&remote, node),

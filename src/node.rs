@@ -1,5 +1,6 @@
 //! One node, assembled: cluster, live actors, SIP edge, HTTP. And taken apart again, in order, when it drains.
 
+mod brain;
 mod standing;
 
 use std::{
@@ -53,6 +54,8 @@ pub enum Error {
     Metrics(String),
     #[error("SIP: {0}")]
     Sip(String),
+    #[error("threads of the models: {0}")]
+    Ai(std::io::Error),
     #[error("media: {0}")]
     Media(String),
     #[error("{0}")]
@@ -121,7 +124,8 @@ pub async fn run(config: Node) -> Result<(), Error> {
     let live = actor::Handle::start(cluster.clone(), &prepared, Arc::new(edge.clone())).await;
     if !config.witness {
         let planes = media::Planes { own: media(&config, &cluster)?, engine: rtpengine(&config, &cluster)? };
-        edge.serve(Arc::new(live.clone()), planes, None);
+        let brain = brain::Minds::start(&config.ai).map_err(Error::Ai)?;
+        edge.serve(Arc::new(live.clone()), planes, Some(Arc::new(brain)));
     }
     let feed = Arc::new(Feed::default());
     tokio::spawn(Arc::clone(&feed).run(live.events()));

@@ -19,7 +19,7 @@ use crate::core::{Outcome, command::Envelope, id::DomainId};
 /// A command ready to travel.
 #[derive(Clone)]
 pub(super) struct Parcel {
-    pub(super) domain: DomainId,
+    place: Place,
     to: Address,
     command: Bytes,
     /// The same command twice is the same as once: its fate need not be known to send it again.
@@ -29,8 +29,20 @@ pub(super) struct Parcel {
 impl Parcel {
     pub(super) fn new(domain: &DomainId, envelope: &Envelope, idempotent: bool) -> Self {
         let idempotent = idempotent || envelope.request.is_some();
-        Self { domain: domain.clone(), to: Address::of(&envelope.command), command: encode(envelope), idempotent }
+        Self { place: Place::Domain(domain.clone()), to: Address::of(&envelope.command), command: encode(envelope), idempotent }
     }
+
+    /// What concerns a partition and no single domain, and is the same twice as once.
+    pub(super) fn to_group(group: GroupId, envelope: &Envelope) -> Self {
+        Self { place: Place::Group(group), to: Address::of(&envelope.command), command: encode(envelope), idempotent: true }
+    }
+}
+
+/// Whose leader it goes to.
+#[derive(Clone)]
+enum Place {
+    Domain(DomainId),
+    Group(GroupId),
 }
 
 /// What came of one attempt.
@@ -63,7 +75,12 @@ impl Shared {
         let deadline = Instant::now() + within;
         let mut fate = Fate::default();
         loop {
-            let Some(group) = self.cluster.group_of(parcel.domain.as_str()) else { return Err(Error::NoDomain(parcel.domain.clone())) };
+            let group = match &parcel.place {
+                Place::Group(group) => *group,
+                Place::Domain(domain) => {
+                    self.cluster.group_of(domain.as_str()).ok_or_else(|| Error::NoDomain(domain.clone()))?
+                }
+            };
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match tokio::time::timeout(left, self.attempt(group, parcel)).await {
                 Ok(Attempt::Done(outcome)) => return Ok(outcome),

@@ -65,6 +65,10 @@ pub enum Operation {
     ControlCall,
     /// Listening to a call, and speaking in it.
     Supervise,
+    /// A person has a contact in place of an AI agent; AI off for a queue or a tenant.
+    TakeOver,
+    /// The same for the cluster.
+    TakeOverAll,
     DrainNode,
     Membership,
     Tokens,
@@ -76,7 +80,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::ReadCluster,
         Self::ReadQueues,
         Self::ReadAgents,
@@ -95,6 +99,8 @@ impl Operation {
         Self::Requeue,
         Self::ControlCall,
         Self::Supervise,
+        Self::TakeOver,
+        Self::TakeOverAll,
         Self::DrainNode,
         Self::Membership,
         Self::Tokens,
@@ -106,7 +112,7 @@ impl Operation {
 
     /// True for what concerns the cluster and not one tenant: a token bound to a tenant never reaches it.
     pub const fn is_cluster_wide(self) -> bool {
-        matches!(self, Self::ReadCluster | Self::DrainNode | Self::Membership | Self::Tokens | Self::Backup | Self::Drill | Self::Skip)
+        matches!(self, Self::ReadCluster | Self::DrainNode | Self::Membership | Self::Tokens | Self::Backup | Self::Drill | Self::Skip | Self::TakeOverAll)
     }
 }
 
@@ -132,6 +138,8 @@ pub const fn allows(role: Role, operation: Operation) -> bool {
                 | O::Requeue
                 | O::ControlCall
                 | O::Supervise
+                | O::TakeOver
+                | O::TakeOverAll
         ),
         Role::Agent => matches!(operation, O::SetOwnState | O::ControlCall),
         Role::Auditor => matches!(
@@ -199,7 +207,7 @@ mod tests {
     use super::*;
 
     /// The table once more, written as a person would check it: a, s, g, u = admin, supervisor, agent, auditor.
-    const EXPECTED: [(Operation, &str); 25] = [
+    const EXPECTED: [(Operation, &str); 27] = [
         (Operation::ReadCluster, "asu"),
         (Operation::ReadQueues, "asu"),
         (Operation::ReadAgents, "asu"),
@@ -218,6 +226,8 @@ mod tests {
         (Operation::Requeue, "as"),
         (Operation::ControlCall, "asg"),
         (Operation::Supervise, "as"),
+        (Operation::TakeOver, "as"),
+        (Operation::TakeOverAll, "as"),
         (Operation::DrainNode, "a"),
         (Operation::Membership, "a"),
         (Operation::Tokens, "a"),

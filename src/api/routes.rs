@@ -13,6 +13,7 @@ pub mod health;
 pub mod nodes;
 pub mod partitions;
 pub mod queues;
+pub mod takeover;
 pub mod tenants;
 pub mod tokens;
 pub mod transfers;
@@ -61,6 +62,11 @@ pub fn all(app: Arc<App>) -> Router {
         .route("/api/v1/calls/{id}/transfer", post(transfers::transfer))
         .route("/api/v1/calls/{id}/consult", post(transfers::consult))
         .route("/api/v1/calls/{id}/consult/{step}", post(transfers::step))
+        .route("/api/v1/calls/{id}/takeover", post(takeover::contact))
+        .route("/api/v1/calls/{id}/transcript", get(takeover::transcript))
+        .route("/api/v1/queues/{id}/ai", post(takeover::queue))
+        .route("/api/v1/tenants/{id}/ai", post(takeover::tenant))
+        .route("/api/v1/ai", get(takeover::standing).post(takeover::cluster))
         .route("/api/v1/calls/{id}/recording", post(control::record))
         .route("/api/v1/calls/{id}/supervise", post(control::supervise))
         .route("/api/v1/cdrs", get(collect::list::<cdrs::Cdrs>))

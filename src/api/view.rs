@@ -2,24 +2,30 @@
 //!
 //! It owns the wire form of queues, agents, calls and records, and nothing of how they are found.
 
+mod assist;
 mod callback;
+mod explain;
+mod tapes;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::callback::{CallbackView, CalledBackView};
+pub use self::{
+    assist::{AssistView, AssistanceView, LineView, line},
+    callback::{CallbackView, CalledBackView},
+    explain::{ExplainView, explain},
+    tapes::TapeView,
+};
 
 use crate::core::{
     agent::{Agent, Presence},
     call::{Call, CallState, Leg},
     cdr::{Attempt, ClosedCall, Transfer},
     domain::Domain,
-    explain::Decision,
-    id::{AgentId, DomainId, LegId, QueueId},
+    id::{AgentId, DomainId, QueueId},
     matrix::{Role, Taping},
     policy::AgentKind,
     privacy::{Caller, Keys},
     queue::Queue,
-    tape::{self, Tape},
     time::{LogTime, Stamp, WallTime},
 };
 
@@ -164,6 +170,8 @@ pub struct CallView {
     pub attempts: usize,
     /// Its customer is to be called, or was.
     pub callback: Option<CallbackView>,
+    /// AI has to do with it.
+    pub ai: Option<AssistView>,
 }
 
 pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
@@ -199,6 +207,7 @@ pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
         .to_owned(),
         attempts: row.attempts.rows.len() + row.attempts.dropped as usize,
         callback: row.callback.as_ref().map(|row| callback::live(row, open)),
+        ai: row.assist.as_deref().map(assist::live),
     }
 }
 
@@ -261,6 +270,8 @@ pub struct CdrView {
     pub recordings: Vec<TapeView>,
     /// It was a callback.
     pub callback: Option<CalledBackView>,
+    /// AI had to do with it.
+    pub ai: Option<AssistanceView>,
     /// Place in the archive of its partition.
     pub seq: u64,
 }
@@ -306,37 +317,6 @@ fn attempt(row: &Attempt) -> AttemptView {
     }
 }
 
-/// A file of a recording: what one party said in one part.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TapeView {
-    /// 0 is the caller's.
-    pub leg: u16,
-    pub part: u32,
-    /// The node that has the file, and its name below `recordings` in that node's data directory.
-    pub node: u64,
-    pub file: String,
-    pub begun_at: String,
-    pub ms: u64,
-    /// Windows that are silent because it was paused, in milliseconds from its start.
-    pub masked_ms: Vec<(u64, u64)>,
-    /// `saved`, `failed`, or `ended` where its node has not said more.
-    pub state: String,
-}
-
-fn taped(row: &ClosedCall, tape: &Tape) -> TapeView {
-    let leg = LegId { call: row.call_id, n: tape.leg };
-    TapeView {
-        leg: tape.leg,
-        part: tape.part,
-        node: tape.node.0,
-        file: tape::file(&row.tenant, leg, tape.part),
-        begun_at: stamp(tape.begun),
-        ms: tape.ms,
-        masked_ms: tape.masked.clone(),
-        state: tape.state.name().to_owned(),
-    }
-}
-
 pub fn cdr(seq: u64, row: &ClosedCall, keys: Option<&Keys>, open: bool) -> CdrView {
     let from = match row.caller(keys) {
         Caller::Known(party) => Some(person(&party.user, open)),
@@ -366,62 +346,11 @@ pub fn cdr(seq: u64, row: &ClosedCall, keys: Option<&Keys>, open: bool) -> CdrVi
         adoptions: row.adoptions,
         attempts: row.attempts.rows.iter().map(attempt).collect(),
         transfers: row.transfers.rows.iter().map(transfer).collect(),
-        recordings: row.tapes.rows.iter().map(|tape| taped(row, tape)).collect(),
+        recordings: row.tapes.rows.iter().map(|tape| tapes::taped(row, tape)).collect(),
         callback: row.callback.as_ref().map(callback::closed),
+        ai: row.assistance.as_deref().map(|ai| assist::closed(row, ai, keys.filter(|_| open))),
         seq,
     }
-}
-
-/// Why a call went where it went.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ExplainView {
-    pub call_id: String,
-    pub tenant: String,
-    /// `live`, or the outcome of a closed call.
-    pub state: String,
-    /// The decisions as a person reads them, oldest first.
-    pub text: Vec<String>,
-    /// The same as data.
-    pub decisions: Vec<serde_json::Value>,
-    /// Decisions that gave way to the bound of the record.
-    pub dropped: u32,
-    pub attempts: Vec<AttemptView>,
-}
-
-pub fn explain(id: String, tenant: &DomainId, state: &str, decisions: &[Decision], dropped: u32, attempts: &[Attempt]) -> ExplainView {
-    ExplainView {
-        call_id: id,
-        tenant: tenant.to_string(),
-        state: state.to_owned(),
-        text: decisions.iter().map(ToString::to_string).collect(),
-        decisions: decisions.iter().map(decision).collect(),
-        dropped,
-        attempts: attempts.iter().map(attempt).collect(),
-    }
-}
-
-/// Spelt out, since the core's own maps have keys that JSON has no form for.
-fn decision(row: &Decision) -> serde_json::Value {
-    serde_json::json!({
-        "index": row.index,
-        "at": stamp(row.at),
-        "policy_version": row.policy_version,
-        "trigger": row.trigger.to_string(),
-        "queue": row.queue.as_str(),
-        "strategy": kebab(&format!("{:?}", row.strategy)),
-        "step": row.step,
-        "priority": row.priority,
-        "waited_ms": row.waited_ms,
-        "candidates": row.candidates.iter().map(|candidate| serde_json::json!({
-            "agent": candidate.agent.as_str(),
-            "filter": candidate.filter.as_ref().map(ToString::to_string),
-            "figure": candidate.key.figure,
-            "idle_since_ms": candidate.key.idle_since_ms,
-        })).collect::<Vec<_>>(),
-        "others": row.others.iter().map(|(filter, n)| (filter.to_string(), (*n).into())).collect::<serde_json::Map<_, _>>(),
-        "ties": row.ties,
-        "chosen": row.chosen.iter().map(|agent| agent.as_str()).collect::<Vec<_>>(),
-    })
 }
 
 /// `LongestIdle` → `longest-idle`.

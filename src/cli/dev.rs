@@ -65,6 +65,15 @@ pub(super) struct Args {
     /// An rtpengine's `listen-ng` address, for tenants with `media = "rtpengine"`; again for further ones
     #[arg(long, value_name = "ADDR")]
     rtpengine: Vec<SocketAddr>,
+    /// Recorded prompts, `NAME.wav`
+    #[arg(long, value_name = "DIR")]
+    prompts: Option<PathBuf>,
+    /// Models of AI agents: a folder with a manifest.toml
+    #[arg(long, env = "TANDEM_MODELS", value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// What AI agents answer from: a folder of articles for each name that tenants use
+    #[arg(long, value_name = "DIR")]
+    articles: Option<PathBuf>,
     /// Publish a demo tenant and let synthetic callers and agents talk
     #[arg(long)]
     demo: bool,

@@ -45,6 +45,9 @@ pub struct Node {
     /// Processes that may carry audio in place of this node, for tenants that say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtpengine: Option<Rtpengine>,
+    /// What AI agents of this node know; without it they go by rules alone.
+    #[serde(default)]
+    pub ai: Ai,
     #[serde(default)]
     pub http: Http,
     #[serde(default)]
@@ -129,6 +132,18 @@ pub struct Media {
 pub struct Rtpengine {
     /// Their `listen-ng` addresses (UDP). All nodes are given the same ones: who takes a call over goes on with its daemon.
     pub ng: Vec<SocketAddr>,
+}
+
+/// What AI agents answer from. All nodes should be given the same, since any may take a contact over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ai {
+    /// Folder of a `manifest.toml` and its models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<PathBuf>,
+    /// Folder with a folder of articles for each name that tenants may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knowledge: Option<PathBuf>,
 }
 
 /// Daemons a node may be told of.
@@ -341,7 +356,8 @@ impl Node {
         let paths = [&mut self.data_dir, &mut self.cluster.ca, &mut self.cluster.cert, &mut self.cluster.key];
         let optional = [&mut self.sip.tls_cert, &mut self.sip.tls_key, &mut self.sip.tls_authorities, &mut self.http.admin_token_file];
         let prompts = self.media.iter_mut().filter_map(|media| media.prompts.as_mut());
-        for path in paths.into_iter().chain(optional.into_iter().flatten()).chain(prompts) {
+        let ai = [&mut self.ai.models, &mut self.ai.knowledge];
+        for path in paths.into_iter().chain(optional.into_iter().chain(ai).flatten()).chain(prompts) {
             if path.is_relative() {
                 *path = folder.join(&*path);
             }

@@ -114,6 +114,10 @@ pub enum Cause {
     LowConfidence,
     Anger,
     ForbiddenTopic,
+    /// It cannot wait, and nothing answers it.
+    Urgent,
+    /// What it is about goes to people.
+    Intent,
     RepeatedFailure,
     /// The AI agent was lost, more than once.
     AssistantLost,
@@ -130,6 +134,8 @@ impl Cause {
             Self::LowConfidence => "low_confidence",
             Self::Anger => "anger",
             Self::ForbiddenTopic => "forbidden_topic",
+            Self::Urgent => "urgent",
+            Self::Intent => "intent",
             Self::RepeatedFailure => "repeated_failure",
             Self::AssistantLost => "assistant_lost",
             Self::Supervisor => "supervisor",

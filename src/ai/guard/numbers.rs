@@ -172,7 +172,7 @@ fn luhn(values: &[u8]) -> bool {
             if worth > 9 { worth - 9 } else { worth }
         })
         .sum();
-    sum != 0 && sum % 10 == 0
+    sum != 0 && sum.is_multiple_of(10)
 }
 
 /// Lengths of the groups of a run, at most `N` of them, and what separates them.

@@ -15,7 +15,7 @@ use crate::{
     cli::{Failure, pki},
     config::{
         files::write_private,
-        node::{ClusterSection, Http, Limits, Log, LogFormat, Media, Node, Peer, Rtpengine, Sip},
+        node::{Ai, ClusterSection, Http, Limits, Log, LogFormat, Media, Node, Peer, Rtpengine, Sip},
     },
 };
 
@@ -23,6 +23,11 @@ use crate::{
 pub(super) const DRAIN_TIMEOUT_S: u64 = 10;
 /// A developer's disk is not a carrier's.
 const WAL_SEGMENT_BYTES: u64 = 16 << 20;
+
+/// As nodes see it, which are told of it by a file in a folder of their own.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
 
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -168,8 +173,9 @@ impl Folder {
                 advertise: Vec::new(),
                 ports: args.media(node),
                 threads: 1,
-                prompts: None,
+                prompts: args.prompts.as_deref().map(absolute),
             }),
+            ai: Ai { models: args.models.as_deref().map(absolute), knowledge: args.articles.as_deref().map(absolute) },
             rtpengine: (!args.is_witness(node) && !args.rtpengine.is_empty()).then(|| Rtpengine { ng: args.rtpengine.clone() }),
             http: Http { listen: local(args.http(node)), admin_token_file: Some(self.token_file()) },
             log: Log { format: LogFormat::Pretty, ..Log::default() },

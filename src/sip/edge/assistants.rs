@@ -33,7 +33,7 @@ const INSTEAD: Item = Item::Tone(Tone::Comfort, std::time::Duration::from_secs(1
 /// What was found for a conversation, beside the worker.
 #[derive(Debug)]
 pub(super) enum Found {
-    Answer(Answer),
+    Answer(Box<Answer>),
     /// Audio of words; none if there is no voice.
     Voice(Option<Arc<[i16]>>),
 }
@@ -154,7 +154,7 @@ impl Worker {
                 Output::Report(event) => {
                     let Some(row) = self.assistants.rows.get_mut(&call) else { return };
                     row.seq += 1;
-                    let report = LegReport { domain: row.domain.clone(), leg: row.leg, edge: self.me, seq: row.seq, event };
+                    let report = LegReport { domain: row.domain.clone(), leg: row.leg, edge: self.me, seq: row.seq, event: *event };
                     self.report(report);
                 }
                 Output::Hush => {
@@ -200,7 +200,7 @@ impl Worker {
         tokio::spawn(async move {
             // One that is late is not waited for here: the session has the same deadline, and asks for a person.
             if let Ok(answer) = tokio::time::timeout(ANSWER_WITHIN, brain.answer(said)).await {
-                shared.inbox.found(Finding::Assistant { leg, step, found: Found::Answer(answer) });
+                shared.inbox.found(Finding::Assistant { leg, step, found: Found::Answer(Box::new(answer)) });
             }
         });
     }

@@ -30,7 +30,7 @@ pub(super) enum Input {
     Key(char),
     /// The caller said this.
     Heard(String),
-    Answered(Answer),
+    Answered(Box<Answer>),
     /// The clock.
     Tick,
 }
@@ -42,7 +42,7 @@ pub(super) enum Output {
     Say(Words),
     /// Be silent.
     Hush,
-    Report(LegEvent),
+    Report(Box<LegEvent>),
     /// Find an answer to this.
     Think(String),
 }
@@ -79,7 +79,7 @@ pub(super) struct Session {
 impl Session {
     /// Takes what is offered.
     pub(super) fn new(engage: Engage, now: Instant) -> Self {
-        let (history, out) = (engage.transcript.clone(), vec![Output::Report(LegEvent::Assisted(Assisted::Engaged))]);
+        let (history, out) = (engage.transcript.clone(), vec![report(LegEvent::Assisted(Assisted::Engaged))]);
         Self { engage, state: State::Engaged, until: now + ENGAGED_WITHIN, silences: 0, history, out }
     }
 
@@ -120,7 +120,7 @@ impl Session {
                 self.hush(now);
                 self.think(now, text);
             }
-            (State::Thinking, Input::Answered(answer)) => self.answered(now, wall, answer),
+            (State::Thinking, Input::Answered(answer)) => self.answered(now, wall, *answer),
             (State::Leaving, Input::Spoken) => self.leave(HangUpCause::Bye),
             (_, Input::Tick) if now >= self.until => self.late(now, wall),
             // What comes too late or too early changes nothing.
@@ -139,7 +139,7 @@ impl Session {
     }
 
     fn report(&mut self, event: Assisted) {
-        self.out.push(Output::Report(LegEvent::Assisted(event)));
+        self.out.push(report(LegEvent::Assisted(event)));
     }
 
     fn hush(&mut self, now: Instant) {
@@ -194,7 +194,7 @@ impl Session {
 
     fn leave(&mut self, cause: HangUpCause) {
         self.state = State::Over;
-        self.out.push(Output::Report(LegEvent::HungUp { cause }));
+        self.out.push(report(LegEvent::HungUp { cause }));
     }
 
     /// What was to happen by now has not.
@@ -221,6 +221,10 @@ impl Session {
         self.report(Assisted::Turn(Box::new(Turn { line, wants: Some(cause), helped: Some(false) })));
         self.enter(State::Yielding, now, ENGAGED_WITHIN);
     }
+}
+
+fn report(event: LegEvent) -> Output {
+    Output::Report(Box::new(event))
 }
 
 #[cfg(test)]

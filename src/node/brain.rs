@@ -1,0 +1,255 @@
+//! What AI agents of this node answer from: models, articles and rules, put together for the SIP edge.
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+
+use parking_lot::Mutex;
+use tandem_cluster::BoxFuture;
+
+use crate::{
+    ai::{
+        Engine, Language, Models, Options, Registry, Sentiment, Triage, Urgency,
+        assistant::{Assistant, By, Handover, Line, Next, Reply, Rules},
+        guard::mask,
+        knowledge::Knowledge,
+        persona::Persona,
+    },
+    config::node::Ai,
+    core::{
+        assist::{self, Cause, Judged, Resolution, Resolved, Speaker},
+        policy::{self, Words},
+    },
+    sip::brain::{Answer, Brain, Said},
+};
+
+/// Assistants kept ready; tenants have few, and one that is not kept is made again.
+const ASSISTANTS_KEPT: usize = 256;
+/// How an assistant's line says that it was no answer, among its sources.
+const NO_ANSWER: [&str; 2] = ["fallback", "clarify"];
+
+/// What makes an assistant another one: pack, articles, language.
+type Kind = (String, String, String);
+
+pub(super) struct Minds {
+    engine: Engine,
+    knowledge: BTreeMap<String, Arc<Knowledge>>,
+    kept: Mutex<BTreeMap<Kind, Arc<Assistant>>>,
+}
+
+impl Minds {
+    /// Loads what the configuration names. What cannot be loaded is left out and told: calls are answered all the same.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn start(config: &Ai) -> std::io::Result<Self> {
+        let registry = Registry::default();
+        if let Some(dir) = &config.models {
+            match Models::load(dir) {
+                Ok(models) => {
+                    tracing::info!(version = models.version(), hash = %models.hash(), "models loaded");
+                    registry.try_out(Arc::new(models), 100);
+                    registry.promote();
+                }
+                Err(error) => tracing::error!(%error, "models are not used; rules decide"),
+            }
+        }
+        let engine = Engine::start(Arc::new(registry), &Options::default())?;
+        let knowledge = config.knowledge.as_deref().map(articles).unwrap_or_default();
+        Ok(Self { engine, knowledge, kept: Mutex::default() })
+    }
+
+    fn assistant(&self, of: &policy::Assistant) -> Arc<Assistant> {
+        let kind = (of.pack.clone(), of.knowledge.clone(), of.language.clone());
+        let mut kept = self.kept.lock();
+        if let Some(assistant) = kept.get(&kind) {
+            return Arc::clone(assistant);
+        }
+        let mut persona = Persona::default();
+        persona.language = language(&of.language);
+        let assistant = Assistant::new(self.engine.clone(), persona, Rules { pack: of.pack.clone(), ..Rules::default() });
+        let assistant = match self.knowledge.get(&of.knowledge) {
+            Some(knowledge) => assistant.with_knowledge(Arc::clone(knowledge)),
+            None => assistant,
+        };
+        let assistant = Arc::new(assistant);
+        if kept.len() < ASSISTANTS_KEPT {
+            kept.insert(kind, Arc::clone(&assistant));
+        }
+        assistant
+    }
+}
+
+/// The articles of every folder below one.
+fn articles(dir: &Path) -> BTreeMap<String, Arc<Knowledge>> {
+    let folders = match fs::read_dir(dir) {
+        Ok(folders) => folders,
+        Err(error) => {
+            tracing::error!(dir = %dir.display(), %error, "no articles");
+            return BTreeMap::new();
+        }
+    };
+    let mut found = BTreeMap::new();
+    for folder in folders.filter_map(Result::ok).filter(|entry| entry.path().is_dir()) {
+        let name = folder.file_name().to_string_lossy().into_owned();
+        match Knowledge::read(&folder.path()) {
+            Ok(knowledge) => drop(found.insert(name, Arc::new(knowledge))),
+            Err(error) => tracing::error!(%name, %error, "these articles are not used"),
+        }
+    }
+    found
+}
+
+fn language(code: &str) -> Language {
+    match code {
+        "zh" => Language::Zh,
+        "es" => Language::Es,
+        _ => Language::En,
+    }
+}
+
+impl Brain for Minds {
+    fn answer(&self, said: Said) -> BoxFuture<Answer> {
+        let assistant = self.assistant(&said.assistant);
+        Box::pin(async move {
+            let history: Vec<_> = said.history.iter().map(remembered).collect();
+            let contact = said.call.0.to_be_bytes();
+            let reply = assistant.reply(&contact, &history, &said.text).await;
+            answer(&said, reply)
+        })
+    }
+
+    fn voice(&self, _: Arc<policy::Assistant>, _: String) -> BoxFuture<Option<Arc<[i16]>>> {
+        Box::pin(async { None })
+    }
+
+    fn hear(&self, _: Arc<policy::Assistant>, _: Vec<i16>) -> BoxFuture<Option<String>> {
+        Box::pin(async { None })
+    }
+}
+
+/// A line of the contact as an assistant knows it.
+fn remembered(line: &assist::Line) -> Line {
+    match line.who {
+        Speaker::Customer => Line::customer(&line.text),
+        Speaker::Assistant => {
+            let helped = !line.sources.iter().any(|source| NO_ANSWER.contains(&source.as_str()));
+            Line::assistant(&line.text, helped)
+        }
+    }
+}
+
+fn answer(said: &Said, reply: Reply) -> Answer {
+    let tag = match (reply.by, &reply.next) {
+        (By::Fallback, _) => "fallback",
+        (_, Next::Clarify) => "clarify",
+        (By::Knowledge, _) => "knowledge",
+        (By::Rules, _) => "rules",
+    };
+    let helped = match reply.next {
+        Next::Continue | Next::Clarify => Some(reply.helped()),
+        Next::Person { .. } | Next::Done => None,
+    };
+    let angry = reply.triage.sentiment.value == Sentiment::Negative && was_angry(&said.history);
+    let wants = match &reply.next {
+        Next::Person { reason } => Some(cause(reason)),
+        _ if angry => Some(Cause::Anger),
+        _ => None,
+    };
+    let answered = said.history.iter().any(|line| line.sources.iter().any(|source| source == "knowledge"));
+    let done = (reply.next == Next::Done).then(|| Resolution {
+        resolved: if answered { Resolved::Yes } else { Resolved::Unknown },
+        confidence: if answered { 700 } else { 500 },
+        reason: "the customer said goodbye".to_owned(),
+    });
+    Answer {
+        say: Words { text: reply.say, prompt: None },
+        heard: mask(&said.text),
+        judged: Some(judged(&reply.triage)),
+        sources: std::iter::once(tag.to_owned()).chain(reply.sources).collect(),
+        wants,
+        helped,
+        done,
+    }
+}
+
+/// The customer's last line was angry, too: one harsh word is none yet.
+fn was_angry(history: &[assist::Line]) -> bool {
+    let last = history.iter().rev().find(|line| line.who == Speaker::Customer);
+    last.and_then(|line| line.judged.as_ref()).is_some_and(|judged| judged.sentiment == Sentiment::Negative.name())
+}
+
+fn cause(reason: &Handover) -> Cause {
+    match reason {
+        Handover::Asked => Cause::Asked,
+        Handover::Topic(_) => Cause::ForbiddenTopic,
+        Handover::Urgent => Cause::Urgent,
+        Handover::Intent(_) => Cause::Intent,
+        Handover::Unanswered | Handover::TooLong => Cause::RepeatedFailure,
+    }
+}
+
+fn judged(triage: &Triage) -> Judged {
+    Judged {
+        language: triage.language.value.code().to_owned(),
+        intent: triage.intent.as_ref().map(|intent| intent.value.clone()),
+        confidence: triage.intent.as_ref().map_or(0, |intent| intent.confidence.0),
+        urgent: triage.urgency.value == Urgency::High,
+        sentiment: triage.sentiment.value.name().to_owned(),
+        model: triage.model.map(|hash| hash.to_string()).unwrap_or_default(),
+        fallback: triage.fallback,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{id::CallId, time::WallTime};
+
+    async fn say(minds: &Minds, history: &mut Vec<assist::Line>, text: &str) -> Answer {
+        let assistant = Arc::new(policy::Assistant { language: "en".into(), knowledge: "bank".into(), ..policy::Assistant::default() });
+        let said = Said { domain: "demo".into(), call: CallId(7), agent: "ai".into(), assistant, history: history.clone(), text: text.into() };
+        let answer = minds.answer(said).await;
+        let line = |who, text: &str, judged, sources| assist::Line { at: WallTime(0), who, text: text.to_owned(), judged, sources };
+        history.push(line(Speaker::Customer, &answer.heard, answer.judged.clone(), Vec::new()));
+        history.push(line(Speaker::Assistant, &answer.say.text, None, answer.sources.clone()));
+        answer
+    }
+
+    fn minds(article: Option<&str>) -> Minds {
+        let dir = tempfile::tempdir().expect("a folder");
+        if let Some(article) = article {
+            fs::create_dir(dir.path().join("bank")).expect("a folder");
+            fs::write(dir.path().join("bank/cards.md"), article).expect("an article");
+        }
+        Minds::start(&Ai { models: None, knowledge: Some(dir.path().to_owned()) }).expect("threads")
+    }
+
+    #[tokio::test]
+    async fn without_models_or_articles_it_asks_back_says_fallback_and_gives_up_to_a_person() {
+        let (minds, mut history) = (minds(None), Vec::new());
+        let first = say(&minds, &mut history, "my thing is odd").await;
+        assert_eq!((first.wants, first.helped, first.judged.map(|judged| judged.fallback)), (None, Some(false), Some(true)));
+        say(&minds, &mut history, "it is just odd").await;
+        let third = say(&minds, &mut history, "odd, I say").await;
+        assert_eq!(third.wants, Some(Cause::RepeatedFailure));
+    }
+
+    #[tokio::test]
+    async fn it_answers_from_an_article_and_what_is_stored_holds_no_card_number() {
+        let article = "# Lost cards\n\n## Block a lost card\n\nCall the emergency line or block the lost card in the app under Cards.\n";
+        let (minds, mut history) = (minds(Some(article)), Vec::new());
+        let answer = say(&minds, &mut history, "How do I block a lost card? It is 4111 1111 1111 1111").await;
+        assert!(!answer.heard.contains("4111"), "{}", answer.heard);
+        assert!(answer.say.text.contains("block the lost card"), "{answer:?}");
+        assert_eq!(answer.helped, Some(true));
+        let bye = say(&minds, &mut history, "goodbye").await;
+        assert_eq!(bye.done.map(|done| done.resolved), Some(Resolved::Yes));
+    }
+
+    #[tokio::test]
+    async fn a_person_is_given_to_whoever_asks_in_any_language() {
+        for text in ["a person, please", "转人工", "quiero hablar con una persona"] {
+            let answer = say(&minds(None), &mut Vec::new(), text).await;
+            assert_eq!(answer.wants, Some(Cause::Asked), "{text}");
+        }
+    }
+}
