@@ -43,6 +43,8 @@ pub struct Options {
     pub advertise_base: Option<u16>,
     /// Control ports of rtpengines that the nodes are told of.
     pub rtpengines: Vec<SocketAddr>,
+    /// Folder of recorded prompts.
+    pub prompts: Option<PathBuf>,
     /// Ctrl-C in the terminal does not reach the cluster: who started it ends it.
     pub apart: bool,
     /// The one CPU all nodes share, if they are not to have all.
@@ -63,6 +65,7 @@ impl Options {
             cluster_base: None,
             advertise_base: None,
             rtpengines: Vec::new(),
+            prompts: None,
             apart: false,
             cpu: None,
             tenant,
@@ -142,6 +145,9 @@ impl Lab {
         }
         for addr in &options.rtpengines {
             command.arg("--rtpengine").arg(addr.to_string());
+        }
+        if let Some(dir) = &options.prompts {
+            command.arg("--prompts").arg(dir);
         }
         if let Some(ms) = options.restart_after_ms {
             command.args(["--restart", "--restart-after-ms", &ms.to_string()]);

@@ -30,6 +30,7 @@ pub mod settle;
 pub mod sipp;
 pub mod stage;
 pub mod survival;
+pub mod takeover;
 pub mod tenant;
 pub mod traffic;
 pub mod triage;

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use tandem_bench::{
     calls, core, disk, drill, error::Error, failover, members, memory, offers, outage, overload, raft, relay, report::Report, rolling,
-    survival, triage, witness,
+    survival, takeover, triage, witness,
 };
 
 #[derive(Parser)]
@@ -41,6 +41,8 @@ enum What {
     Drill(drill::Options),
     /// Calls outlive their node: what phones hear and are told.
     Survival(survival::Options),
+    /// People take contacts over from AI agents.
+    Takeover(takeover::Options),
     /// Twice the knee.
     Overload(overload::Options),
     /// Replication alone: commands a second, synced on a majority.
@@ -75,6 +77,7 @@ fn run(what: &What) -> Result<Option<Report>, Error> {
         What::Disk(options) => disk::run(options),
         What::Drill(options) => drill::run(options),
         What::Survival(options) => survival::run(options),
+        What::Takeover(options) => takeover::run(options),
         What::Overload(options) => overload::run(options),
         What::Raft(options) => raft::run(options),
         What::Relay(options) => relay::run(options),

@@ -29,7 +29,7 @@ use tokio::{runtime::Runtime, sync::mpsc};
 pub use self::{
     call::{By, Call, State},
     digest::Credentials,
-    hearing::Hearing,
+    hearing::{Hearing, frame},
     journal::{Entry, Way},
     sdp::Direction,
     text::{Hop, Transport},

@@ -77,9 +77,7 @@ impl Shared {
         loop {
             let group = match &parcel.place {
                 Place::Group(group) => *group,
-                Place::Domain(domain) => {
-                    self.cluster.group_of(domain.as_str()).ok_or_else(|| Error::NoDomain(domain.clone()))?
-                }
+                Place::Domain(domain) => self.cluster.group_of(domain.as_str()).ok_or_else(|| Error::NoDomain(domain.clone()))?,
             };
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match tokio::time::timeout(left, self.attempt(group, parcel)).await {

@@ -112,7 +112,17 @@ impl Operation {
 
     /// True for what concerns the cluster and not one tenant: a token bound to a tenant never reaches it.
     pub const fn is_cluster_wide(self) -> bool {
-        matches!(self, Self::ReadCluster | Self::DrainNode | Self::Membership | Self::Tokens | Self::Backup | Self::Drill | Self::Skip | Self::TakeOverAll)
+        matches!(
+            self,
+            Self::ReadCluster
+                | Self::DrainNode
+                | Self::Membership
+                | Self::Tokens
+                | Self::Backup
+                | Self::Drill
+                | Self::Skip
+                | Self::TakeOverAll
+        )
     }
 }
 

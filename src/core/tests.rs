@@ -14,6 +14,7 @@ mod retention;
 mod rules;
 mod strategies;
 mod supervise;
+mod takeover_model;
 mod transfer;
 mod treatment;
 pub(crate) mod world;

@@ -206,7 +206,8 @@ mod tests {
 
     async fn say(minds: &Minds, history: &mut Vec<assist::Line>, text: &str) -> Answer {
         let assistant = Arc::new(policy::Assistant { language: "en".into(), knowledge: "bank".into(), ..policy::Assistant::default() });
-        let said = Said { domain: "demo".into(), call: CallId(7), agent: "ai".into(), assistant, history: history.clone(), text: text.into() };
+        let said =
+            Said { domain: "demo".into(), call: CallId(7), agent: "ai".into(), assistant, history: history.clone(), text: text.into() };
         let answer = minds.answer(said).await;
         let line = |who, text: &str, judged, sources| assist::Line { at: WallTime(0), who, text: text.to_owned(), judged, sources };
         history.push(line(Speaker::Customer, &answer.heard, answer.judged.clone(), Vec::new()));

@@ -179,7 +179,8 @@ pub async fn cluster(
     app.quorum()?;
     let mut parts = Vec::new();
     for group in app.live.cluster().groups().iter().map(|status| status.group) {
-        let of = |state: &Core| state.domains().values().map(|domain| Reach::of(domain, None)).fold(Reach::default(), |sum, of| sum.and(&of));
+        let of =
+            |state: &Core| state.domains().values().map(|domain| Reach::of(domain, None)).fold(Reach::default(), |sum, of| sum.and(&of));
         let reach = app.read(group, true, of).await.unwrap_or_default();
         if mode.dry_run {
             parts.push(Part { partition: group, reach, result: "planned", why: None });

@@ -271,7 +271,7 @@ pub(super) struct AssistantRow {
 #[serde(untagged)]
 pub(super) enum WordsRow {
     Text(String),
-    Recorded { text: String, prompt: Text },
+    Recorded { text: String, prompt: String },
 }
 
 /// How AI agents and people share a queue.

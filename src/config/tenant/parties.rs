@@ -87,7 +87,10 @@ fn assistant(source: &Source<'_>, row: &AgentRow, kind: KindName) -> Result<Opti
     let (place, row) = (written.span(), written.get_ref());
     let words = |key: &str, words: &WordsRow| match words {
         WordsRow::Text(text) => Ok(Words { text: text.clone(), prompt: None }),
-        WordsRow::Recorded { text, prompt } => Ok(Words { text: text.clone(), prompt: Some(source.name(key, prompt)?.to_owned()) }),
+        WordsRow::Recorded { text, prompt } => {
+            source.name(key, &Spanned::new(place.clone(), prompt.clone()))?;
+            Ok(Words { text: text.clone(), prompt: Some(prompt.clone()) })
+        }
     };
     let disclosure = row.disclosure.as_ref().map(|row| words("agent.assistant.disclosure", row)).transpose()?.unwrap_or_else(by_default);
     if disclosure.is_empty() {

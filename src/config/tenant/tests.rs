@@ -1,7 +1,7 @@
 //! Tenant files, good and bad: what they become, and the one line that says what is wrong with them.
 
 use super::*;
-use crate::core::policy::{AdoptUnanswered, AgentKind, Callbacks, Channel, Fallback, InitialState, Media, OnClose, Strategy};
+use crate::core::policy::{AdoptUnanswered, AgentKind, Callbacks, Channel, Fallback, InitialState, Media, OnClose, Strategy, Unanswered};
 
 /// The tenant of the README, and all that `tandem apply` needs.
 const DEMO: &str = r#"[tenant]
@@ -253,4 +253,47 @@ fn what_waiting_callers_hear_and_who_carries_it_is_read() {
     let treatment = &policy.queues["support"].treatment;
     assert_eq!((treatment.answer_waiting, treatment.announce_every_ms), (true, 30_000));
     assert_eq!((treatment.greeting.as_deref(), treatment.music.as_deref()), (Some("welcome"), Some("waltz")));
+}
+
+const AI: &str = r#"
+[tenant]
+id = "demo"
+[[queue]]
+id = "support"
+ai = { first = false, people = "people", priority = 2, within_s = 30, unanswered = "rollback", failures_max = 2 }
+[[queue]]
+id = "people"
+[[agent]]
+id = "ada"
+kind = "ai"
+skills = { support = 5 }
+capacity = { voice = 50 }
+assistant = { language = "es", greeting = { text = "Hola", prompt = "hola" }, keys = { 0 = "una persona" }, knowledge = "bank" }
+"#;
+
+#[test]
+fn an_ai_agent_is_there_from_the_start_and_says_what_it_is_in_its_language() {
+    let policy = parsed(AI).policy;
+    let agent = &policy.agents["ada"];
+    let assistant = agent.assistant.as_deref().unwrap();
+    assert_eq!((agent.kind, &agent.initial), (AgentKind::Ai, &InitialState::Available));
+    assert!(assistant.disclosure.text.contains("asistente automático"));
+    assert_eq!((assistant.greeting.prompt.as_deref(), assistant.keys[&'0'].as_str()), (Some("hola"), "una persona"));
+    let sharing = &policy.queues["support"].sharing;
+    assert_eq!((sharing.ai_first, sharing.people.as_ref().map(|queue| queue.as_str()), sharing.within_ms), (false, Some("people"), 30_000));
+    assert_eq!((sharing.unanswered, sharing.failures_max), (Unanswered::Rollback, 2));
+}
+
+#[test]
+fn what_an_ai_agent_may_not_be_is_refused_at_its_line() {
+    for (good, bad, told) in [
+        ("language = \"es\"", "language = \"tlh\"", "none of en, es, zh"),
+        ("keys = { 0", "keys = { A0", "no key of a phone"),
+        ("kind = \"ai\"", "contact = \"sip:a@127.0.0.1\"", "only with kind = \"ai\""),
+        ("greeting = {", "disclosure = \"\", greeting = {", "must be told that no person speaks"),
+        ("people = \"people\"", "people = \"nobody\"", "nobody"),
+    ] {
+        let error = told_of(AI, good, bad);
+        assert!(error.contains(told) && error.contains(".toml:"), "{error}");
+    }
 }

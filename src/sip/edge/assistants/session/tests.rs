@@ -109,7 +109,8 @@ fn a_key_stops_what_is_said_and_is_what_it_means() {
 fn whoever_wants_a_person_hears_nothing_more_from_it() {
     let mut talk = Talk::listening();
     talk.input(Input::Heard("a person".into()));
-    let outputs = talk.input(Input::Answered(Box::new(Answer { say: words("but I could"), wants: Some(Cause::Asked), ..Answer::default() })));
+    let outputs =
+        talk.input(Input::Answered(Box::new(Answer { say: words("but I could"), wants: Some(Cause::Asked), ..Answer::default() })));
     assert_eq!((said(&outputs), turns(&outputs)), (vec![], vec![(Speaker::Customer, Some(Cause::Asked))]));
     assert_eq!(talk.input(Input::Heard("hello?".into())), []);
     assert_eq!(ended(&talk.after(ENGAGED_WITHIN)), Some(HangUpCause::EdgeFault), "nobody fenced it, so it is lost");
