@@ -29,6 +29,7 @@ pub mod rolling;
 pub mod settle;
 pub mod sipp;
 pub mod stage;
+pub mod surge;
 pub mod survival;
 pub mod takeover;
 pub mod tenant;

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use tandem_bench::{
     calls, core, disk, drill, error::Error, failover, members, memory, offers, outage, overload, raft, relay, report::Report, rolling,
-    survival, takeover, triage, witness,
+    surge, survival, takeover, triage, witness,
 };
 
 #[derive(Parser)]
@@ -41,6 +41,8 @@ enum What {
     Drill(drill::Options),
     /// Calls outlive their node: what phones hear and are told.
     Survival(survival::Options),
+    /// The queue of seven minutes, through the core: people alone, and AI agents before them.
+    Surge(surge::Options),
     /// People take contacts over from AI agents.
     Takeover(takeover::Options),
     /// Twice the knee.
@@ -77,6 +79,7 @@ fn run(what: &What) -> Result<Option<Report>, Error> {
         What::Disk(options) => disk::run(options),
         What::Drill(options) => drill::run(options),
         What::Survival(options) => survival::run(options),
+        What::Surge(options) => surge::run(options),
         What::Takeover(options) => takeover::run(options),
         What::Overload(options) => overload::run(options),
         What::Raft(options) => raft::run(options),
