@@ -10,6 +10,7 @@ mod codec;
 mod counts;
 mod direct;
 mod dtmf;
+mod ear;
 mod g711;
 mod inbox;
 mod latch;
@@ -126,6 +127,9 @@ pub trait MediaPlane: Send + Sync + 'static {
     /// Records what a leg's party says, or leaves it.
     fn record(&self, leg: LegId, recording: Recording);
 
+    /// Tells of what a leg's party says, as [`Event::Speaks`] and [`Event::Utterance`], or no longer.
+    fn listen(&self, _leg: LegId, _on: bool) {}
+
     /// Forgets a leg and frees its ports; its recording ends.
     fn close(&self, leg: LegId);
 
@@ -190,6 +194,10 @@ pub enum Event {
     Latched { leg: LegId, source: SocketAddr },
     /// A key was pressed (RFC 4733): `0`–`9`, `*`, `#`, `A`–`D`, for so many milliseconds. Once per press.
     Digit { leg: LegId, digit: char, ms: u32 },
+    /// The party begins to speak. Only while somebody listens.
+    Speaks { leg: LegId },
+    /// It has spoken: 8 kHz, one channel.
+    Utterance { leg: LegId, samples: Arc<[i16]> },
     /// The program ended by itself.
     PlayDone { leg: LegId },
     /// A part of a recording is complete: where it is, how long, and the windows that were masked, in milliseconds from its start.

@@ -13,6 +13,7 @@ use super::{
     codec::{Codec, Route},
     counts::Count,
     dtmf::{Digit, Keys},
+    ear::{Ear, Heard},
     g711::Law,
     latch::{Bucket, Latch, Verdict},
     player::Player,
@@ -65,6 +66,8 @@ pub struct Leg {
     /// Whom it hears mixed: their places, and how far.
     pub mix: Vec<(u32, Cursor)>,
     pub tap: Option<Tap>,
+    /// Somebody wants to know what its party says.
+    pub ear: Option<Ear>,
     /// SRTP with its party.
     secure: Option<Secure>,
     /// Samples of comfort noise made.
@@ -97,6 +100,7 @@ impl Leg {
             voice: None,
             mix: Vec::new(),
             tap: None,
+            ear: None,
             secure: None,
             event_rate: 8_000,
             noise_at: 0,
@@ -152,12 +156,12 @@ impl Leg {
         self.law_types.iter().find(|(_, types)| types >> payload_type & 1 == 1).map(|(law, _)| *law)
     }
 
-    /// Keeps what its party says for those who mix or record it.
-    pub fn listen(&mut self, header: &Header, packet: &[u8], recorder: &Recorder, now: Instant) {
-        if self.voice.is_none() && self.tap.is_none() {
-            return;
+    /// Keeps what its party says for those who mix, record or understand it.
+    pub fn listen(&mut self, header: &Header, packet: &[u8], recorder: &Recorder, now: Instant) -> Option<Heard> {
+        if self.voice.is_none() && self.tap.is_none() && self.ear.is_none() {
+            return None;
         }
-        let Some(law) = self.law_of(header.payload_type) else { return };
+        let law = self.law_of(header.payload_type)?;
         let codes = &packet[header.payload.clone()];
         if let Some(voice) = &mut self.voice {
             voice.put(header.ssrc, header.timestamp, law, codes);
@@ -165,6 +169,7 @@ impl Leg {
         if let Some(tap) = &mut self.tap {
             tap.audio(recorder, (header.ssrc, header.timestamp), law, codes, now);
         }
+        self.ear.as_mut().and_then(|ear| ear.audio(law, codes, now))
     }
 
     /// Where its party's audio goes, if it wants any.

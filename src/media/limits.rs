@@ -150,3 +150,16 @@ pub const ENGINE_RESCUE: Duration = Duration::from_secs(8);
 pub const ENGINE_RETRY: Duration = Duration::from_millis(250);
 /// Sessions of rtpengine a node holds: a caller and an agent each.
 pub const ENGINE_SESSIONS_MAX: usize = 65_536;
+
+// Hearing speech.
+
+/// Root mean square of samples above which a frame is loud: about -33 dB of full scale.
+pub const EAR_LEVEL: u32 = 700;
+/// Loud samples in a row that begin an utterance, at 8 kHz.
+pub const EAR_BEGIN_SAMPLES: usize = 480;
+/// What is kept of the time before.
+pub const EAR_LEAD_SAMPLES: usize = 2_400;
+/// Longest utterance; one that goes on is cut there.
+pub const EAR_LONGEST_SAMPLES: usize = 8_000 * 20;
+/// Silence that ends one.
+pub const EAR_END_AFTER: Duration = Duration::from_millis(700);

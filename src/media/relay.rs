@@ -243,6 +243,10 @@ impl MediaPlane for Relay {
         self.shard(leg).change(leg, |change| change.play = Some(None));
     }
 
+    fn listen(&self, leg: LegId, on: bool) {
+        self.shard(leg).change(leg, |change| change.listen = Some(on));
+    }
+
     fn record(&self, leg: LegId, recording: Recording) {
         let stem = self.stem_of(&recording);
         if let (Recording::Start { part, .. }, None) = (&recording, &stem) {

@@ -23,6 +23,8 @@ pub struct Change {
     /// `Some(None)`: stop.
     pub record: Option<Option<Wanted>>,
     pub masked: Option<bool>,
+    /// Somebody listens to what its party says.
+    pub listen: Option<bool>,
 }
 
 #[derive(Debug, Default)]

@@ -1,8 +1,9 @@
 //! A media thread: waits for packets and for the clock, and carries or makes audio for its legs.
 //!
-//! Nothing is allocated per packet and nothing waits for a lock. Who is connected to whom was decided elsewhere and comes in
+//! Nothing is allocated per packet, but of legs that somebody listens to, and nothing waits for a lock. Who is connected to whom was decided elsewhere and comes in
 //! through the [`Shard`].
 
+mod changes;
 mod table;
 
 use std::{
@@ -23,17 +24,17 @@ use super::{
     Event,
     codec::Carry,
     counts::Count,
+    ear::Heard,
     inbox::{Inbox, Packet},
     latch::Verdict,
     leg::{Leg, Listener},
     limits::{self, FRAME, FRAME_SAMPLES, PHASES},
     music,
     outbox::Outbox,
-    player::{Frame, Player},
+    player::Frame,
     relay::{Gate, Shared},
     rtp::{self, HEADER_BYTES, Header},
-    shard::{Change, Shard},
-    tap::Tap,
+    shard::Shard,
     voice,
 };
 use crate::core::id::LegId;
@@ -166,7 +167,9 @@ impl Worker {
         if let Some(key) = leg.key(&header, bytes, now) {
             self.shared.tell(Event::Digit { leg: leg.id, digit: key.digit, ms: key.ms });
         }
-        leg.listen(&header, bytes, &self.shared.recorder, now);
+        if let Some(heard) = leg.listen(&header, bytes, &self.shared.recorder, now) {
+            self.shared.tell(of_ear(leg.id, heard));
+        }
         let listeners = std::mem::take(&mut self.table.get_mut(place).expect("looked up above").listeners);
         let mut result = Ok(());
         for listener in &listeners {
@@ -265,57 +268,6 @@ impl Worker {
             }
         }
         true
-    }
-
-    fn change(&mut self, id: LegId, change: Change, now: Instant) -> Option<u32> {
-        if change.close
-            && let Some((place, leg)) = self.table.remove(id)
-        {
-            self.leave(place, &leg);
-            if let Some(tap) = leg.tap {
-                tap.end(&self.shared.recorder, now);
-            }
-        }
-        if let Some(pair) = change.open {
-            let place = match self.table.place(id) {
-                Some(place) => {
-                    self.table.get_mut(place).expect("it has a place").moved(pair, now);
-                    place
-                }
-                None => {
-                    self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    self.table.insert(Leg::new(id, pair, self.seed, now))
-                }
-            };
-            self.register(place);
-        }
-        let place = self.table.place(id)?;
-        let leg = self.table.get_mut(place)?;
-        if let Some(terms) = change.terms {
-            leg.described(terms, now);
-        }
-        if let Some(hears) = change.hear {
-            leg.hears = Some(hears);
-        }
-        match change.play {
-            Some(Some(program)) => leg.player = Some(Player::new(program)),
-            Some(None) => leg.player = None,
-            None => {}
-        }
-        if let Some(wanted) = change.record {
-            if let Some(tap) = leg.tap.take() {
-                tap.end(&self.shared.recorder, now);
-            }
-            let part = wanted.as_ref().map(|wanted| wanted.part);
-            leg.tap = wanted.and_then(|wanted| Tap::begin(&self.shared.recorder, id, wanted, now));
-            if let Some(part) = part.filter(|_| leg.tap.is_none()) {
-                self.shared.tell(Event::RecordFailed { leg: id, part });
-            }
-        }
-        if let (Some(masked), Some(tap)) = (change.masked, &mut leg.tap) {
-            tap.mask(&self.shared.recorder, masked, now);
-        }
-        Some(place)
     }
 
     fn register(&mut self, place: u32) {
@@ -431,11 +383,21 @@ impl Worker {
             if let Some(key) = leg.overdue_key(now) {
                 self.shared.tell(Event::Digit { leg: leg.id, digit: key.digit, ms: key.ms });
             }
+            if let Some(heard) = leg.ear.as_mut().and_then(|ear| ear.overdue(now)) {
+                self.shared.tell(of_ear(leg.id, heard));
+            }
         }
         if self.publishes {
             let legs = self.shared.book.lock().legs();
             self.shared.counts.publish(legs);
         }
+    }
+}
+
+fn of_ear(leg: LegId, heard: Heard) -> Event {
+    match heard {
+        Heard::Begun => Event::Speaks { leg },
+        Heard::Said(samples) => Event::Utterance { leg, samples },
     }
 }
 

@@ -121,6 +121,10 @@ impl Brain for Minds {
         Box::pin(async { None })
     }
 
+    fn hears(&self) -> bool {
+        false
+    }
+
     fn hear(&self, _: Arc<policy::Assistant>, _: Vec<i16>) -> BoxFuture<Option<String>> {
         Box::pin(async { None })
     }

@@ -44,6 +44,9 @@ pub trait Brain: Send + Sync + 'static {
     /// A text as audio: 8 kHz, one channel. `None` if there is no voice for it.
     fn voice(&self, assistant: Arc<Assistant>, text: String) -> BoxFuture<Option<Arc<[i16]>>>;
 
+    /// Whether it can tell what is said. Otherwise nobody is listened to, and callers have their keys.
+    fn hears(&self) -> bool;
+
     /// What a recording of one utterance says: 8 kHz, one channel. `None` if nobody can tell.
     fn hear(&self, assistant: Arc<Assistant>, samples: Vec<i16>) -> BoxFuture<Option<String>>;
 }

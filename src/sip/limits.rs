@@ -214,6 +214,8 @@ pub const ENGAGED_WITHIN: Duration = Duration::from_secs(10);
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 /// How long a text may take to become audio until a tone stands for it.
 pub const VOICE_WITHIN: Duration = Duration::from_secs(4);
+/// How long it may take to find out what a caller said.
+pub const HEAR_WITHIN: Duration = Duration::from_secs(6);
 /// Longest words of an AI agent.
 pub const SPEECH_MAX: Duration = Duration::from_secs(120);
 /// How long a caller may say nothing until it is asked again, and how often, until a person takes over.

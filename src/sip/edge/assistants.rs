@@ -21,7 +21,7 @@ use crate::{
     media::{Item, Program, Tone},
     sip::{
         brain::{Answer, Said},
-        limits::{ANSWER_WITHIN, ASSISTANTS_MAX, VOICE_WITHIN},
+        limits::{ANSWER_WITHIN, ASSISTANTS_MAX, HEAR_WITHIN, VOICE_WITHIN},
     },
 };
 
@@ -36,6 +36,8 @@ pub(super) enum Found {
     Answer(Box<Answer>),
     /// Audio of words; none if there is no voice.
     Voice(Option<Arc<[i16]>>),
+    /// What the caller said; none if nobody can tell.
+    Said(Option<String>),
 }
 
 #[derive(Debug)]
@@ -97,6 +99,9 @@ impl Worker {
     pub(super) fn put_through(&mut self, now: Instant, order: &Order) {
         if let Action::Converse { peer } = &order.action {
             if self.assistants.rows.get(&peer.call).is_some_and(|row| row.leg == *peer) {
+                if self.brain.as_ref().is_some_and(|brain| brain.hears()) {
+                    self.media.own.listen(order.leg, true);
+                }
                 self.converses(now, peer.call, Some(*peer), Input::Converse);
             } else {
                 // It was here and is not any more: the core must hear so, or the caller waits for words that never come.
@@ -132,6 +137,7 @@ impl Worker {
         if let Some(row) = self.assistants.rows.remove(&call) {
             if row.session.is_heard() {
                 self.media.own.stop(row.caller);
+                self.media.own.listen(row.caller, false);
             }
             metrics::gauge!(names::ASSISTANTS).set(self.assistants.rows.len() as f64);
         }
@@ -210,6 +216,11 @@ impl Worker {
         let Some(row) = self.assistants.rows.get(&leg.call).filter(|row| row.leg == leg && row.step == step) else { return };
         match found {
             Found::Answer(answer) => self.converses(now, leg.call, Some(leg), Input::Answered(answer)),
+            Found::Said(text) => {
+                if let Some(text) = text.filter(|text| !text.trim().is_empty()) {
+                    self.converses(now, leg.call, Some(leg), Input::Heard(text));
+                }
+            }
             Found::Voice(voice) => {
                 let item = voice.filter(|samples| !samples.is_empty()).map_or(INSTEAD, Item::Samples);
                 self.media.own.play(row.caller, Program { items: vec![item], repeat: false });
@@ -224,6 +235,25 @@ impl Worker {
             self.converses(now, caller.call, None, Input::Spoken);
         }
         ours
+    }
+
+    /// The caller begins to speak: whoever talks is not talked over.
+    pub(super) fn speaks(&mut self, now: Instant, caller: LegId) {
+        if self.assistants.rows.get(&caller.call).is_some_and(|row| row.caller == caller) {
+            self.converses(now, caller.call, None, Input::Speaks);
+        }
+    }
+
+    /// The caller has spoken: what it said is found out beside the worker.
+    pub(super) fn uttered(&self, caller: LegId, samples: &[i16]) {
+        let Some(row) = self.assistants.rows.get(&caller.call).filter(|row| row.caller == caller) else { return };
+        let Some(brain) = self.brain.clone() else { return };
+        let (leg, step, assistant) = (row.leg, row.step, row.session.engage().assistant.clone());
+        let (shared, samples) = (self.shared.clone(), samples.to_vec());
+        tokio::spawn(async move {
+            let text = tokio::time::timeout(HEAR_WITHIN, brain.hear(assistant, samples)).await.ok().flatten();
+            shared.inbox.found(Finding::Assistant { leg, step, found: Found::Said(text) });
+        });
     }
 
     pub(super) fn key_pressed(&mut self, now: Instant, caller: LegId, key: char) {

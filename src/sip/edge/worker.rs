@@ -282,6 +282,8 @@ impl Worker {
                 }
             }
             Finding::Media(media::Event::Digit { leg, digit, .. }) => self.key_pressed(now, leg, digit),
+            Finding::Media(media::Event::Speaks { leg }) => self.speaks(now, leg),
+            Finding::Media(media::Event::Utterance { leg, samples }) => self.uttered(leg, &samples),
             Finding::Assistant { leg, step, found } => self.found_for(now, leg, step, found),
             Finding::Media(media::Event::Latched { leg, source }) => {
                 self.stack.latched(leg, source);

@@ -28,6 +28,8 @@ pub(super) enum Input {
     /// The disclosure is on record.
     MaySpeak,
     Key(char),
+    /// The caller begins to speak.
+    Speaks,
     /// The caller said this.
     Heard(String),
     Answered(Box<Answer>),
@@ -116,6 +118,7 @@ impl Session {
                     self.think(now, meaning);
                 }
             }
+            (State::Speaking | State::Listening, Input::Speaks) => self.hush(now),
             (State::Speaking | State::Listening, Input::Heard(text)) => {
                 self.hush(now);
                 self.think(now, text);

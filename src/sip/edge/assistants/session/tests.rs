@@ -167,3 +167,13 @@ fn one_that_goes_on_does_not_greet_again() {
     talk.input(Input::Spoken);
     assert_eq!(talk.input(Input::MaySpeak), []);
 }
+
+#[test]
+fn whoever_begins_to_speak_is_not_talked_over() {
+    let mut talk = Talk::listening();
+    talk.input(Input::Heard("my card".into()));
+    assert_eq!(talk.input(Input::Speaks), [], "while it thinks there is nothing to stop");
+    talk.input(Input::Answered(Box::new(Answer { say: words("a long answer"), ..Answer::default() })));
+    assert_eq!(talk.input(Input::Speaks), [Output::Hush]);
+    assert_eq!(talk.input(Input::Heard("no, the other one".into())), [Output::Think("no, the other one".into())]);
+}
