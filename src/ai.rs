@@ -1,10 +1,12 @@
 //! Understanding what a customer wrote or said, and what an assistant says to it.
 //!
-//! It owns the reading of text, the rules, the models and the registry that swaps them while calls go on; articles, personas and the
-//! assistant that answers by them. It decides nothing about calls: a [`Triage`], like a reply of [`assistant`], is data, which whoever proposes a command may put into it. It starts, and judges, without any model: rules
-//! alone answer then, and the answer says `fallback`. What it honestly reaches: `docs/AI.md`.
+//! It owns the reading of text, the rules, the models and the registry that swaps them while calls go on; articles, personas, endpoints of
+//! language models, and the assistant that answers by them. It decides nothing about calls: a [`Triage`], like a reply of [`assistant`],
+//! is data, which whoever proposes a command may put into it. It starts, judges and answers without any model: rules and articles alone
+//! answer then, and the answer says so. What it honestly reaches: `docs/AI.md`.
 
 pub mod assistant;
+pub mod endpoint;
 mod engine;
 mod features;
 pub mod guard;

@@ -1,8 +1,10 @@
 //! One conversation's brain: what a customer said goes in, what to say and what happens next comes out.
 //!
-//! It owns the order in which things are tried: a person where one is wanted or needed, then the articles, then a question back, at
-//! most twice. It knows no call, leg or node, keeps nothing between two turns, and never fails: whoever asks gets something to say.
+//! It owns the order in which things are tried: a person where one is wanted or needed, then the articles, then a language model, then a
+//! question back, at most twice. It knows no call, leg or node, keeps nothing between two turns, and never fails: whoever asks gets
+//! something to say.
 
+mod prompt;
 mod reply;
 
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 pub use reply::{By, Greeting, Handover, Line, Next, Reply};
 
 use super::{
+    endpoint::{Failure, LanguageModel},
     engine::Engine,
     guard::{Topic, Topics},
     knowledge::{Hit, Knowledge, SURE_FROM},
@@ -17,7 +20,7 @@ use super::{
     persona::{Persona, Phrase},
     rules::{self, Page},
     text::Text,
-    verdict::{Language, Next as Triaged, Triage, Urgency},
+    verdict::{Language, Next as Triaged, Reason, Triage, Urgency},
     words,
 };
 
@@ -37,6 +40,7 @@ pub struct Rules {
 pub struct Assistant {
     engine: Engine,
     knowledge: Option<Arc<Knowledge>>,
+    model: Option<LanguageModel>,
     persona: Persona,
     rules: Rules,
 }
@@ -47,10 +51,13 @@ struct Decision {
     by: By,
     say: String,
     sources: Vec<String>,
+    tools: Vec<String>,
+    failure: Option<Failure>,
 }
 
 /// One turn, as far as it was understood.
 struct Turn<'a> {
+    contact: &'a [u8],
     history: &'a [Line],
     text: Text,
     language: Language,
@@ -60,16 +67,22 @@ struct Turn<'a> {
 }
 
 impl Assistant {
-    /// An assistant that hears what is wanted and answers nothing; articles are added by [`Self::with_knowledge`].
+    /// An assistant that hears what is wanted and answers nothing; what it answers from is added to it.
     #[must_use]
     pub fn new(engine: Engine, persona: Persona, rules: Rules) -> Self {
-        Self { engine, knowledge: None, persona, rules }
+        Self { engine, knowledge: None, model: None, persona, rules }
     }
 
     /// Lets it answer from articles.
     #[must_use]
     pub fn with_knowledge(self, knowledge: Arc<Knowledge>) -> Self {
         Self { knowledge: Some(knowledge), ..self }
+    }
+
+    /// Lets it ask a language model where articles have no sure answer.
+    #[must_use]
+    pub fn with_model(self, model: LanguageModel) -> Self {
+        Self { model: Some(model), ..self }
     }
 
     #[must_use]
@@ -86,17 +99,17 @@ impl Assistant {
     }
 
     /// Answers what was said. `contact` names the conversation, so that one version of the models judges all of it; `history` is what was said
-    /// before, the oldest first.
+    /// before, the oldest first. It takes no longer than the deadlines of triage and of the language model together.
     pub async fn reply(&self, contact: &[u8], history: &[Line], said: &str) -> Reply {
         let triage = self.engine.judge(contact, &self.rules.pack, said.as_bytes()).await;
         let history = &history[history.len().saturating_sub(LINES_MAX)..];
         let language = self.language(&triage, history);
         let unhelped = history.iter().rev().filter_map(Line::helped).take_while(|helped| !helped).count();
-        let turn = Turn { history, text: Text::read(said.as_bytes()), language, triage, unhelped };
-        let Decision { next, by, say, sources } = self.decide(&turn).await;
+        let turn = Turn { contact, history, text: Text::read(said.as_bytes()), language, triage, unhelped };
+        let Decision { next, by, say, sources, tools, failure } = self.decide(&turn, said).await;
         let knowledge = self.knowledge.as_ref().map(|knowledge| knowledge.hash());
         let persona = (self.persona.name.clone(), self.persona.version);
-        Reply { say, language, next, by, sources, triage: turn.triage, persona, knowledge }
+        Reply { say, language, next, by, sources, tools, failure, triage: turn.triage, persona, knowledge }
     }
 
     /// The language of this turn; of a turn too short to tell, the one spoken before.
@@ -109,7 +122,7 @@ impl Assistant {
         self.persona.speaks(now.or_else(before).unwrap_or(Language::Unknown))
     }
 
-    async fn decide(&self, turn: &Turn<'_>) -> Decision {
+    async fn decide(&self, turn: &Turn<'_>, said: &str) -> Decision {
         if let Some(decision) = self.person_first(turn) {
             return decision;
         }
@@ -123,7 +136,29 @@ impl Assistant {
             None if turn.takes_note() => return self.phrase(turn, Phrase::More, Next::Continue),
             _ => {}
         }
-        self.without_answer(turn, &hits)
+        let failure = match &self.model {
+            // Silence is no question.
+            Some(model) if turn.triage.reason != Reason::Empty => match self.ask(model, turn, said, &hits).await {
+                Ok(decision) => return decision,
+                Err(failure) => Some(failure),
+            },
+            _ => None,
+        };
+        Decision { failure, ..self.without_answer(turn, &hits, failure.is_some()) }
+    }
+
+    /// Lets the language model answer, with what may have to do with the question. What it may not say is not said.
+    async fn ask(&self, model: &LanguageModel, turn: &Turn<'_>, said: &str, hits: &[Hit<'_>]) -> Result<Decision, Failure> {
+        let answer = model.answer(&prompt::of(&self.persona, turn, said, hits)).await?;
+        if self.rules.topics.said(&Text::read(answer.say.as_bytes())).is_some() {
+            return Err(Failure::Forbidden);
+        }
+        let tools = answer.tools;
+        if answer.person {
+            return Ok(Decision { tools, ..self.person(turn, Handover::Model) });
+        }
+        let sources = hits.iter().map(|hit| hit.passage.source()).collect();
+        Ok(Decision { next: Next::Continue, by: By::Model, say: answer.say, sources, tools, failure: None })
     }
 
     /// Whether a person takes over whatever could be answered.
@@ -151,7 +186,14 @@ impl Assistant {
     }
 
     fn phrase(&self, turn: &Turn<'_>, phrase: Phrase, next: Next) -> Decision {
-        Decision { next, by: By::Rules, say: self.persona.say(turn.language, phrase), sources: Vec::new() }
+        Decision {
+            next,
+            by: By::Rules,
+            say: self.persona.say(turn.language, phrase),
+            sources: Vec::new(),
+            tools: Vec::new(),
+            failure: None,
+        }
     }
 
     /// Says a passage as its author wrote it. To whoever was told it a moment ago it is no help a second time.
@@ -165,17 +207,19 @@ impl Assistant {
         if last.is_some_and(|line| line.text().ends_with(&super::guard::mask(&passage.text))) {
             return self.person(turn, Handover::Unanswered);
         }
-        Decision { next: Next::Continue, by, say, sources: vec![passage.source()] }
+        Decision { next: Next::Continue, by, say, sources: vec![passage.source()], tools: Vec::new(), failure: None }
     }
 
     /// Nothing is surely right: what may help, a question back, or a person once that did not help twice or cannot wait.
-    fn without_answer(&self, turn: &Turn<'_>, hits: &[Hit<'_>]) -> Decision {
+    fn without_answer(&self, turn: &Turn<'_>, hits: &[Hit<'_>], failed: bool) -> Decision {
         if turn.unhelped >= CLARIFY_MAX {
             return self.person(turn, Handover::Unanswered);
         }
         match (&turn.triage.next, hits.first()) {
             _ if turn.triage.urgency.value == Urgency::High => self.person(turn, Handover::Urgent),
             (_, Some(near)) => self.quote(turn, near, By::Fallback),
+            // Nobody is asked to say it again because a machine failed.
+            _ if failed => self.person(turn, Handover::Failed),
             // What it is about is known, and nothing is written about it: asking again would not help.
             (Triaged::Route(intent), None) => self.person(turn, Handover::Intent(intent.clone())),
             _ => self.phrase(turn, Phrase::Clarify(turn.unhelped), Next::Clarify),

@@ -48,3 +48,27 @@ pub(super) const LINES_MAX: usize = 80;
 /// Bytes of a persona's file, and characters of one of its texts.
 pub(super) const PERSONA_BYTES_MAX: u64 = 64 << 10;
 pub(super) const PERSONA_TEXT_CHARS_MAX: usize = 500;
+/// Longest a language model is waited for by default, tools included: beyond it a caller thinks the line is dead.
+pub(super) const MODEL_DEADLINE: Duration = Duration::from_secs(4);
+/// Longest one webhook of a tool is waited for.
+pub(super) const TOOL_DEADLINE: Duration = Duration::from_secs(2);
+/// Tokens a language model may write, and characters of its answer that are said.
+pub(super) const ANSWER_TOKENS_MAX: u32 = 300;
+pub(super) const ANSWER_CHARS_MAX: usize = 600;
+/// Bytes of a whole answer of an endpoint, and of one event in it.
+pub(super) const STREAM_BYTES_MAX: usize = 1 << 20;
+pub(super) const EVENT_BYTES_MAX: usize = 64 << 10;
+/// Requests to one language model at once; one more is answered without it.
+pub(super) const ASKED_AT_ONCE_MAX: usize = 64;
+/// Failures in a row after which an endpoint is left alone, and for how long.
+pub(super) const FAILURES_MAX: u32 = 3;
+pub(super) const REST: Duration = Duration::from_secs(30);
+/// Times a language model may call tools in one turn, calls each time, tools of a tenant, and bytes of what is sent and what comes back.
+pub(super) const TOOL_ROUNDS_MAX: usize = 3;
+pub(super) const TOOL_CALLS_MAX: usize = 4;
+pub(super) const TOOLS_MAX: usize = 32;
+pub(super) const TOOL_ARGUMENT_BYTES_MAX: usize = 8 << 10;
+pub(super) const TOOL_RESULT_BYTES_MAX: usize = 16 << 10;
+/// Characters of history that a language model is given, the latest, and of what was said.
+pub(super) const HISTORY_CHARS_MAX: usize = 8_000;
+pub(super) const SAID_CHARS_MAX: usize = 2_000;

@@ -146,6 +146,7 @@ fn answer(said: &Said, reply: Reply) -> Answer {
         (By::Fallback, _) => "fallback",
         (_, Next::Clarify) => "clarify",
         (By::Knowledge, _) => "knowledge",
+        (By::Model, _) => "model",
         (By::Rules, _) => "rules",
     };
     let helped = match reply.next {
@@ -158,7 +159,7 @@ fn answer(said: &Said, reply: Reply) -> Answer {
         _ if angry => Some(Cause::Anger),
         _ => None,
     };
-    let answered = said.history.iter().any(|line| line.sources.iter().any(|source| source == "knowledge"));
+    let answered = said.history.iter().any(|line| line.sources.iter().any(|source| source == "knowledge" || source == "model"));
     let done = (reply.next == Next::Done).then(|| Resolution {
         resolved: if answered { Resolved::Yes } else { Resolved::Unknown },
         confidence: if answered { 700 } else { 500 },
@@ -187,7 +188,8 @@ fn cause(reason: &Handover) -> Cause {
         Handover::Topic(_) => Cause::ForbiddenTopic,
         Handover::Urgent => Cause::Urgent,
         Handover::Intent(_) => Cause::Intent,
-        Handover::Unanswered | Handover::TooLong => Cause::RepeatedFailure,
+        Handover::Model => Cause::LowConfidence,
+        Handover::Unanswered | Handover::TooLong | Handover::Failed => Cause::RepeatedFailure,
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::ai::{
+    endpoint::Failure,
     guard::{Disclosure, Topic, mask},
     verdict::{Hash, Language, Triage},
 };
@@ -82,6 +83,10 @@ pub enum Handover {
     Intent(String),
     /// No answer was found, more than twice, or the answer did not help.
     Unanswered,
+    /// The language model wanted it.
+    Model,
+    /// The language model failed, and nothing else answers.
+    Failed,
     /// The conversation goes on and on.
     TooLong,
 }
@@ -94,6 +99,8 @@ pub enum By {
     Rules,
     /// An article, quoted.
     Knowledge,
+    /// A language model.
+    Model,
     /// An article that may have to do with it, where nothing was surely right.
     Fallback,
 }
@@ -106,8 +113,12 @@ pub struct Reply {
     pub language: Language,
     pub next: Next,
     pub by: By,
-    /// Articles and headings that are quoted.
+    /// Articles and headings that are quoted, or that the language model was given.
     pub sources: Vec<String>,
+    /// Tools the language model called.
+    pub tools: Vec<String>,
+    /// Why the language model, which was asked, did not answer.
+    pub failure: Option<Failure>,
     pub triage: Triage,
     /// Name and version of the persona.
     pub persona: (String, u32),

@@ -13,6 +13,10 @@ const ABOVE: f32 = 2.0;
 /// What a pair of Chinese characters that no article holds weighs beside a known one: half of such pairs straddle two words.
 const STRANGE_PAIR: f32 = 0.5;
 
+/// Fewer passages than this weigh terms as this many would: among three, every term is common, and the first strange one would count for
+/// more than all that are known.
+const PASSAGES_FROM: usize = 30;
+
 /// Terms to the passages that hold them.
 pub(super) struct Index {
     /// Of each term: passage and weight there, in the order of passages.
@@ -67,7 +71,7 @@ impl Index {
 
     /// How much a term tells that so many passages hold.
     fn rarity(&self, passages: usize) -> f32 {
-        let (all, holding) = (self.lengths.len() as f32, passages as f32);
+        let (all, holding) = (self.lengths.len().max(PASSAGES_FROM) as f32, passages as f32);
         (1.0 + (all - holding + 0.5) / (holding + 0.5)).ln()
     }
 }
