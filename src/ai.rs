@@ -1,7 +1,7 @@
 //! Understanding what a customer wrote or said, and what an assistant says to it.
 //!
 //! It owns the reading of text, the rules, the models and the registry that swaps them while calls go on; articles, personas, endpoints of
-//! language models, and the assistant that answers by them. It decides nothing about calls: a [`Triage`], like a reply of [`assistant`],
+//! language and speech models, and the assistant that answers by them. It decides nothing about calls: a [`Triage`], like a reply of [`assistant`],
 //! is data, which whoever proposes a command may put into it. It starts, judges and answers without any model: rules and articles alone
 //! answer then, and the answer says so. What it honestly reaches: `docs/AI.md`.
 
@@ -19,6 +19,7 @@ pub mod persona;
 mod registry;
 mod rules;
 pub mod scorecard;
+pub mod speech;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -3,7 +3,7 @@
 //! It owns requests, bounds, the breaker and tools. What comes back is text to be checked, or one [`Failure`]; what is said instead of an
 //! answer that failed is decided by `assistant.rs`.
 
-mod breaker;
+pub(super) mod breaker;
 mod chat;
 mod events;
 pub(super) mod http;
@@ -87,6 +87,8 @@ pub enum Error {
     Address(String),
     #[error("the client's TLS: {0}")]
     Tls(String),
+    #[error("{0} samples a second are no multiple of 8000 up to 48000")]
+    Rate(usize),
     #[error("tool `{0}` has no name a model may call, is there twice, or is one too many")]
     Tool(String),
 }

@@ -72,3 +72,11 @@ pub(super) const TOOL_RESULT_BYTES_MAX: usize = 16 << 10;
 /// Characters of history that a language model is given, the latest, and of what was said.
 pub(super) const HISTORY_CHARS_MAX: usize = 8_000;
 pub(super) const SAID_CHARS_MAX: usize = 2_000;
+/// Longest audio or a text of an endpoint of voice is waited for.
+pub(super) const SPEECH_DEADLINE: Duration = Duration::from_secs(4);
+/// Samples of one text that are said, two minutes; of one utterance that are heard, a minute, and fewer than a tenth of a second are none.
+pub(super) const SAID_SAMPLES_MAX: usize = 120 * 8_000;
+pub(super) const HEARD_SAMPLES_MAX: usize = 60 * 8_000;
+pub(super) const HEARD_SAMPLES_MIN: usize = 800;
+/// Bytes of an endpoint's answer to an utterance.
+pub(super) const TRANSCRIPT_BYTES_MAX: usize = 64 << 10;

@@ -13,5 +13,6 @@ mod registry;
 mod rules;
 #[cfg(feature = "ai")]
 mod shipped;
+mod speech;
 mod support;
 mod together;

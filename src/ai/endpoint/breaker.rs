@@ -18,7 +18,7 @@ enum State {
     HalfOpen,
 }
 
-pub(super) struct Breaker {
+pub(in crate::ai) struct Breaker {
     state: Mutex<State>,
     failures: u32,
     rest: Duration,
@@ -26,7 +26,7 @@ pub(super) struct Breaker {
 
 /// An attempt that was let through. One that is dropped without an end, because its caller hung up, says nothing of the endpoint; if all
 /// waited for it, the next one is tried in its place.
-pub(super) struct Attempt<'a> {
+pub(in crate::ai) struct Attempt<'a> {
     breaker: &'a Breaker,
     trial: bool,
     admitted: Instant,
@@ -34,11 +34,11 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Breaker {
-    pub(super) fn new(failures: u32, rest: Duration) -> Self {
+    pub(in crate::ai) fn new(failures: u32, rest: Duration) -> Self {
         Self { state: Mutex::new(State::Closed(0)), failures: failures.max(1), rest }
     }
 
-    pub(super) fn admit(&self, now: Instant) -> Option<Attempt<'_>> {
+    pub(in crate::ai) fn admit(&self, now: Instant) -> Option<Attempt<'_>> {
         let mut state = self.state.lock();
         let trial = match *state {
             State::Closed(_) => false,
@@ -53,7 +53,7 @@ impl Breaker {
 }
 
 impl Attempt<'_> {
-    pub(super) fn end(mut self, well: bool, now: Instant) {
+    pub(in crate::ai) fn end(mut self, well: bool, now: Instant) {
         self.ended = true;
         let mut state = self.breaker.state.lock();
         *state = match *state {
