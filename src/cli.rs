@@ -10,6 +10,7 @@ mod commands;
 mod dev;
 mod drill;
 mod failure;
+mod knowledge;
 mod output;
 mod pki;
 mod rescue;
@@ -197,6 +198,11 @@ enum Command {
     Scorecard(scorecard::Command),
     /// Say what triage makes of a text
     Triage(scorecard::One),
+    /// Ask a folder of articles
+    #[command(subcommand)]
+    Knowledge(knowledge::Command),
+    /// Talk to an assistant, line by line
+    Talk(knowledge::Talk),
 }
 
 /// Where a client command goes, and as whom.
@@ -220,6 +226,8 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => return finish(serve::run(&args)),
         Command::Scorecard(command) => return finish(scorecard::run(&command)),
         Command::Triage(one) => return finish(scorecard::one(&one)),
+        Command::Knowledge(command) => return finish(knowledge::run(&command)),
+        Command::Talk(talk) => return finish(knowledge::talk(&talk)),
         Command::Apply { files, expect, remote } => commands::apply(&remote, &files, expect),
         Command::Get(get) => commands::get(&get),
         Command::Explain { call, output, remote } => commands::explain(&remote, &call, output),

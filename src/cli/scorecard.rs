@@ -88,6 +88,6 @@ pub(super) fn one(one: &One) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn load_or_tell(dir: &Path) -> Option<Models> {
+pub(super) fn load_or_tell(dir: &Path) -> Option<Models> {
     Models::load(dir).inspect_err(|error| eprintln!("tandem: {error}; rules answer")).ok()
 }
