@@ -23,7 +23,7 @@ pub struct Passage {
     pub heading: String,
     pub language: Language,
     pub text: String,
-    /// Questions the author says the article answers; for finding it only.
+    /// Questions the author says it answers; for finding it only.
     pub(super) asks: String,
 }
 
@@ -67,10 +67,16 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Vec<Passage>, Flaw> {
     let language = front.language.unwrap_or_else(|| rules::judge(&Text::read(format!("{title} {all}").as_bytes())).language.value);
     let path = path.to_string_lossy();
     let mut passages = Vec::new();
+    // What the article is said to answer is answered where it begins.
+    let mut asked = front.asks;
     for section in sections {
         let heading = if section.heading == title { String::new() } else { section.heading };
+        asked.extend(section.asks);
+        if asked.len() > ASKS_MAX {
+            return Err(Flaw { line: 1, message: format!("more than {ASKS_MAX} `ask` for one passage") });
+        }
         for text in cut(&section.blocks) {
-            let asks = front.asks.join("\n");
+            let asks = std::mem::take(&mut asked).join("\n");
             passages.push(Passage {
                 path: path.clone().into_owned(),
                 title: title.clone(),
@@ -112,8 +118,7 @@ fn front(text: &str) -> Result<(Front, &str), Flaw> {
             ("title", _) => front.title = Some(value),
             ("language", "en" | "zh" | "es") => front.language = Some(Language::named(&value)),
             ("language", _) => return Err(flaw(format!("language `{value}` is not en, zh or es"))),
-            ("ask", _) if front.asks.len() < ASKS_MAX => front.asks.push(value),
-            ("ask", _) => return Err(flaw(format!("more than {ASKS_MAX} `ask`"))),
+            ("ask", _) => front.asks.push(value),
             (key, _) => return Err(flaw(format!("`{key}` is not title, language or ask"))),
         }
     }
@@ -126,6 +131,8 @@ struct Section {
     level: Option<HeadingLevel>,
     heading: String,
     blocks: Vec<String>,
+    /// Of `<!-- ask: … -->`, which a reader of the page does not see.
+    asks: Vec<String>,
 }
 
 fn sections(body: &str) -> Vec<Section> {
@@ -143,6 +150,12 @@ fn sections(body: &str) -> Vec<Section> {
                 let written = std::mem::take(&mut text);
                 if let Some(section) = sections.last_mut() {
                     section.heading = written.split_whitespace().collect::<Vec<_>>().join(" ");
+                }
+            }
+            Event::Html(comment) | Event::InlineHtml(comment) => {
+                let ask = comment.trim().strip_prefix("<!--").and_then(|rest| rest.strip_suffix("-->"));
+                if let (Some(ask), Some(section)) = (ask.and_then(|ask| ask.trim().strip_prefix("ask:")), sections.last_mut()) {
+                    section.asks.push(ask.trim().to_owned());
                 }
             }
             Event::Start(Tag::Image { .. }) => pictures += 1,

@@ -8,7 +8,7 @@ use crate::ai::text::Text;
 /// How soon a repeated term stops counting, and how much a long passage is held against it: the values everybody starts from.
 const K1: f32 = 1.2;
 const B: f32 = 0.75;
-/// What a term of a title, a heading or an `ask` line is worth beside one of the text.
+/// What a term of a heading or an `ask` line is worth beside one of the text.
 const ABOVE: f32 = 2.0;
 /// What a pair of Chinese characters that no article holds weighs beside a known one: half of such pairs straddle two words.
 const STRANGE_PAIR: f32 = 0.5;
@@ -30,7 +30,9 @@ impl Index {
         let mut index = Self { postings: BTreeMap::new(), lengths: Vec::with_capacity(passages.len()), average: 1.0 };
         for (at, passage) in passages.iter().enumerate() {
             let mut weights: BTreeMap<String, f32> = BTreeMap::new();
-            for (part, weight) in [(&passage.text, 1.0), (&passage.title, ABOVE), (&passage.heading, ABOVE), (&passage.asks, ABOVE)] {
+            // A question as wide as the title is for the passage where the article begins, whose heading the title is.
+            let title = if passage.heading.is_empty() { 2.0 * ABOVE } else { 1.0 };
+            for (part, weight) in [(&passage.text, 1.0), (&passage.title, title), (&passage.heading, ABOVE), (&passage.asks, ABOVE)] {
                 for term in terms::of(&Text::read(part.as_bytes())) {
                     *weights.entry(term).or_default() += weight;
                 }

@@ -92,6 +92,18 @@ fn markdown_is_read_out_without_its_marks() {
 }
 
 #[test]
+fn a_question_written_above_a_section_finds_it_and_is_not_read_out() {
+    let text =
+        "# Parcels\n\nGeneral words.\n\n## Tracking\n<!-- ask: whereabouts -->\n\nSee the carrier's page.\n\n## Costs\n\nFive euros.\n";
+    let knowledge = articles(&[("a.md", text)]).unwrap();
+    let hits = knowledge.search(Language::En, "whereabouts");
+    assert_eq!((hits.len(), hits[0].passage.source().as_str()), (1, "Parcels › Tracking"));
+    assert!(knowledge.passages().iter().all(|passage| !passage.text.contains("whereabouts")));
+    let many = format!("# T\n\n{}text", "<!-- ask: x -->\n\n".repeat(60));
+    assert!(refused(&[("m.md", &many)]).contains("more than 50 `ask`"));
+}
+
+#[test]
 fn any_bytes_are_an_article_or_an_error() {
     for bytes in [
         &b"---\n"[..],
@@ -118,14 +130,14 @@ fn the_same_articles_have_the_same_hash() {
 /// A toy: 54 questions by the articles' own author, all in view when stems and thresholds were chosen. It holds what was reached, and
 /// measures nothing about a tenant's articles.
 #[test]
-fn most_questions_of_the_toy_set_find_their_article_and_strange_ones_none() {
+fn most_questions_of_the_toy_set_find_their_passage_and_strange_ones_none() {
     let knowledge = sample();
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     for line in include_str!("questions.tsv").lines() {
         let (question, expected) = line.split_once('\t').unwrap();
         let language = crate::ai::triage(None, "p", &Text::read(question.as_bytes())).language.value;
         let hits = knowledge.search(language, question);
-        let found = hits.first().map_or("-", |hit| hit.passage.path.as_str());
+        let found = hits.first().map_or("-".to_owned(), |hit| format!("{}#{}", hit.passage.path, hit.passage.heading));
         let sure = hits.first().is_some_and(|hit| hit.confidence >= SURE_FROM);
         let verdict = match (expected, found == expected, sure) {
             ("-", true, _) => "strange, nothing",
@@ -145,7 +157,7 @@ fn most_questions_of_the_toy_set_find_their_article_and_strange_ones_none() {
     }
     println!("{counts:#?}");
     let count = |verdict| counts.get(verdict).copied().unwrap_or_default();
-    assert!(count("right") >= 30 && count("right") + count("right but unsure") >= 37, "of 42: {counts:?}");
-    assert_eq!(count("wrong") + count("wrong but unsure"), 0, "{counts:?}");
+    assert!(count("right") >= 30 && count("right") + count("right but unsure") >= 36, "of 42: {counts:?}");
+    assert_eq!(count("wrong"), 0, "{counts:?}");
     assert_eq!(count("strange, nothing"), 12, "{counts:?}");
 }
