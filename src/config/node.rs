@@ -3,6 +3,8 @@
 //! It owns the keys, their defaults and their checks, and refuses what it does not know. It opens no socket and reads no
 //! certificate; relative paths are taken from the folder of the file.
 
+mod ai;
+
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
@@ -12,6 +14,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+
+pub use ai::{Ai, LanguageModel, Speech};
 
 /// All an operator says about one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,18 +136,6 @@ pub struct Media {
 pub struct Rtpengine {
     /// Their `listen-ng` addresses (UDP). All nodes are given the same ones: who takes a call over goes on with its daemon.
     pub ng: Vec<SocketAddr>,
-}
-
-/// What AI agents answer from. All nodes should be given the same, since any may take a contact over.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ai {
-    /// Folder of a `manifest.toml` and its models.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub models: Option<PathBuf>,
-    /// Folder with a folder of articles for each name that tenants may use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub knowledge: Option<PathBuf>,
 }
 
 /// Daemons a node may be told of.
@@ -356,8 +348,8 @@ impl Node {
         let paths = [&mut self.data_dir, &mut self.cluster.ca, &mut self.cluster.cert, &mut self.cluster.key];
         let optional = [&mut self.sip.tls_cert, &mut self.sip.tls_key, &mut self.sip.tls_authorities, &mut self.http.admin_token_file];
         let prompts = self.media.iter_mut().filter_map(|media| media.prompts.as_mut());
-        let ai = [&mut self.ai.models, &mut self.ai.knowledge];
-        for path in paths.into_iter().chain(optional.into_iter().chain(ai).flatten()).chain(prompts) {
+        let ai = self.ai.paths();
+        for path in paths.into_iter().chain(optional.into_iter().flatten()).chain(prompts).chain(ai) {
             if path.is_relative() {
                 *path = folder.join(&*path);
             }
