@@ -49,6 +49,8 @@ struct Inner {
     /// Last report of a leg, kept beyond its end, and the last order.
     seqs: BTreeMap<LegId, u32>,
     orders: BTreeMap<LegId, EffectId>,
+    /// Which of the legs are AI agents', by call.
+    robots: BTreeMap<CallId, LegId>,
 }
 
 /// A leg that is here; reports of one whose arrival is being committed wait.
@@ -70,7 +72,7 @@ pub(super) struct Books {
 /// The edge of one process.
 pub(super) struct SimEdge {
     pub(super) node: u64,
-    town: Arc<Town>,
+    pub(super) town: Arc<Town>,
     laws: Laws,
     judge: Judge,
     books: Arc<Books>,
@@ -111,12 +113,32 @@ impl SimEdge {
         (Arc::downgrade(self), self.inner.lock().life)
     }
 
+    /// An AI agent's leg is here from now on.
+    pub(super) fn holds(&self, leg: LegId) {
+        let inner = &mut *self.inner.lock();
+        inner.legs.insert(leg, Leg::default());
+        inner.robots.insert(leg.call, leg);
+    }
+
+    /// The edge lives and has the leg.
+    pub(super) fn is_carrying(&self, leg: LegId) -> bool {
+        self.life().is_some() && self.has(leg)
+    }
+
+    /// The AI agent of a call is gone, and nothing is said of it.
+    pub(super) fn drops_robot(&self, call: CallId) {
+        let inner = &mut *self.inner.lock();
+        if let Some(leg) = inner.robots.remove(&call) {
+            inner.legs.remove(&leg);
+        }
+    }
+
     fn has(&self, leg: LegId) -> bool {
         self.inner.lock().legs.contains_key(&leg)
     }
 
     /// Reports something of a leg, or keeps it until the leg's arrival is committed.
-    fn report(&self, leg: LegId, event: LegEvent) {
+    pub(super) fn report(&self, leg: LegId, event: LegEvent) {
         let (Some(me), Some(handle)) = (self.life(), self.handle()) else { return };
         let seq = {
             let inner = &mut *self.inner.lock();
@@ -132,7 +154,7 @@ impl SimEdge {
     }
 
     /// A leg ends here, and that is reported. False if it is not here any more.
-    fn ends(&self, leg: LegId, event: LegEvent) -> bool {
+    pub(super) fn ends(&self, leg: LegId, event: LegEvent) -> bool {
         if self.life().is_none() {
             return false;
         }
@@ -238,6 +260,14 @@ impl SimEdge {
 
     async fn perform_one(self: &Arc<Self>, order: Order) {
         let leg = order.leg;
+        match &order.action {
+            Action::Ring(ring) if matches!(ring.target, Target::Assistant(_)) => return self.engages(leg).await,
+            Action::Speak => return self.speaks(leg).await,
+            Action::HangUp { .. } if self.inner.lock().robots.get(&leg.call) == Some(&leg) => return self.fences(leg.call),
+            Action::Converse { .. } | Action::Media(_) => {}
+            _ if leg == LegId::caller(leg.call) => self.fences(leg.call),
+            _ => {}
+        }
         if let Action::Ring(ring) = &order.action {
             return self.ring(leg, agent_of(&ring.target)).await;
         }
@@ -260,6 +290,7 @@ impl SimEdge {
         }
         match order.action {
             Action::Answer { peer, .. } => self.join(leg, peer).await,
+            Action::Converse { peer } => self.converses(peer).await,
             Action::Reject { .. } | Action::HangUp { .. } => {
                 self.town.leaves(leg);
                 self.inner.lock().legs.remove(&leg);
@@ -270,6 +301,7 @@ impl SimEdge {
             | Action::Treat(_)
             | Action::Ringing
             | Action::Resume
+            | Action::Speak
             | Action::Ring(_)
             | Action::Release
             | Action::Media(_) => {}
@@ -380,6 +412,7 @@ fn agent_of(target: &Target) -> AgentId {
             AgentId::new(user)
         }
         Target::Trunk { number, .. } => AgentId::new(number),
+        Target::Assistant(engage) => engage.agent.clone(),
     }
 }
 
@@ -397,6 +430,7 @@ fn arrival(call: CallId, edge: id::Edge) -> Arrive {
         priority: None,
         skills: Vec::new(),
         prefer: None,
-        anchored: false,
+        // Some callers' audio comes to the edge, and so they may be heard by AI agents.
+        anchored: call.0.is_multiple_of(3),
     }
 }

@@ -10,6 +10,7 @@ mod edge;
 mod faults;
 mod judge;
 mod laws;
+mod robot;
 mod settle;
 mod stage;
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! The beginning and the end of a run: a cluster with a tenant, and what must be true when everything has healed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tandem::core::{
     Command, State, codec,
     command::Envelope,
     policy::{
-        Agent, AgentKind, Channel, Fallback, InitialState, Misses, OnClose, Policy, Queue, Recording, Route, ServiceLevel, Strategy,
-        Treatment,
+        Agent, AgentKind, Assistant, Channel, Fallback, InitialState, Misses, OnClose, Policy, Queue, Recording, Route, ServiceLevel,
+        Sharing, Strategy, Treatment, Unanswered,
     },
 };
 use tokio::time::{Instant, sleep};
@@ -23,6 +23,7 @@ const FOUND_WITHIN: Duration = Duration::from_secs(30);
 const SETTLE_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const AGENTS: u32 = 14;
+const AI_SLOTS: u8 = 4;
 
 /// Starts all nodes and publishes a tenant of one queue.
 pub(super) async fn found(world: &World) -> Result<(), String> {
@@ -60,9 +61,23 @@ fn policy() -> Policy {
             capacity: BTreeMap::from([(Channel::Voice, 1)]),
             exclusive: Vec::new(),
             initial: InitialState::Available,
+            assistant: None,
         };
         policy.agents.insert(name.as_str().into(), agent);
     }
+    // Few enough that people are asked directly, too.
+    let robot = Agent {
+        kind: AgentKind::Ai,
+        contact: None,
+        ha1: None,
+        skills: BTreeMap::from([("support".into(), 5)]),
+        queues: Vec::new(),
+        capacity: BTreeMap::from([(Channel::Voice, AI_SLOTS)]),
+        exclusive: Vec::new(),
+        initial: InitialState::Available,
+        assistant: Some(Arc::new(Assistant::default())),
+    };
+    policy.agents.insert("robot".into(), robot);
     policy
 }
 
@@ -97,6 +112,7 @@ fn queue() -> Queue {
         treatment: Treatment::default(),
         record: Recording::Off,
         callback: Default::default(),
+        sharing: Sharing { within_ms: 4_000, unanswered: Unanswered::Rollback, ..Sharing::default() },
     }
 }
 
