@@ -12,6 +12,7 @@ mod delivery;
 mod directory;
 mod drill;
 mod entity;
+mod farewell;
 mod fetch;
 mod lane;
 mod limits;

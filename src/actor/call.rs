@@ -16,7 +16,7 @@ use super::{
     census::{Alive, Kind},
     entity::{Message, Seat},
     lane,
-    limits::{ORDER_RETRY_MAX, ORDER_RETRY_MIN},
+    limits::{FAREWELL_WAIT_MAX, ORDER_RETRY_MAX, ORDER_RETRY_MIN},
     partition,
     shared::{Shared, longer},
     wire::{Address, Answer, Question},
@@ -95,7 +95,12 @@ impl CallState {
         let me = self.seat.shared.me();
         let mut by_edge: BTreeMap<id::Edge, Vec<Order>> = BTreeMap::new();
         for order in orders {
-            by_edge.entry(order.edge).or_default().push(order);
+            if is_farewell(&order) && self.seat.farewells.is_taken(&order) {
+                // Whoever waited for it has brought it there.
+                self.taken(&[order.id]);
+            } else if !self.holds_back(myself, &order) {
+                by_edge.entry(order.edge).or_default().push(order);
+            }
         }
         for (edge, orders) in by_edge {
             let ids: Vec<_> = orders.iter().map(|order| order.id).collect();
@@ -109,12 +114,30 @@ impl CallState {
         }
     }
 
+    /// Keeps an INVITE until its phone has been let go by its last call, and not longer than it may wait.
+    fn holds_back(&self, myself: &ActorRef<Message>, order: &Order) -> bool {
+        let Some((_, since)) = self.open.get(&order.id).filter(|_| matches!(order.action, Action::Ring(_))) else { return false };
+        let (seat, until) = (&self.seat, *since + FAREWELL_WAIT_MAX);
+        if Instant::now() >= until || seat.farewells.before(&seat.replica, order).is_empty() {
+            return false;
+        }
+        let wait = Arc::clone(&seat.farewells).wait(Arc::clone(&seat.shared), Arc::clone(&seat.replica), order.clone(), until);
+        let (id, back) = (order.id, myself.clone());
+        tokio::spawn(async move {
+            wait.await;
+            // An actor that is gone left its orders in the state.
+            back.cast(Message::Retry(vec![id], ORDER_RETRY_MIN)).ok();
+        });
+        true
+    }
+
     fn taken(&mut self, ids: &[EffectId]) {
         for id in ids {
             let Some((order, since)) = self.open.remove(id) else { continue };
             metrics::histogram!("tandem_outbox_lag_seconds").record(since.elapsed().as_secs_f64());
             // A leg's next report completes its order; after a farewell there may be none.
-            if matches!(order.action, Action::Reject { .. } | Action::HangUp { .. }) {
+            if is_farewell(&order) {
+                self.seat.farewells.taken(&order);
                 self.seat.partition.cast(partition::Message::Done(order.domain, order.id)).ok();
             }
         }
@@ -128,6 +151,11 @@ impl CallState {
         }
         self.bring(myself, standing, pause);
     }
+}
+
+/// An order after which its leg may never be heard of again.
+const fn is_farewell(order: &Order) -> bool {
+    matches!(order.action, Action::Reject { .. } | Action::HangUp { .. })
 }
 
 async fn carry(shared: Arc<Shared>, edge: id::Edge, orders: Vec<Order>, ids: Vec<EffectId>, pause: Duration, back: ActorRef<Message>) {

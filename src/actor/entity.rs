@@ -13,6 +13,7 @@ use ractor::ActorRef;
 use tokio::time::Instant;
 
 use super::{
+    farewell::Farewells,
     limits::STUCK_AFTER,
     machine::Replica,
     partition,
@@ -104,6 +105,8 @@ pub(super) struct Seat {
     pub(super) address: Address,
     pub(super) partition: ActorRef<partition::Message>,
     pub(super) vitals: Arc<Vitals>,
+    /// What this leadership knows of farewells.
+    pub(super) farewells: Arc<Farewells>,
 }
 
 impl Seat {

@@ -26,6 +26,11 @@ pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// First and longest pause before an order that was not taken is sent again.
 pub(super) const ORDER_RETRY_MIN: Duration = Duration::from_millis(50);
 pub(super) const ORDER_RETRY_MAX: Duration = Duration::from_secs(2);
+/// Longest a phone is not rung because no edge has the farewell of its last call: beyond it, an edge that is out of reach is long
+/// declared lost, and another has the farewell.
+pub(super) const FAREWELL_WAIT_MAX: Duration = Duration::from_secs(8);
+/// A farewell that somebody waits for this long is brought to its edge past the actor of its call.
+pub(super) const FAREWELL_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Calls of an edge that was last heard longer ago than this are ended, not taken over: nobody waits that long in silence.
 pub(super) const ADOPT_WITHIN: Duration = Duration::from_secs(30);

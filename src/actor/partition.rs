@@ -24,6 +24,7 @@ use super::{
     census::{Alive, Kind},
     drill::{Drill, Hurt},
     entity,
+    farewell::Farewells,
     limits::{DONE_BATCH_MAX, DONE_EVERY, GAP_WAIT, RETRY_PAUSE, SWEEP_EVERY},
     machine::Replica,
     shared::{Job, Shared},
@@ -90,6 +91,8 @@ struct Leading {
     proposed: bool,
     led: bool,
     children: Children,
+    /// Which farewells edges have.
+    farewells: Arc<Farewells>,
     wheel: Wheel,
     /// Lives of nodes whose loss is committed or on its way.
     declared: BTreeSet<Edge>,
@@ -158,6 +161,7 @@ impl Partition {
             proposed: false,
             led: false,
             children: Children::default(),
+            farewells: Arc::default(),
             wheel: Wheel::default(),
             declared: BTreeSet::new(),
             draining: BTreeMap::new(),
@@ -269,6 +273,7 @@ impl Partition {
         let Some(leading) = self.leading.as_mut().filter(|leading| leading.token == token) else { return };
         leading.children.retire_idle(&self.replica);
         leading.children.stop_stuck(&self.replica);
+        leading.farewells.forget(&self.replica);
         if leading.done_at.elapsed() >= DONE_EVERY {
             leading.done_at = Instant::now();
             let done = std::mem::take(&mut leading.done);

@@ -204,6 +204,17 @@ impl Domain {
         self.parting.iter()
     }
 
+    /// What is still to be said to the phone that an order rings: until an edge has it, the phone is in another call.
+    pub fn farewells_before<'a>(&'a self, ring: &Order) -> impl Iterator<Item = &'a Order> {
+        let leg = self.calls.get(&ring.leg.call).and_then(|call| call.legs.get(&ring.leg.n));
+        leg.into_iter().flat_map(|leg| self.parting.to_agent(&leg.agent))
+    }
+
+    /// True while a farewell is a row of the outbox.
+    pub fn is_parting(&self, id: EffectId) -> bool {
+        self.parting.is_open(id)
+    }
+
     pub fn edges(&self) -> BTreeSet<Edge> {
         self.on_edge.keys().copied().chain(self.parting.iter().map(|order| order.edge)).collect()
     }

@@ -3,14 +3,14 @@
 //! Both are bounded in time and dropped as later commands are applied. No timer is needed for that, since nothing
 //! follows from forgetting.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     Outcome,
     effect::Order,
-    id::{CallId, Edge, EffectId, LegId},
+    id::{AgentId, CallId, Edge, EffectId, LegId},
     image::Image,
     limits::{CLOSED_CALL_MS, CLOSED_CALLS_MAX, PARTING_MS},
     time::LogTime,
@@ -21,6 +21,8 @@ use super::{
 pub(super) struct Farewell {
     pub(super) order: Order,
     pub(super) image: Box<Image>,
+    /// Whose phone it is said to, unless it is a caller's.
+    pub(super) agent: Option<AgentId>,
 }
 
 /// Farewells to legs that left their calls: outbox rows until the leg's edge says that it is gone.
@@ -28,23 +30,29 @@ pub(super) struct Farewell {
 pub(super) struct Parting {
     rows: BTreeMap<LegId, Farewell>,
     legs: BTreeMap<EffectId, LegId>,
+    agents: BTreeSet<(AgentId, LegId)>,
     /// In order of age. A row that is done earlier is skipped when its time comes.
     ages: VecDeque<(LogTime, EffectId)>,
 }
 
 impl Parting {
     /// Keeps the last order of a leg in place of any earlier one.
-    pub(super) fn insert(&mut self, order: Order, image: Box<Image>, now: LogTime) {
-        self.clear(order.leg);
-        self.ages.push_back((now, order.id));
-        self.legs.insert(order.id, order.leg);
-        self.rows.insert(order.leg, Farewell { order, image });
+    pub(super) fn insert(&mut self, farewell: Farewell, now: LogTime) {
+        let (id, leg) = (farewell.order.id, farewell.order.leg);
+        self.clear(leg);
+        self.ages.push_back((now, id));
+        self.legs.insert(id, leg);
+        self.agents.extend(farewell.agent.clone().map(|agent| (agent, leg)));
+        self.rows.insert(leg, farewell);
         assert_eq!(self.rows.len(), self.legs.len(), "every farewell is known by leg and by id");
     }
 
     fn clear(&mut self, leg: LegId) -> bool {
         let row = self.rows.remove(&leg);
-        if let Some(Farewell { order, .. }) = &row {
+        if let Some(Farewell { order, agent, .. }) = &row {
+            if let Some(agent) = agent {
+                self.agents.remove(&(agent.clone(), leg));
+            }
             let known = self.legs.remove(&order.id);
             assert_eq!(known, Some(leg), "a farewell's id names its leg");
         }
@@ -76,6 +84,18 @@ impl Parting {
             self.ages.pop_front();
             self.done(id);
         }
+    }
+
+    /// What is still to be said to an agent's phone.
+    pub(super) fn to_agent(&self, agent: &AgentId) -> impl Iterator<Item = &Order> {
+        let from = (agent.clone(), LegId { call: CallId(0), n: 0 });
+        let legs = self.agents.range(from..).take_while(move |(of, _)| of == agent);
+        legs.filter_map(|(_, leg)| self.rows.get(leg)).map(|row| &row.order)
+    }
+
+    /// True while a farewell is a row of the outbox.
+    pub(super) fn is_open(&self, id: EffectId) -> bool {
+        self.legs.contains_key(&id)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Order> {

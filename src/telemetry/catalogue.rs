@@ -51,6 +51,8 @@ pub const HTTP_REQUEST_SECONDS: &str = "tandem_http_request_seconds";
 pub const HTTP_REFUSED_TOTAL: &str = "tandem_http_refused_total";
 pub const DECISION_SECONDS: &str = "tandem_decision_seconds";
 pub const OUTBOX_LAG_SECONDS: &str = "tandem_outbox_lag_seconds";
+pub const RING_HELD_SECONDS: &str = "tandem_ring_held_seconds";
+pub const RINGS_UNORDERED_TOTAL: &str = "tandem_rings_unordered_total";
 pub const ACTOR_RECOVERY_SECONDS: &str = "tandem_actor_recovery_seconds";
 pub const STALE_COMMAND_REJECTED_TOTAL: &str = "tandem_stale_command_rejected_total";
 pub const INVARIANT_VIOLATIONS_TOTAL: &str = "tandem_invariant_violations_total";
@@ -106,6 +108,8 @@ pub const ROUTING: &[Row] = &[
     (EVENTS_MISSED_TOTAL, Counter, None, "Events that this node's own counting skipped because it fell behind"),
     (DECISION_SECONDS, Histogram, Some(Unit::Seconds), "Command at its actor to its outcome, decided and committed"),
     (OUTBOX_LAG_SECONDS, Histogram, Some(Unit::Seconds), "Order decided to order taken by its edge"),
+    (RING_HELD_SECONDS, Histogram, Some(Unit::Seconds), "INVITE kept back until an edge had the farewell of its phone's last call"),
+    (RINGS_UNORDERED_TOTAL, Counter, None, "INVITEs sent though no edge had the farewell of the phone's last call in time"),
     (
         STALE_COMMAND_REJECTED_TOTAL,
         Counter,

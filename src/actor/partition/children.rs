@@ -148,13 +148,15 @@ impl Partition {
     }
 
     async fn spawn(&mut self, myself: &ActorRef<Message>, address: Address) -> bool {
-        let vitals = Arc::new(Vitals::default());
+        let Some(leading) = &self.leading else { return false };
+        let (vitals, farewells) = (Arc::new(Vitals::default()), Arc::clone(&leading.farewells));
         let seat = Seat {
             shared: Arc::clone(&self.shared),
             replica: Arc::clone(&self.replica),
             address: address.clone(),
             partition: myself.clone(),
             vitals: Arc::clone(&vitals),
+            farewells,
         };
         let me = myself.get_cell();
         let spawned = match kind(&address) {

@@ -39,11 +39,11 @@ impl Domain {
             }
         }
         // What the dead edge was to say is void; in its place the heir speaks.
-        for Farewell { order, image } in self.parting.take_edge(edge) {
+        for Farewell { order, image, agent } in self.parting.take_edge(edge) {
             if !heirs.is_empty() {
                 let image = Box::new(image.passed_on(edge));
                 let order = ctx.order(order.leg, heir_of(heirs, order.leg.call), order.action, Some(image.clone()));
-                self.parting.insert(order, image, ctx.at.time);
+                self.parting.insert(Farewell { order, image, agent }, ctx.at.time);
             }
         }
         ctx.out.orders.retain(|order| order.edge != edge);

@@ -11,6 +11,7 @@ use crate::core::{
     explain::Trigger,
     id::{AgentId, CallId},
     matrix::Taping,
+    parting::Farewell,
     state::Ctx,
 };
 
@@ -67,7 +68,7 @@ impl Domain {
         let image = Box::new(call.caller_image(ctx.at.time));
         let brought = call.caller.adopting.then(|| image.clone());
         let order = ctx.order(call.leg_id(n), call.edge, action, brought);
-        self.parting.insert(order, image, ctx.at.time);
+        self.parting.insert(Farewell { order, image, agent: None }, ctx.at.time);
     }
 
     /// Removes the row and archives the record: the only way a call leaves the state.

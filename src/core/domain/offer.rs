@@ -12,6 +12,7 @@ use crate::core::{
     id::{AgentId, CallId, LegId},
     limits::{ENGAGE_MS_MAX, LEGS_PER_CALL_MAX, OFFER_TIMEOUT_MS_MIN, REDIRECTS_MAX, SPARED_MS, SPARED_REST_MS},
     matrix::Role,
+    parting::Farewell,
     party::{Engage, Target},
     state::Ctx,
 };
@@ -214,7 +215,9 @@ impl Domain {
             let image = Box::new(call.image_of(&leg));
             let brought = leg.adopting.then(|| image.clone());
             let order = ctx.order(LegId { call: id, n }, edge, Action::HangUp { cause: cause.to_owned() }, brought);
-            self.parting.insert(order, image, ctx.at.time);
+            // An AI agent talks with many at a time, and has no phone that must be let go first.
+            let phone_of = (!leg.assistant).then(|| agent.clone());
+            self.parting.insert(Farewell { order, image, agent: phone_of }, ctx.at.time);
         }
         let kind = match result {
             AttemptResult::Timeout => Some(EventKind::ContactOfferTimeout),

@@ -11,6 +11,7 @@ use crate::core::{
     id::{AgentId, CallId, LegId},
     limits::{LEGS_PER_CALL_MAX, OFFER_TIMEOUT_MS_MIN, SUPERVISORS_MAX},
     matrix::{Mode, Role},
+    parting::Farewell,
     state::Ctx,
 };
 
@@ -100,7 +101,7 @@ impl Domain {
             let image = Box::new(call.image_of(&leg));
             let brought = leg.adopting.then(|| image.clone());
             let order = ctx.order(LegId { call: id, n }, edge, Action::HangUp { cause: "ended".to_owned() }, brought);
-            self.parting.insert(order, image, ctx.at.time);
+            self.parting.insert(Farewell { order, image, agent: Some(leg.agent.clone()) }, ctx.at.time);
         }
         self.release(ctx, &leg.agent, (id, n), None, &queue);
         leg.agent

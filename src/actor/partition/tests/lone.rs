@@ -15,9 +15,9 @@ use crate::{
     core::{
         Command, Outcome,
         cdr::ClosedCall,
-        command::{Arrive, Envelope},
+        command::{Arrive, Envelope, HangUpCause, LegEvent, LegReport},
         effect::{Action, Order},
-        id::{CallId, DomainId, NodeId},
+        id::{self, CallId, DomainId, LegId, NodeId},
         party::{Dialog, Party, Sdp},
         policy::Strategy,
         tests::World,
@@ -146,10 +146,14 @@ impl Lone {
     }
 
     async fn arrive(&self, n: u64) {
+        self.arrive_at(n, self.live.edge()).await;
+    }
+
+    async fn arrive_at(&self, n: u64, edge: id::Edge) {
         let arrive = Arrive {
             domain: domain(),
             call: call(n),
-            edge: self.live.edge(),
+            edge,
             trunk: None,
             to_user: "support".into(),
             from: Party { user: "5551000".into(), display: String::new(), uri: "sip:5551000@x".into() },
@@ -162,6 +166,20 @@ impl Lone {
             anchored: false,
         };
         assert!(self.live.arrive(arrive, SOON).await.unwrap().is_accepted());
+    }
+
+    /// What an edge saw of a leg, past the actor of its call.
+    async fn report(&self, leg: LegId, edge: id::Edge, seq: u32, event: LegEvent) {
+        let report = LegReport { domain: domain(), leg, edge, seq, event };
+        assert!(self.live.inner.shared.propose(1, Command::Leg(Box::new(report))).await, "it is committed");
+    }
+
+    /// The leg that agent `a` is booked for.
+    fn contact(&self) -> Option<LegId> {
+        let replica = self.live.inner.shared.replicas.get(1)?;
+        let state = replica.state.read();
+        let agent = state.domains().get(&domain())?.agents().iter().find(|(id, _)| id.as_str() == "a")?.1;
+        agent.contacts.first().map(|(call, n)| LegId { call: *call, n: *n })
     }
 
     fn ringing(&self, n: u64) -> usize {
@@ -266,4 +284,53 @@ async fn an_actor_that_hangs_is_replaced_and_who_waited_learns_that_nothing_is_k
     assert!(lone.live.command(&domain(), hang_up(), SOON).await.is_err(), "it waited behind what the actor hung over");
     lone.eventually("it is replaced", |lone| lone.live.census()["call"].restarts == 1).await;
     assert_eq!(lone.live.command(&domain(), hang_up(), SOON).await.unwrap(), Outcome::Accepted, "the successor takes it");
+}
+
+/// Agent `a` talks in call 1, which `edge` carries, and call 2 waits for the same agent at this node's edge.
+async fn one_talks_and_one_waits(lone: &Lone, edge: id::Edge) -> LegId {
+    lone.arrive_at(1, edge).await;
+    let leg = LegId { call: call(1), n: 1 };
+    lone.eventually("it is offered", |lone| lone.contact() == Some(leg)).await;
+    lone.report(leg, edge, 1, LegEvent::Answered { dialog: Dialog::default(), sdp: Sdp::default() }).await;
+    lone.arrive(2).await;
+    leg
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_is_not_rung_before_an_edge_has_the_farewell_of_its_last_call() {
+    let lone = Lone::start().await;
+    // A life of this node that has not begun: it can be given nothing, and is not lost either.
+    let me = lone.live.edge();
+    let out_of_reach = id::Edge { incarnation: me.incarnation + 1, ..me };
+    let leg = one_talks_and_one_waits(&lone, out_of_reach).await;
+    lone.report(LegId::caller(call(1)), out_of_reach, 1, LegEvent::HungUp { cause: HangUpCause::Bye }).await;
+    lone.eventually("the agent is offered the next call", |lone| lone.contact().is_some_and(|leg| leg.call == call(2))).await;
+    // Longer than it takes an order to reach an edge here, and shorter than an offer stands.
+    let until = Instant::now() + Duration::from_millis(400);
+    while Instant::now() < until {
+        assert_eq!(lone.ringing(2), 0, "its last call has not been ended yet");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    lone.report(leg, out_of_reach, 2, LegEvent::Ended).await;
+    lone.eventually("it is rung", |lone| lone.ringing(2) == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_is_let_go_and_rung_anew_though_the_actor_of_its_last_call_hangs() {
+    let lone = Lone::start().await;
+    let me = lone.live.edge();
+    lone.arrive_at(1, me).await;
+    let leg = LegId { call: call(1), n: 1 };
+    lone.eventually("it is offered", |lone| lone.ringing(1) == 1).await;
+    lone.report(leg, me, 1, LegEvent::Answered { dialog: Dialog::default(), sdp: Sdp::default() }).await;
+    let whom = Whom { kind: Kind::Call, every: true, tenant: None };
+    assert_eq!(lone.live.drill(Drill::Hurt(whom, Hurt::Hang { for_ms: 600_000 })).await, 1);
+    lone.arrive(2).await;
+    lone.report(LegId::caller(call(1)), me, 1, LegEvent::HungUp { cause: HangUpCause::Bye }).await;
+    lone.eventually("it is rung", |lone| lone.ringing(2) == 1).await;
+    let orders = lone.edge.0.lock();
+    let at = |what: &dyn Fn(&Order) -> bool| orders.iter().position(what);
+    let farewell = at(&|order| order.leg == leg && matches!(order.action, Action::HangUp { .. })).expect("it was let go");
+    let ring = at(&|order| order.leg.call == call(2) && matches!(order.action, Action::Ring(_))).expect("it was rung");
+    assert!(farewell < ring, "first let go, then rung: {orders:?}");
 }
