@@ -11,7 +11,13 @@ use std::{
 use tokio::{sync::broadcast::Receiver, time::timeout};
 
 use super::{client::Error as Ng, *};
-use crate::{core::id::CallId, media::Kind};
+use crate::{
+    core::id::CallId,
+    media::{
+        Kind,
+        limits::{ENGINE_RESCUE, NG_PING_EVERY, NG_PINGS_LOST},
+    },
+};
 use fake::Fake;
 
 const CALLER: LegId = LegId { call: CallId(7), n: 0 };
@@ -259,6 +265,34 @@ async fn a_call_that_no_daemon_takes_is_given_up_at_its_deadline() {
     only.kill().await;
     assert_eq!(next(&mut events).await, Event::Lost { leg: CALLER });
     assert_eq!(plane.carrier(), None, "and no new call is taken");
+}
+
+#[tokio::test]
+async fn calls_that_no_daemon_takes_are_given_up_together_however_many_they_are() {
+    let mut only = Fake::start(10_000).await;
+    let (plane, mut events) = plane(&[&only]).await;
+    let calls = u128::try_from(3 * ENGINE_MOVES_MAX).unwrap();
+    let legs = |call| [0, 1].map(|n| LegId { call: CallId(call), n });
+    for [caller, agent] in (0..calls).map(legs) {
+        for (from, to, said, kind) in [(caller, agent, sdp(4_000), Kind::Offer), (agent, caller, sdp(5_000), Kind::Answer)] {
+            let crossing = crossing(from, to, &said, kind);
+            while !plane.prepare(&crossing) {
+                next(&mut events).await;
+            }
+        }
+    }
+    only.kill().await;
+    // Its silence is noticed, the deadline passes, and a question that is open then has its time.
+    let within = NG_PING_EVERY * NG_PINGS_LOST + ENGINE_RESCUE + Duration::from_secs(3);
+    let lost = timeout(within, async {
+        let mut lost = std::collections::BTreeSet::new();
+        while (lost.len() as u128) < calls {
+            if let Ok(Event::Lost { leg }) = events.recv().await {
+                lost.insert(leg);
+            }
+        }
+    });
+    lost.await.expect("the last of them waits for no other");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use metrics::counter;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Inner, MOVED_TOTAL,
@@ -27,27 +27,27 @@ pub(super) async fn cross(inner: Arc<Inner>, job: Job) {
 /// Moves what a daemon carried; with `ask_first` only what it does not know any more.
 pub(super) async fn move_all(inner: Arc<Inner>, daemon: usize, ask_first: bool) {
     let pairs = inner.book.lock().carried_by(daemon);
+    let until = Instant::now() + ENGINE_RESCUE;
     for pair in pairs {
-        let Ok(permit) = inner.moving.acquire().await else { return };
-        // Those it is asked about wait here one by one; the book has a bound, and so has each question.
-        let known = ask_first && !matches!(inner.ask(daemon, &Request::Query(&pair.name())).await, Err(Error::UnknownCall));
-        drop(permit);
-        if known {
-            continue;
+        if ask_first {
+            // Those it is asked about wait here one by one; the book has a bound, and so has each question.
+            let Ok(_permit) = inner.moving.acquire().await else { return };
+            if !matches!(inner.ask(daemon, &Request::Query(&pair.name())).await, Err(Error::UnknownCall)) {
+                continue;
+            }
         }
         let job = inner.book.lock().again(pair);
         if let Some(job) = job {
-            tokio::spawn(rescue(inner.clone(), job));
+            tokio::spawn(rescue(inner.clone(), job, if ask_first { Instant::now() + ENGINE_RESCUE } else { until }));
         }
     }
 }
 
-/// Has a session that talks carried by whoever can, or gives it up.
-async fn rescue(inner: Arc<Inner>, job: Job) {
-    let Ok(_permit) = inner.moving.acquire().await else { return };
-    let until = Instant::now() + ENGINE_RESCUE;
+/// Has a session that talks carried by whoever can, or gives it up at `until`: its parties have heard nothing since its daemon
+/// died, however many others are to be moved as well.
+async fn rescue(inner: Arc<Inner>, job: Job, until: Instant) {
     let result = loop {
-        match on_any(&inner, &job).await {
+        match attempt(&inner, &job, until).await {
             Err(error) if error.is_of_this_daemon() && Instant::now() < until => tokio::time::sleep(ENGINE_RETRY).await,
             result => break result,
         }
@@ -64,6 +64,16 @@ async fn rescue(inner: Arc<Inner>, job: Job) {
         inner.tell(Event::Lost { leg: job.pair.older });
     }
     finish(&inner, &job, result);
+}
+
+/// One look for a daemon. A turn is held while one is asked, and not while all are dead: their pings say when to ask.
+async fn attempt(inner: &Inner, job: &Job, until: Instant) -> Result<Done, Error> {
+    if inner.up().next().is_none() {
+        return Err(Error::Refused);
+    }
+    let Ok(turn) = timeout_at(until, inner.moving.acquire()).await else { return Err(Error::TooMany) };
+    let _turn = turn.map_err(|_| Error::TooMany)?;
+    on_any(inner, job).await
 }
 
 fn finish(inner: &Arc<Inner>, job: &Job, result: Result<Done, Error>) {
