@@ -8,7 +8,7 @@ use std::sync::{
 use bytes::Bytes;
 use tandem_cluster::{Cluster, NodeState, Options, announce_death, limits, log::Faults};
 
-use super::register::{Drag, Fleet, GROUPS, SECOND, Seen, eventually, rows, start, write};
+use super::register::{Drag, Fleet, GROUPS, SECOND, Seen, eventually, eventually_at, rows, start, write};
 
 /// Writes unique values to group 1 until told to stop; returns those that were acknowledged. No value is repeated, since an
 /// outcome may be unknown.
@@ -81,11 +81,10 @@ async fn a_death_told_by_the_watcher_needs_no_silence() {
     let told = announce_death(&fleet.options(dead), incarnation, 5 * SECOND).await.expect("the certificate is good");
     assert_eq!(told, 2);
     for (cluster, _) in [&first, &second] {
-        eventually("the loss is known", || cluster.nodes().borrow().get(&dead).is_some_and(|row| row.state == NodeState::Lost)).await;
-        eventually("another leader of every group", || {
-            (0..=GROUPS).all(|group| cluster.leader(group).is_some_and(|leader| leader != dead))
-        })
-        .await;
+        let lost = || cluster.nodes().borrow().get(&dead).is_some_and(|row| row.state == NodeState::Lost);
+        eventually_at(cluster, "the loss is known", lost).await;
+        let led = || (0..=GROUPS).all(|group| cluster.leader(group).is_some_and(|leader| leader != dead));
+        eventually_at(cluster, "another leader of every group", led).await;
         write(cluster, 1, "on").await.expect("committed");
     }
 }

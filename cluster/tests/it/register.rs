@@ -202,13 +202,29 @@ pub async fn start(options: Options, drag: Drag) -> (Cluster, Seen) {
 
 /// Waits until `check` holds, by looking again; fails after a minute.
 pub async fn eventually(what: &str, check: impl Fn() -> bool) {
+    assert!(comes_true(check).await, "{what} did not happen within a minute");
+}
+
+/// As [`eventually`], at a node that says how it sees the others if it does not come true.
+pub async fn eventually_at(cluster: &Cluster, what: &str, check: impl Fn() -> bool) {
+    assert!(comes_true(check).await, "at node {}: {what} did not happen within a minute; it sees {}", cluster.node(), view(cluster));
+}
+
+async fn comes_true(check: impl Fn() -> bool) -> bool {
     for _ in 0..6_000 {
         if check() {
-            return;
+            return true;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("{what} did not happen within a minute");
+    false
+}
+
+/// Its lease, the lives it knows, and the leader of each group as it believes.
+fn view(cluster: &Cluster) -> String {
+    let lives: Vec<_> = cluster.nodes().borrow().values().map(|row| format!("{}.{} {:?}", row.id, row.incarnation, row.state)).collect();
+    let leaders: Vec<_> = (0..=GROUPS).map(|group| format!("{group}: {:?}", cluster.leader(group))).collect();
+    format!("lease {}, lives [{}], leaders [{}]", cluster.lease_valid(), lives.join(", "), leaders.join(", "))
 }
 
 pub async fn write(cluster: &Cluster, group: u32, value: &str) -> Result<u64, ProposeError> {
