@@ -55,7 +55,8 @@ pub use self::{
 
 /// How media of this node's legs is carried. Calls are cheap and do not block (a `bind()` at most).
 ///
-/// Legs of one call may hear each other; legs of different calls may not.
+/// Legs of one call may hear each other; legs of different calls may not. What is done by default is right for a plane whose audio
+/// passes elsewhere: it has none to answer with, to hear, to play or to record.
 pub trait MediaPlane: Send + Sync + 'static {
     /// The party of `from` describes itself with `sdp`, an offer or an answer as it came (RFC 3264). Returns what the party of
     /// `to` is told instead: our address and the port facing `to`, under an origin of ours whose version rises with every
@@ -96,36 +97,44 @@ pub trait MediaPlane: Send + Sync + 'static {
     ///
     /// # Errors
     /// When neither law of G.711 is offered, or there is no port.
-    fn answer(&self, leg: LegId, offer: &[u8]) -> Result<Bytes, Error>;
+    fn answer(&self, _leg: LegId, _offer: &[u8]) -> Result<Bytes, Error> {
+        Err(Error::NoAddress)
+    }
 
     /// What the party of `to` is offered that is to be mixed with others of the call of `from`, whose party described itself with
     /// `sdp`: G.711 and named events, both ways, whatever `from` is held to.
     ///
     /// # Errors
     /// As `pass`.
-    fn offer(&self, from: LegId, to: LegId, sdp: &[u8]) -> Result<Bytes, Error>;
+    fn offer(&self, _from: LegId, _to: LegId, _sdp: &[u8]) -> Result<Bytes, Error> {
+        Err(Error::NoAddress)
+    }
 
     /// Media of a leg that another node had. Opens a port and sends comfort noise at once. What our side tells the party then
     /// comes of `pass`, with a version above that of `image`.
     ///
     /// # Errors
     /// As `pass`.
-    fn restore(&self, leg: LegId, image: &Image) -> Result<(), Error>;
+    fn restore(&self, _leg: LegId, _image: &Image) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// What another node needs to go on with this leg; `None` for a leg whose party has said nothing.
-    fn image(&self, leg: LegId) -> Option<Image>;
+    fn image(&self, _leg: LegId) -> Option<Image> {
+        None
+    }
 
     /// What a leg hears from now on: nothing (comfort noise), one other leg of its call, or several mixed. Each leg counts once.
-    fn hear(&self, leg: LegId, sources: &[LegId]);
+    fn hear(&self, _leg: LegId, _sources: &[LegId]) {}
 
     /// Plays to a leg instead of what it hears, until done, stopped or replaced.
-    fn play(&self, leg: LegId, program: Program);
+    fn play(&self, _leg: LegId, _program: Program) {}
 
     /// Ends what is played; the leg hears its sources again.
-    fn stop(&self, leg: LegId);
+    fn stop(&self, _leg: LegId) {}
 
     /// Records what a leg's party says, or leaves it.
-    fn record(&self, leg: LegId, recording: Recording);
+    fn record(&self, _leg: LegId, _recording: Recording) {}
 
     /// Tells of what a leg's party says, as [`Event::Speaks`] and [`Event::Utterance`], or no longer.
     fn listen(&self, _leg: LegId, _on: bool) {}

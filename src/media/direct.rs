@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::broadcast;
 
-use super::{Error, Event, Image, MediaPlane, Program, Recording};
+use super::{Error, Event, MediaPlane};
 use crate::core::id::LegId;
 
 /// The plane without media: treatment, recording and takeover of audio are not to be had with it.
@@ -30,30 +30,6 @@ impl MediaPlane for Direct {
     fn pass(&self, _from: LegId, _to: LegId, sdp: &[u8]) -> Result<Bytes, Error> {
         Ok(Bytes::copy_from_slice(sdp))
     }
-
-    fn answer(&self, _leg: LegId, _offer: &[u8]) -> Result<Bytes, Error> {
-        Err(Error::NoAddress)
-    }
-
-    fn offer(&self, _from: LegId, _to: LegId, _sdp: &[u8]) -> Result<Bytes, Error> {
-        Err(Error::NoAddress)
-    }
-
-    fn restore(&self, _leg: LegId, _image: &Image) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn image(&self, _leg: LegId) -> Option<Image> {
-        None
-    }
-
-    fn hear(&self, _leg: LegId, _sources: &[LegId]) {}
-
-    fn play(&self, _leg: LegId, _program: Program) {}
-
-    fn stop(&self, _leg: LegId) {}
-
-    fn record(&self, _leg: LegId, _recording: Recording) {}
 
     fn close(&self, _leg: LegId) {}
 

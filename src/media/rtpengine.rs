@@ -30,7 +30,7 @@ use self::{
     health::Health,
 };
 use super::{
-    Crossing, Error, Event, Image, MediaPlane, Program, Recording,
+    Crossing, Error, Event, MediaPlane,
     limits::{ENGINE_MOVES_MAX, ENGINES_MAX, EVENTS_MAX},
     sdp,
 };
@@ -177,31 +177,6 @@ impl MediaPlane for Rtpengine {
     fn check(&self, sdp: &[u8]) -> Result<(), Error> {
         sdp::parse(sdp).map(drop)
     }
-
-    fn answer(&self, _leg: LegId, _offer: &[u8]) -> Result<Bytes, Error> {
-        Err(Error::NoAddress)
-    }
-
-    fn offer(&self, _from: LegId, _to: LegId, _sdp: &[u8]) -> Result<Bytes, Error> {
-        Err(Error::NoAddress)
-    }
-
-    /// Was done by `prepare`.
-    fn restore(&self, _leg: LegId, _image: &Image) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn image(&self, _leg: LegId) -> Option<Image> {
-        None
-    }
-
-    fn hear(&self, _leg: LegId, _sources: &[LegId]) {}
-
-    fn play(&self, _leg: LegId, _program: Program) {}
-
-    fn stop(&self, _leg: LegId) {}
-
-    fn record(&self, _leg: LegId, _recording: Recording) {}
 
     fn close(&self, leg: LegId) {
         let gone = self.0.book.lock().close(leg, true);

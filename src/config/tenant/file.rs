@@ -117,13 +117,13 @@ pub(super) struct QueueRow {
     pub(super) misses: MissesRow,
     pub(super) max_unanswered_s: Option<Seconds>,
     /// `on-queue` answers a caller as soon as it waits; `on-offer` only with an agent.
-    pub(super) answer: Option<AnswerName>,
+    pub(super) answer: Option<Spanned<AnswerName>>,
     /// Prompts by name.
     pub(super) greeting: Option<Text>,
     pub(super) music: Option<Text>,
     pub(super) announce_every_s: Option<Seconds>,
     /// `all` records every call from the agent's answer on; `off` what somebody asks for.
-    pub(super) record: Option<RecordName>,
+    pub(super) record: Option<Spanned<RecordName>>,
     #[serde(default)]
     pub(super) callback: CallbackRow,
     #[serde(default)]
@@ -144,7 +144,7 @@ pub(super) struct CallbackRow {
     pub(super) max_age_s: Option<Seconds>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum RecordName {
     Off,

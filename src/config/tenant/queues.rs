@@ -14,8 +14,8 @@ use crate::core::{
     id::QueueId,
     limits::{CALLBACK_DIALS_MAX, ROUTING_STEPS_MAX},
     policy::{
-        Callbacks, Fallback, Misses, OnClose, Policy, Queue, Recording, Requirement, ServiceLevel, Sharing, Step, Strategy, Treatment,
-        Unanswered,
+        Callbacks, Fallback, Media, Misses, OnClose, Policy, Queue, Recording, Requirement, ServiceLevel, Sharing, Step, Strategy,
+        Treatment, Unanswered,
     },
 };
 
@@ -74,20 +74,36 @@ fn queue(source: &Source<'_>, row: &QueueRow, names: &BTreeSet<&str>, policy: &P
         affinity_ms: source.millis_or("queue.affinity_s", row.affinity_s.as_ref(), 0)?,
         misses: misses(source, &row.misses)?,
         max_unanswered_ms: source.millis_or("queue.max_unanswered_s", row.max_unanswered_s.as_ref(), MAX_UNANSWERED_S)?,
-        treatment: treatment(source, row)?,
+        treatment: treatment(source, row, policy.media)?,
         callback: callback(source, &row.callback)?,
         sharing: sharing(source, &row.ai, names)?,
-        record: row.record.map_or(Recording::Off, |record| match record {
-            RecordName::Off => Recording::Off,
-            RecordName::All => Recording::All,
-        }),
+        record: recording(source, row, policy.media)?,
     })
 }
 
-fn treatment(source: &Source<'_>, row: &QueueRow) -> Result<Treatment, Error> {
+/// Audio that rtpengine carries does not pass the node.
+const NOT_BY_RTPENGINE: &str = "not with media = \"rtpengine\", whose audio passes no node: nothing can be played or recorded";
+
+fn recording(source: &Source<'_>, row: &QueueRow, media: Media) -> Result<Recording, Error> {
+    match &row.record {
+        Some(record) if *record.get_ref() == RecordName::All => {
+            if media == Media::Rtpengine {
+                return Err(source.at(record.span(), "queue.record", NOT_BY_RTPENGINE));
+            }
+            Ok(Recording::All)
+        }
+        Some(_) | None => Ok(Recording::Off),
+    }
+}
+
+fn treatment(source: &Source<'_>, row: &QueueRow, media: Media) -> Result<Treatment, Error> {
+    let on_queue = row.answer.as_ref().filter(|answer| *answer.get_ref() == AnswerName::OnQueue);
+    if let Some(answer) = on_queue.filter(|_| media == Media::Rtpengine) {
+        return Err(source.at(answer.span(), "queue.answer", NOT_BY_RTPENGINE));
+    }
     let prompt = |key: &str, name: &Option<Text>| name.as_ref().map(|name| source.name(key, name).map(str::to_owned)).transpose();
     Ok(Treatment {
-        answer_waiting: row.answer == Some(AnswerName::OnQueue),
+        answer_waiting: on_queue.is_some(),
         greeting: prompt("queue.greeting", &row.greeting)?,
         music: prompt("queue.music", &row.music)?,
         announce_every_ms: source.millis_or("queue.announce_every_s", row.announce_every_s.as_ref(), 0)?,

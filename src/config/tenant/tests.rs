@@ -248,8 +248,6 @@ fn what_waiting_callers_hear_and_who_carries_it_is_read() {
     let queue = "wrap_up_s = 0\nanswer = \"on-queue\"\ngreeting = \"welcome\"\nmusic = \"waltz\"\nannounce_every_s = 30";
     let policy = parse_toml("t.toml", &tenant.replace("wrap_up_s = 0", queue)).expect("good").policy;
     assert_eq!((policy.media, policy.adopt_unanswered), (Media::Direct, AdoptUnanswered::Keep));
-    let by_rtpengine = tenant.replace("\"direct\"", "\"rtpengine\"");
-    assert_eq!(parse_toml("t.toml", &by_rtpengine).expect("good").policy.media, Media::Rtpengine);
     let treatment = &policy.queues["support"].treatment;
     assert_eq!((treatment.answer_waiting, treatment.announce_every_ms), (true, 30_000));
     assert_eq!((treatment.greeting.as_deref(), treatment.music.as_deref()), (Some("welcome"), Some("waltz")));
@@ -295,5 +293,17 @@ fn what_an_ai_agent_may_not_be_is_refused_at_its_line() {
     ] {
         let error = told_of(AI, good, bad);
         assert!(error.contains(told) && error.contains(".toml:"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_played_or_recorded_at_the_node_is_refused_of_calls_that_rtpengine_carries() {
+    let tenant = DEMO.replace("id = \"demo\"", "id = \"demo\"\nmedia = \"rtpengine\"");
+    assert_eq!(parse_toml("t.toml", &tenant).expect("good").policy.media, Media::Rtpengine);
+    let with = |queue: &str| parse_toml("t.toml", &tenant.replace("wrap_up_s = 0", &format!("wrap_up_s = 0\n{queue}")));
+    assert!(with("answer = \"on-offer\"\nrecord = \"off\"").is_ok());
+    for (queue, key) in [("answer = \"on-queue\"", "queue.answer"), ("record = \"all\"", "queue.record")] {
+        let told = with(queue).expect_err("refused").to_string();
+        assert!(told.contains(&format!("{key}: not with media = \"rtpengine\"")), "{told}");
     }
 }

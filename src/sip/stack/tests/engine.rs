@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use super::*;
 use crate::{
     core::image::{CSEQ_JUMP, Stage},
-    media::{self, Crossing, Event, Kind, Program, Recording},
+    media::{self, Crossing, Event, Kind},
 };
 
 /// What crossed, in short: `0 offers 1`.
@@ -66,30 +66,6 @@ impl MediaPlane for Slow {
     fn check(&self, _sdp: &[u8]) -> Result<(), media::Error> {
         Ok(())
     }
-
-    fn answer(&self, _leg: LegId, _offer: &[u8]) -> Result<Bytes, media::Error> {
-        Err(media::Error::NoAddress)
-    }
-
-    fn offer(&self, _from: LegId, _to: LegId, _sdp: &[u8]) -> Result<Bytes, media::Error> {
-        Err(media::Error::NoAddress)
-    }
-
-    fn restore(&self, _leg: LegId, _image: &media::Image) -> Result<(), media::Error> {
-        Ok(())
-    }
-
-    fn image(&self, _leg: LegId) -> Option<media::Image> {
-        None
-    }
-
-    fn hear(&self, _leg: LegId, _sources: &[LegId]) {}
-
-    fn play(&self, _leg: LegId, _program: Program) {}
-
-    fn stop(&self, _leg: LegId) {}
-
-    fn record(&self, _leg: LegId, _recording: Recording) {}
 
     fn close(&self, leg: LegId) {
         self.closed.lock().push(format!("close {}", leg.n));
