@@ -13,7 +13,11 @@ use super::{
     judge::{self, Heard},
     stage::{self, Setup, Stage},
 };
-use crate::{error::Error, phone::Random, report::Report};
+use crate::{
+    error::Error,
+    phone::{Phone, Random},
+    report::Report,
+};
 
 /// Ports of audio of the first daemon, and how many each has; below the range the kernel takes ports from.
 const PORTS: (u16, u16) = (25_000, 3_000);
@@ -82,6 +86,9 @@ pub struct Options {
     pub common: Common,
     #[arg(long, default_value_t = 50)]
     pub calls: usize,
+    /// Kills every daemon: then nobody hears anybody, and the calls are to end.
+    #[arg(long)]
+    pub all: bool,
 }
 
 const NODE: u16 = 1;
@@ -90,6 +97,8 @@ const PHASE: Duration = Duration::from_secs(1);
 const P99_MS: f64 = 4_000.0;
 const OBSERVED: Duration = Duration::from_secs(7);
 const WHOLE_WITHIN: Duration = Duration::from_secs(40);
+/// Up to 2 s until the last daemon counts as dead, 8 s in which one may come back, a question under way, and the BYE.
+const ENDED_WITHIN: Duration = Duration::from_secs(14);
 
 pub fn run(options: &Options) -> Result<Report, Error> {
     let mut report = Report::new(format!("survival rtpengine: the daemon of {} calls killed", options.calls));
@@ -100,7 +109,24 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     stage.lab.await_whole(&[1, 2, 3], WHOLE_WITHIN)?;
     let pairs = stage.talk(&stage.callers, &stage.agents[0], NODE, "support")?;
     judge::random_phase(&mut Random(common.seed), PHASE);
+    let numbers: Vec<String> = (0..options.calls).map(stage::number).collect();
     let killed = Instant::now();
+    if options.all {
+        for daemon in &mut stage.rtpengines {
+            daemon.kill()?;
+        }
+        let ended = |phone: &Phone| {
+            let left = ENDED_WITHIN.saturating_sub(killed.elapsed());
+            phone.wait_for(left, |ua| ua.call().is_none_or(|call| call.is_over()))
+        };
+        let standing = pairs.iter().flat_map(|pair| [&pair.caller, &pair.agent]).filter(|phone| !ended(phone)).count();
+        report.figure("the last phone heard of its call's end after", killed.elapsed().as_secs_f64(), "s");
+        let bound = format!("0 after {} s", ENDED_WITHIN.as_secs());
+        report.bounded("phones still in a call", standing as f64, "phones", bound, standing == 0);
+        judge::records(&mut report, &stage, &numbers, options.calls, "")?;
+        judge::protocol(&mut report, &stage, "");
+        return Ok(report);
+    }
     // Calls are spread over both: half of them have to move.
     stage.rtpengines[0].kill()?;
     thread::sleep(OBSERVED);
@@ -111,7 +137,6 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     let p99 = judge::at(&moved, 99);
     report.bounded("pause of those that moved p99", p99, "ms", format!("≤ {P99_MS}"), p99 <= P99_MS);
     judge::hang_up(&mut report, &pairs, "");
-    let numbers: Vec<String> = (0..options.calls).map(stage::number).collect();
     judge::records(&mut report, &stage, &numbers, options.calls, "")?;
     judge::agents(&mut report, &stage, "")?;
     judge::protocol(&mut report, &stage, "");
