@@ -1,3 +1,5 @@
+//! What an AI agent says, hears and reports, in the order of what happens to it.
+
 use std::sync::Arc;
 
 use super::*;
