@@ -1,6 +1,7 @@
 //! One node, assembled: cluster, live actors, SIP edge, HTTP. And taken apart again, in order, when it drains.
 
 mod brain;
+mod endpoints;
 mod standing;
 
 use std::{

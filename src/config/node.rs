@@ -3,8 +3,6 @@
 //! It owns the keys, their defaults and their checks, and refuses what it does not know. It opens no socket and reads no
 //! certificate; relative paths are taken from the folder of the file.
 
-mod ai;
-
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
@@ -15,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 
-pub use ai::{Ai, LanguageModel, Speech};
+mod ai;
+
+pub use ai::{Access, LanguageModel, Speech, Tool};
 
 /// All an operator says about one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +136,24 @@ pub struct Media {
 pub struct Rtpengine {
     /// Their `listen-ng` addresses (UDP). All nodes are given the same ones: who takes a call over goes on with its daemon.
     pub ng: Vec<SocketAddr>,
+}
+
+/// What AI agents answer from. All nodes should be given the same, since any may take a contact over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ai {
+    /// Folder of a `manifest.toml` and its models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<PathBuf>,
+    /// Folder with a folder of articles for each name that tenants may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knowledge: Option<PathBuf>,
+    /// Asked where articles have no sure answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language_model: Option<LanguageModel>,
+    /// Says and hears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speech: Option<Speech>,
 }
 
 /// Daemons a node may be told of.
@@ -348,8 +366,10 @@ impl Node {
         let paths = [&mut self.data_dir, &mut self.cluster.ca, &mut self.cluster.cert, &mut self.cluster.key];
         let optional = [&mut self.sip.tls_cert, &mut self.sip.tls_key, &mut self.sip.tls_authorities, &mut self.http.admin_token_file];
         let prompts = self.media.iter_mut().filter_map(|media| media.prompts.as_mut());
-        let ai = self.ai.paths();
-        for path in paths.into_iter().chain(optional.into_iter().flatten()).chain(prompts).chain(ai) {
+        let ai = [&mut self.ai.models, &mut self.ai.knowledge];
+        let models = self.ai.language_model.iter_mut().flat_map(|model| model.access.paths());
+        let endpoints = models.chain(self.ai.speech.iter_mut().flat_map(|speech| speech.access.paths()));
+        for path in paths.into_iter().chain(optional.into_iter().chain(ai).flatten()).chain(prompts).chain(endpoints) {
             if path.is_relative() {
                 *path = folder.join(&*path);
             }

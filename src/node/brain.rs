@@ -1,25 +1,20 @@
 //! What AI agents of this node answer from: models, articles and rules, put together for the SIP edge.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
-use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use tandem_cluster::BoxFuture;
 
+use super::endpoints;
 use crate::{
     ai::{
         Engine, Language, Models, Options, Registry, Sentiment, Triage, Urgency,
         assistant::{Assistant, By, Handover, Line, Next, Reply, Rules},
-        endpoint::{self, Access, LanguageModel},
+        endpoint::LanguageModel,
         guard::mask,
         knowledge::Knowledge,
         persona::Persona,
-        speech::{self, Heard, SpeechEngine, Spoken},
+        speech::SpeechEngine,
     },
     config::node::Ai,
     core::{
@@ -64,7 +59,12 @@ impl Minds {
         }
         let engine = Engine::start(Arc::new(registry), &Options::default())?;
         let knowledge = config.knowledge.as_deref().map(articles).unwrap_or_default();
-        Ok(Self { engine, knowledge, model: language_model(config), speech: voice_and_ear(config), kept: Mutex::default() })
+        let told = |what| move |error: &String| tracing::error!(%error, "{what} is not used");
+        let model = config.language_model.as_ref().map(endpoints::language_model);
+        let model = model.and_then(|model| model.inspect_err(told("the language model")).ok());
+        let speech = config.speech.as_ref().map(endpoints::voice);
+        let speech = speech.and_then(|speech| speech.inspect_err(told("the voice")).ok());
+        Ok(Self { engine, knowledge, model, speech, kept: Mutex::default() })
     }
 
     fn assistant(&self, of: &policy::Assistant) -> Arc<Assistant> {
@@ -90,29 +90,6 @@ impl Minds {
         }
         assistant
     }
-}
-
-/// What cannot be used is left out and told, as models are.
-fn told<T, E: std::fmt::Display>(what: &'static str, made: Result<T, E>) -> Option<T> {
-    made.inspect_err(|error| tracing::error!(%error, "{what} is not used")).ok()
-}
-
-fn access(base: &str, key: Option<&PathBuf>, authority: Option<&PathBuf>) -> std::io::Result<Access> {
-    let key = key.map(fs::read_to_string).transpose()?.and_then(|text| text.lines().next().map(|line| line.trim().to_owned()));
-    Ok(Access { base: base.to_owned(), key, authority: authority.map(fs::read).transpose()? })
-}
-
-fn language_model(config: &Ai) -> Option<LanguageModel> {
-    let of = config.language_model.as_ref()?;
-    let access = told("the language model", access(&of.base, of.key_file.as_ref(), of.authority.as_ref()))?;
-    told("the language model", LanguageModel::new(endpoint::Options::new(access, &of.model)))
-}
-
-fn voice_and_ear(config: &Ai) -> Option<Arc<dyn SpeechEngine>> {
-    let of = config.speech.as_ref()?;
-    let access = told("the voice", access(&of.base, of.key_file.as_ref(), of.authority.as_ref()))?;
-    let engine = told("the voice", speech::Endpoint::new(speech::Options::new(access, &of.say, &of.hear, &of.voice)))?;
-    Some(Arc::new(engine))
 }
 
 /// The articles of every folder below one.
@@ -154,46 +131,22 @@ impl Brain for Minds {
         })
     }
 
-    fn voice(&self, assistant: Arc<policy::Assistant>, text: String) -> BoxFuture<Option<Arc<[i16]>>> {
-        let Some(speech) = self.speech.clone() else { return Box::pin(async { None }) };
-        Box::pin(async move {
-            let mut pieces = speech.say(Spoken { text, language: language(&assistant.language), voice: None });
-            let mut samples = Vec::new();
-            while let Some(piece) = pieces.next().await {
-                match piece {
-                    Ok(piece) => samples.extend(piece),
-                    Err(error) if samples.is_empty() => {
-                        tracing::warn!(%error, "no voice");
-                        return None;
-                    }
-                    // Half a sentence is more than none.
-                    Err(_) => break,
-                }
-            }
-            Some(samples.into())
-        })
+    fn voice(&self, of: Arc<policy::Assistant>, text: String) -> BoxFuture<Option<Arc<[i16]>>> {
+        match self.speech.clone() {
+            Some(engine) => Box::pin(endpoints::say(engine, text, language(&of.language))),
+            None => Box::pin(async { None }),
+        }
     }
 
     fn hears(&self) -> bool {
         self.speech.is_some()
     }
 
-    fn hear(&self, assistant: Arc<policy::Assistant>, samples: Vec<i16>) -> BoxFuture<Option<String>> {
-        let Some(speech) = self.speech.clone() else { return Box::pin(async { None }) };
-        Box::pin(async move {
-            let mut events = speech.hear(stream::iter([samples]).boxed(), language(&assistant.language));
-            while let Some(event) = events.next().await {
-                match event {
-                    Ok(Heard::Final(text)) => return Some(text),
-                    Ok(Heard::Partial(_)) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, "nobody can tell what was said");
-                        return None;
-                    }
-                }
-            }
-            None
-        })
+    fn hear(&self, of: Arc<policy::Assistant>, samples: Vec<i16>) -> BoxFuture<Option<String>> {
+        match self.speech.clone() {
+            Some(engine) => Box::pin(endpoints::hear(engine, samples, language(&of.language))),
+            None => Box::pin(async { None }),
+        }
     }
 }
 
@@ -294,7 +247,7 @@ mod tests {
             fs::create_dir(dir.path().join("bank")).expect("a folder");
             fs::write(dir.path().join("bank/cards.md"), article).expect("an article");
         }
-        Minds::start(&Ai { knowledge: Some(dir.path().to_owned()), ..Ai::default() }).expect("threads")
+        Minds::start(&Ai { models: None, knowledge: Some(dir.path().to_owned()), ..Ai::default() }).expect("threads")
     }
 
     #[tokio::test]
