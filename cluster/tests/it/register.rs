@@ -184,12 +184,10 @@ impl Fleet {
     /// Starts three nodes and waits until each knows a leader of every group and all three are registered.
     pub async fn three(&self) -> [(Cluster, Seen); 3] {
         let nodes = [self.start(1).await, self.start(2).await, self.start(3).await];
-        eventually("a leader of every group", || {
-            nodes.iter().all(|(cluster, _)| {
-                cluster.lease_valid() && cluster.nodes().borrow().len() == 3 && (0..=GROUPS).all(|group| cluster.leader(group).is_some())
-            })
-        })
-        .await;
+        for (cluster, _) in &nodes {
+            let known = || cluster.nodes().borrow().len() == 3 && (0..=GROUPS).all(|group| cluster.leader(group).is_some());
+            eventually_at(cluster, "a lease, three nodes and a leader of every group", || cluster.lease_valid() && known()).await;
+        }
         nodes
     }
 }
