@@ -15,7 +15,7 @@ use super::Error;
 
 mod ai;
 
-pub use ai::{Access, LanguageModel, Speech, Tool};
+pub use ai::{Access, Ai, LanguageModel, Speech, Tool};
 
 /// All an operator says about one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,24 +136,6 @@ pub struct Media {
 pub struct Rtpengine {
     /// Their `listen-ng` addresses (UDP). All nodes are given the same ones: who takes a call over goes on with its daemon.
     pub ng: Vec<SocketAddr>,
-}
-
-/// What AI agents answer from. All nodes should be given the same, since any may take a contact over.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ai {
-    /// Folder of a `manifest.toml` and its models.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub models: Option<PathBuf>,
-    /// Folder with a folder of articles for each name that tenants may use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub knowledge: Option<PathBuf>,
-    /// Asked where articles have no sure answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub language_model: Option<LanguageModel>,
-    /// Says and hears.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub speech: Option<Speech>,
 }
 
 /// Daemons a node may be told of.

@@ -3,6 +3,7 @@
 mod outages;
 mod repeats;
 mod roles;
+mod takeover;
 mod tenants;
 
 use std::{

@@ -15,7 +15,7 @@ use tandem_cluster::GroupId;
 use super::{calls::place, control::Asked};
 use crate::{
     api::{
-        access::Operation,
+        access::{Operation, Principal},
         app::App,
         extract::{Caller, Json, Key, Params},
         limits,
@@ -177,27 +177,28 @@ pub async fn cluster(
 ) -> Result<Response, Problem> {
     who.check(Operation::TakeOverAll)?;
     app.quorum()?;
-    let mut parts = Vec::new();
-    for group in app.live.cluster().groups().iter().map(|status| status.group) {
-        let of =
-            |state: &Core| state.domains().values().map(|domain| Reach::of(domain, None)).fold(Reach::default(), |sum, of| sum.and(&of));
-        let reach = app.read(group, true, of).await.unwrap_or_default();
-        if mode.dry_run {
-            parts.push(Part { partition: group, reach, result: "planned", why: None });
-            continue;
-        }
-        let command = Command::SwitchAi { scope: Scope::Everywhere, off: body.off, reason: body.reason.clone(), by: who.actor() };
-        let done = app.live.command_group(group, Envelope { request: None, command }, limits::COMMAND_DEADLINE).await;
-        let (result, why) = match done {
-            Ok(Outcome::Duplicate) => ("already", None),
-            Ok(_) => ("done", None),
-            Err(error) => ("failed", Some(error.to_string())),
-        };
-        parts.push(Part { partition: group, reach, result, why });
-    }
+    // The first group holds the cluster's own rows, and no contact.
+    let groups = app.live.cluster().groups().into_iter().map(|status| status.group).filter(|group| *group != 0);
+    let parts = futures::future::join_all(groups.map(|group| switch_group(&app, &who, group, &mode, &body))).await;
     tracing::warn!(off = body.off, by = %who.token, dry_run = mode.dry_run, "AI was switched for the cluster");
     let status = if parts.iter().any(|part| part.result == "failed") { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     Ok((status, axum::Json(parts)).into_response())
+}
+
+async fn switch_group(app: &App, who: &Principal, group: GroupId, mode: &Mode, body: &Switch) -> Part {
+    let of = |state: &Core| state.domains().values().map(|domain| Reach::of(domain, None)).fold(Reach::default(), |sum, of| sum.and(&of));
+    let reach = app.read(group, true, of).await.unwrap_or_default();
+    if mode.dry_run {
+        return Part { partition: group, reach, result: "planned", why: None };
+    }
+    let command = Command::SwitchAi { scope: Scope::Everywhere, off: body.off, reason: body.reason.clone(), by: who.actor() };
+    let done = app.live.command_group(group, Envelope { request: None, command }, limits::COMMAND_DEADLINE).await;
+    let (result, why) = match done {
+        Ok(Outcome::Duplicate) => ("already", None),
+        Ok(_) => ("done", None),
+        Err(error) => ("failed", Some(error.to_string())),
+    };
+    Part { partition: group, reach, result, why }
 }
 
 /// Where AI is off.

@@ -1,8 +1,26 @@
-//! Endpoints of models in a node's file. It owns keys and defaults; whether an address answers is found out when it is asked.
+//! What AI agents of a node answer from, and endpoints of models. It owns keys and defaults; whether an address answers is found out when it is asked.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+/// What AI agents answer from. All nodes should be given the same, since any may take a contact over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ai {
+    /// Folder of a `manifest.toml` and its models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<PathBuf>,
+    /// Folder with a folder of articles for each name that tenants may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knowledge: Option<PathBuf>,
+    /// Asked where articles have no sure answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language_model: Option<LanguageModel>,
+    /// Says and hears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speech: Option<Speech>,
+}
 
 /// A language model behind an OpenAI-compatible endpoint, which AI agents ask where articles have no sure answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
