@@ -35,6 +35,17 @@ fn held() -> (Models, Sender<()>, Receiver<Vec<i64>>) {
     (models, release, asked)
 }
 
+/// Lets a text hold the thread. Its caller waits on, so that the thread does not pass it over however late it comes to it.
+macro_rules! hold {
+    ($engine:expr, $asked:expr, $text:literal) => {{
+        let mut patient = $engine.clone();
+        patient.deadline = Duration::from_secs(3_600);
+        let mut first = Box::pin(async move { patient.judge(b"a", "p", $text).await });
+        assert!(futures::poll!(&mut first).is_pending());
+        ($asked.recv().unwrap(), first)
+    }};
+}
+
 /// A deadline that nothing held can keep; short, since it is really waited for.
 fn soon() -> Options {
     Options { deadline: Duration::from_millis(1), ..Options::default() }
@@ -58,12 +69,12 @@ async fn without_models_rules_answer_at_once() {
 async fn a_late_model_is_not_waited_for_and_the_answer_says_so() {
     let (models, release, asked) = held();
     let engine = engine(Some(models), &soon());
+    let _held = hold!(engine, asked, b"hold");
     let triage = engine.judge(b"call-1", "p", "很急，搬家".as_bytes()).await;
     assert_eq!((triage.next, triage.reason, triage.fallback), (Next::Generalist, Reason::Late, true));
     assert_eq!(triage.urgency.value, Urgency::High, "rules had their say");
     let person = engine.judge(b"call-1", "p", "转人工".as_bytes()).await;
     assert_eq!(person.next, Next::Person, "a person is heard however late the model is");
-    asked.recv().unwrap();
     drop(release);
 }
 
@@ -72,8 +83,8 @@ async fn beyond_the_queue_rules_answer_and_what_nobody_waits_for_is_not_computed
     let (models, release, asked) = held();
     let engine = engine(Some(models), &Options { waiting: 1, ..soon() });
     let rows = |text: &str| features::of(&Text::read(text.as_bytes()), 14).rows;
-    assert_eq!(engine.judge(b"a", "p", b"one").await.reason, Reason::Late);
-    assert_eq!(asked.recv().unwrap(), rows("one"), "the thread is held by the first");
+    let (first, _held) = hold!(engine, asked, b"one");
+    assert_eq!(first, rows("one"), "the thread is held by the first");
     assert_eq!(engine.judge(b"b", "p", b"two").await.reason, Reason::Late, "the second waits in the queue");
     assert_eq!(engine.judge(b"c", "p", b"three").await.reason, Reason::Busy, "there is no place for a third");
     drop(release);
