@@ -126,6 +126,9 @@ impl Assistant {
         if let Some(decision) = self.person_first(turn) {
             return decision;
         }
+        if turn.greets() {
+            return self.phrase(turn, Phrase::Greeting, Next::Clarify);
+        }
         let hits = match &self.knowledge {
             Some(knowledge) => knowledge.search(turn.language, turn.text.as_str()),
             None => Vec::new(),
@@ -228,6 +231,11 @@ impl Assistant {
 }
 
 impl Turn<'_> {
+    /// A greeting and nothing else. One may go on and on, so that it counts as a question back.
+    fn greets(&self) -> bool {
+        self.unhelped < CLARIFY_MAX && self.triage.reason != Reason::Empty && self.text.words().all(|word| words::HELLO.contains(&word))
+    }
+
     /// A farewell, to somebody who was answered before.
     fn ends(&self) -> bool {
         let answered = self.history.iter().any(|line| line.helped() == Some(true));

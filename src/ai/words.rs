@@ -262,6 +262,35 @@ pub(super) const POSITIVE: &[&str] = &[
     "很喜欢",
 ];
 
+/// Only a greeting, word by word.
+pub(super) const HELLO: &[&str] = &[
+    "hello",
+    "hi",
+    "hey",
+    "good",
+    "morning",
+    "afternoon",
+    "evening",
+    "hola",
+    "buenos",
+    "buenas",
+    "días",
+    "dias",
+    "tardes",
+    "noches",
+    "你好",
+    "您好",
+    "喂",
+    "喂你好",
+    "喂您好",
+    "你好啊",
+    "哈喽",
+    "早上好",
+    "下午好",
+    "晚上好",
+    "在吗",
+];
+
 /// Taking leave. Only a short text is looked through for them.
 pub(super) const FAREWELL: &[&str] = &[
     "goodbye",

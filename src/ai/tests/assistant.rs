@@ -104,6 +104,16 @@ async fn it_asks_back_twice_and_then_gives_a_person() {
 }
 
 #[tokio::test]
+async fn a_greeting_is_returned_and_not_for_ever() {
+    let replies = talk(&assistant(), &["你好", "喂？", "喂"]).await;
+    assert_eq!(
+        (replies[0].say.as_str(), &replies[0].next, &replies[2].next),
+        ("请问有什么可以帮您？", &Next::Clarify, &person(Handover::Unanswered))
+    );
+    assert_eq!(talk(&assistant(), &["Hello, good morning!"]).await[0].say, "How can I help you?");
+}
+
+#[tokio::test]
 async fn an_answer_between_lets_it_ask_back_again() {
     let replies = talk(&assistant(), &["who won", "you know", "奶粉怎么冲泡", "who won"]).await;
     assert_eq!((&replies[2].next, &replies[3].next), (&Next::Continue, &Next::Clarify));

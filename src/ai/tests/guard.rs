@@ -132,7 +132,14 @@ fn matters_of_people_are_found_in_three_languages() {
     ] {
         assert_eq!(asked(text).as_deref(), Some(topic), "{text}");
     }
-    for text in ["where is my order", "我想退货", "quiero devolver un pedido", "how do I issue a refund"] {
+    for text in [
+        "where is my order",
+        "我想退货",
+        "quiero devolver un pedido",
+        "how do I issue a refund",
+        "run a diagnosis of my router",
+        "帮我诊断一下网络",
+    ] {
         assert_eq!(asked(text), None, "{text}");
     }
 }
