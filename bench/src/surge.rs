@@ -52,7 +52,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     for (name, contained) in [("people alone: ", None), ("AI first: ", Some(options.contained))] {
         let (mut means, mut waits, mut left, mut needed, mut alone) = (Vec::new(), Vec::new(), 0_usize, 0_usize, 0_usize);
         for seed in options.first_seed..options.first_seed + options.seeds {
-            let seen = Run::new(seed, contained)?.to_the_end()?;
+            let seen = Run::new(seed, contained)?.finish()?;
             if !seen.waits.is_empty() {
                 means.push(seen.waits.iter().sum::<f64>() / seen.waits.len() as f64);
             }
@@ -153,7 +153,7 @@ impl Run {
         Ok(run)
     }
 
-    fn to_the_end(mut self) -> Result<Seen, Error> {
+    fn finish(mut self) -> Result<Seen, Error> {
         self.next_arrival();
         while let Some(Reverse((at, _, what))) = self.due.pop() {
             self.fire_until(at)?;

@@ -239,12 +239,14 @@ impl Judge {
         orders.filter(|order| !brought.contains(&order.id)).map(|order| (order.id, order.edge)).collect()
     }
 
-    /// By how much the next timer of a group is overdue, by the time that has passed since the last entry.
-    pub(super) fn overdue(&self, group: GroupId) -> Duration {
+    /// By how much the next timer of a group is overdue, by the time that has passed since the last entry, and which it is.
+    pub(super) fn overdue(&self, group: GroupId) -> (Duration, String) {
         let inner = self.0.lock();
-        let Some(golden) = inner.groups.get(&group) else { return Duration::ZERO };
-        let (Some((log, at)), Some(next)) = (golden.clock, golden.state.next_deadline()) else { return Duration::ZERO };
-        (Duration::from_nanos(log.0) + at.elapsed()).saturating_sub(Duration::from_nanos(next.0))
+        let Some(golden) = inner.groups.get(&group) else { return Default::default() };
+        let next = golden.state.due(LogTime(u64::MAX), 1);
+        let (Some((log, at)), Some(next)) = (golden.clock, next.first()) else { return Default::default() };
+        let late = (Duration::from_nanos(log.0) + at.elapsed()).saturating_sub(Duration::from_nanos(next.deadline.0));
+        (late, format!("{:?}", next.what))
     }
 
     /// No life of a node may be declared lost while it holds the lease by which it acts for its legs.

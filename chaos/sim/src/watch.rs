@@ -93,9 +93,9 @@ impl Watch {
     }
 
     fn timers(&self) {
-        let overdue = self.judge.overdue(GROUP);
+        let (overdue, what) = self.judge.overdue(GROUP);
         if self.undisturbed().min(overdue) >= FIRED_WITHIN {
-            self.judge.violated(format!("T1: a timer is overdue by {overdue:?}"));
+            self.judge.violated(format!("T1: {what} is overdue by {overdue:?}"));
         }
     }
 }
