@@ -175,6 +175,10 @@ impl Domain {
             return self.await_turn(ctx, id, Trigger::CallWaiting);
         }
         self.leave_index(id);
+        if self.takeover_is_late(id, ctx.at.time) {
+            // Its time passed while a phone rang.
+            self.takeover_unanswered(ctx, id);
+        }
         self.wait_in_queue(ctx, id, Trigger::CallWaiting);
     }
 

@@ -14,6 +14,7 @@ use crate::core::{
     id::{AgentId, CallId, QueueId},
     policy::Unanswered,
     state::Ctx,
+    time::LogTime,
 };
 
 use super::Domain;
@@ -95,6 +96,11 @@ impl Domain {
         let Takeover { cause, by, at, from, .. } = open;
         assist.takeovers.push(Taken { cause, by, at, from, ended: ctx.at.stamp(), result });
         ctx.event(EventKind::TakeoverEnded, Some(id), agent.as_ref(), Some(&queue), &data);
+    }
+
+    /// A takeover waits for a person for longer than it may.
+    pub(super) fn takeover_is_late(&self, id: CallId, now: LogTime) -> bool {
+        self.calls[&id].assist.as_ref().and_then(|assist| assist.takeover.as_ref()).is_some_and(|open| now >= open.until)
     }
 
     /// No person accepted in time. The call waits, and is in no index.

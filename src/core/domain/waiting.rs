@@ -36,7 +36,8 @@ impl Domain {
         let ends = [Some(self.gives_up_at(call)), self.unanswered_until(call), call.announce_at, taken];
         let next = self.step_ends(call).into_iter().chain(waits_until).chain(ends.into_iter().flatten());
         let next = next.fold(LogTime(u64::MAX), LogTime::min);
-        self.set_call_timer(ctx, id, next, TimerKind::Wait { call: id });
+        // What is over already is due now, and not before.
+        self.set_call_timer(ctx, id, next.max(ctx.at.time), TimerKind::Wait { call: id });
     }
 
     /// When the call's routing step gives way to the next; never for the last.
@@ -94,7 +95,7 @@ impl Domain {
         }
         self.announce(ctx, id, now);
         let call = &self.calls[&id];
-        if call.assist.as_ref().and_then(|assist| assist.takeover.as_ref()).is_some_and(|open| now >= open.until) {
+        if self.takeover_is_late(id, now) {
             self.leave_index(id);
             self.takeover_unanswered(ctx, id);
             return self.wait_in_queue(ctx, id, Trigger::Changed);

@@ -217,6 +217,23 @@ fn a_takeover_nobody_accepts_goes_to_the_head_of_the_queue_or_back() {
 }
 
 #[test]
+fn a_takeover_whose_time_passes_while_a_phone_rings_is_late_when_that_phone_is_not_answered() {
+    let mut world = world();
+    world.rules().sharing.within_ms = 2_000;
+    world.publish();
+    with_ai(&mut world, 1);
+    world.pass(1_000);
+    take_over(&mut world, 1, Cause::Supervisor);
+    assert_eq!(world.rung(1), ["a"]);
+    world.pass(10_000);
+    assert_eq!(result(&world, 1), None, "the ring decides first");
+    world.refuse("a", 486);
+    assert_eq!((result(&world, 1), row(&world, 1).priority), (Some(TakeoverResult::QueueHead), 0));
+    let deadline = row(&world, 1).timer.as_ref().map(|(deadline, _)| deadline.0 / 1_000_000);
+    assert!(deadline >= Some(world.now_ms), "nothing is set in the past: {deadline:?}");
+}
+
+#[test]
 fn a_customer_who_leaves_ends_the_takeover() {
     let mut world = world();
     with_ai(&mut world, 1);
