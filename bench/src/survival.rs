@@ -51,7 +51,7 @@ enum What {
 pub struct Common {
     /// Fixes tags, phases and choices.
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub seed: u64,
     /// Whether audio goes through the nodes or from phone to phone; the tenant file says nothing of it by default.
     #[arg(long, value_enum, default_value_t = Media::Unsaid)]
     media: Media,

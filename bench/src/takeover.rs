@@ -4,6 +4,7 @@
 //! The AI agents speak recorded prompts whose frames carry a voice as the phones' own do, so that each frame heard is known for what
 //! it is.
 
+mod anytime;
 mod contacts;
 mod lost;
 mod switch;
@@ -38,6 +39,8 @@ pub struct Options {
 enum What {
     /// Contacts are taken over one by one: commit to silence, to ringing, and what is heard after that.
     Contacts(contacts::Options),
+    /// Contacts are taken over at any moment: whoever hears a person hears no AI agent any more.
+    Anytime(anytime::Options),
     /// AI is switched off for the queue while all contacts are with AI.
     Switch(switch::Options),
     /// The node whose AI agents speak is killed in mid-sentence.
@@ -62,6 +65,7 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(40);
 pub fn run(options: &Options) -> Result<Report, Error> {
     match &options.what {
         What::Contacts(options) => contacts::run(options),
+        What::Anytime(options) => anytime::run(options),
         What::Switch(options) => switch::run(options),
         What::Lost(options) => lost::run(options),
     }

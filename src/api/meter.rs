@@ -66,6 +66,21 @@ fn count(event: &Event) {
             }
             "accepted"
         }
+        EventKind::TakeoverEnded => {
+            let name = |key: &str| field(key).unwrap_or("unknown").to_owned();
+            let (cause, result) = (name("cause"), name("result"));
+            if let Some(took) = seconds("took_ms").filter(|_| result == "accepted") {
+                metrics::histogram!(catalogue::TAKEOVER_SWITCH_SECONDS, "cause" => cause.clone()).record(took);
+            }
+            metrics::counter!(catalogue::TAKEOVER_TOTAL, &[("tenant", tenant), ("cause", cause), ("result", result)]).increment(1);
+            return;
+        }
+        EventKind::ContactSaid => {
+            if field("fallback") == Some("true") {
+                metrics::counter!(catalogue::DECISION_FALLBACK_TOTAL, "tenant" => tenant).increment(1);
+            }
+            return;
+        }
         EventKind::ContactRejected => "rejected",
         EventKind::ContactOfferTimeout => "offer_timeout",
         EventKind::ContactRescinded => "rescinded",

@@ -20,8 +20,13 @@ const HUMAN_S: Buckets = &[1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90
 const BATCH_BYTES: Buckets = &[256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0];
 
 /// Histograms whose buckets are not [`LATENCY_S`].
-pub const BUCKETS: &[(&str, Buckets)] =
-    &[(QUEUE_WAIT_SECONDS, HUMAN_S), (OFFER_TO_ACCEPT_SECONDS, HUMAN_S), (HANDLE_SECONDS, HUMAN_S), (WAL_BATCH_BYTES, BATCH_BYTES)];
+pub const BUCKETS: &[(&str, Buckets)] = &[
+    (QUEUE_WAIT_SECONDS, HUMAN_S),
+    (OFFER_TO_ACCEPT_SECONDS, HUMAN_S),
+    (TAKEOVER_SWITCH_SECONDS, HUMAN_S),
+    (HANDLE_SECONDS, HUMAN_S),
+    (WAL_BATCH_BYTES, BATCH_BYTES),
+];
 
 pub const CONTACTS_TOTAL: &str = "tandem_contacts_total";
 pub const QUEUE_DEPTH: &str = "tandem_queue_depth";
@@ -29,6 +34,9 @@ pub const QUEUE_OLDEST_WAIT_SECONDS: &str = "tandem_queue_oldest_wait_seconds";
 pub const QUEUE_WAIT_SECONDS: &str = "tandem_queue_wait_seconds";
 pub const SERVICE_LEVEL_RATIO: &str = "tandem_service_level_ratio";
 pub const OFFERS_TOTAL: &str = "tandem_offers_total";
+pub const TAKEOVER_TOTAL: &str = "tandem_takeover_total";
+pub const TAKEOVER_SWITCH_SECONDS: &str = "tandem_takeover_switch_seconds";
+pub const DECISION_FALLBACK_TOTAL: &str = "tandem_decision_fallback_total";
 pub const OFFER_TO_ACCEPT_SECONDS: &str = "tandem_offer_to_accept_seconds";
 pub const HANDLE_SECONDS: &str = "tandem_handle_seconds";
 pub const AGENTS: &str = "tandem_agents";
@@ -98,6 +106,9 @@ pub const ROUTING: &[Row] = &[
         None,
         "Answered within the threshold / (answered + abandoned later than it), since this node leads; by tenant and queue",
     ),
+    (TAKEOVER_TOTAL, Counter, None, "Takeovers that came to an end, by tenant, cause and result: accepted, rolled_back, queue_head, ended"),
+    (TAKEOVER_SWITCH_SECONDS, Histogram, Some(Unit::Seconds), "Takeover committed to a person accepting it, by cause"),
+    (DECISION_FALLBACK_TOTAL, Counter, None, "Lines of customers that rules alone understood, by tenant"),
     (OFFERS_TOTAL, Counter, None, "Offers by tenant and result: accepted, rejected, offer_timeout, rescinded"),
     (OFFER_TO_ACCEPT_SECONDS, Histogram, Some(Unit::Seconds), "Offer made to offer accepted, by tenant"),
     (HANDLE_SECONDS, Histogram, Some(Unit::Seconds), "Time an agent spent on a contact, by tenant, queue and phase: talk, hold, wrap_up"),
