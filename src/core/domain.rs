@@ -97,6 +97,7 @@ impl Domain {
         }
         self.version += 1;
         self.policy = policy.clone();
+        self.switches.queues.retain(|queue, _| policy.queues.contains_key(queue));
         ctx.changed = true;
         self.rebuild(ctx);
         self.look_at_all_hours(ctx);

@@ -28,6 +28,8 @@ pub const LINES_MAX: usize = 128;
 pub const LINE_BYTES_MAX: usize = 1_000;
 /// Takeovers a record keeps of one call.
 pub const TAKEOVERS_PER_RECORD_MAX: usize = 16;
+/// Characters kept of why AI was switched.
+pub const REASON_CHARS_MAX: usize = 256;
 /// How long an AI agent may take to take a contact.
 pub const ENGAGE_MS_MAX: u64 = 3_000;
 /// AI agents that may be lost with one call until only a person gets it.

@@ -17,7 +17,7 @@ use super::{
     explain::Trigger,
     id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, NodeId, QueueId, RequestId},
     image::Image,
-    limits::{GRACE_MS_MAX, HEIRS_MAX, REQUEST_IDS_MAX, TIMERS_PER_COMMAND_MAX},
+    limits::{GRACE_MS_MAX, HEIRS_MAX, REASON_CHARS_MAX, REQUEST_IDS_MAX, TIMERS_PER_COMMAND_MAX},
     queue::Place,
     retention::Retention,
     time::{At, LogTime, WallTime},
@@ -206,7 +206,7 @@ impl State {
 
     /// Switches AI for all domains at once.
     fn switch_ai(&mut self, at: At, off: bool, reason: &str, by: &Actor, out: &mut Effects) -> Outcome {
-        let row = off.then(|| Off { by: by.clone(), at: at.stamp(), reason: reason.to_owned() });
+        let row = off.then(|| Off { by: by.clone(), at: at.stamp(), reason: reason.chars().take(REASON_CHARS_MAX).collect() });
         if std::mem::replace(&mut self.shared.ai_off, row).is_some() == off {
             return Outcome::Duplicate;
         }

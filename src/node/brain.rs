@@ -186,6 +186,7 @@ fn answer(said: &Said, reply: Reply) -> Answer {
         reason: "the customer said goodbye".to_owned(),
     });
     Answer {
+        told: mask(&reply.say),
         say: Words { text: reply.say, prompt: None },
         heard: mask(&said.text),
         judged: Some(judged(&reply.triage)),

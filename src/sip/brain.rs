@@ -26,6 +26,8 @@ pub struct Said {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
     pub say: Words,
+    /// The same as it may be stored: personal data is masked.
+    pub told: String,
     /// What the customer said, as it may be stored: personal data is masked.
     pub heard: String,
     pub judged: Option<Judged>,

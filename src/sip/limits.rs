@@ -221,3 +221,5 @@ pub const SPEECH_MAX: Duration = Duration::from_secs(120);
 /// How long a caller may say nothing until it is asked again, and how often, until a person takes over.
 pub const LISTEN_FOR: Duration = Duration::from_secs(15);
 pub const SILENCES_MAX: u8 = 2;
+/// How long one who begins to speak may speak and be understood.
+pub const SPOKEN_WITHIN: Duration = Duration::from_secs(30);

@@ -195,7 +195,8 @@ async fn switch_group(app: &App, who: &Principal, group: GroupId, mode: &Mode, b
     let done = app.live.command_group(group, Envelope { request: None, command }, limits::COMMAND_DEADLINE).await;
     let (result, why) = match done {
         Ok(Outcome::Duplicate) => ("already", None),
-        Ok(_) => ("done", None),
+        Ok(Outcome::Accepted) => ("done", None),
+        Ok(other) => ("failed", Some(format!("{other:?}"))),
         Err(error) => ("failed", Some(error.to_string())),
     };
     Part { partition: group, reach, result, why }

@@ -91,7 +91,10 @@ impl Domain {
         let (queue, data) = (call.queue.clone(), [("from", former.node.to_string()), ("to", heir.node.to_string())]);
         ctx.event(EventKind::ContactAdopted, Some(id), None, Some(&queue), &data);
         match call.state {
-            CallState::Queued => self.treat_anew(ctx, id),
+            CallState::Queued => {
+                self.treat_anew(ctx, id);
+                self.lost_often(ctx, id);
+            }
             CallState::Offering => {
                 self.back_to_queue(ctx, id);
                 if self.calls.contains_key(&id) {

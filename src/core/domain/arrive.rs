@@ -196,7 +196,8 @@ impl Domain {
             return;
         };
         let serves = self.pool.profile(self.agents[&agent].profile).serves.contains(&call.queue);
-        if serves && (affinity_ms > 0 || self.is_ready(&agent)) {
+        let barred = self.is_ai(&agent) && (self.is_ai_off(ctx, &call.queue) || Self::needs_person(call));
+        if serves && !barred && (affinity_ms > 0 || self.is_ready(&agent)) {
             let call = self.calls.get_mut(&id).expect("looked up above");
             call.waits_for = Some(agent);
             call.waits_until = Some(ctx.at.time.plus_ms(affinity_ms));

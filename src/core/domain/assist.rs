@@ -50,7 +50,7 @@ impl Domain {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         let peer = call.leg_id(n);
         let assist = call.assist.get_or_insert_default();
-        (assist.leg, assist.disclosed, assist.failures) = (Some(n), None, 0);
+        (assist.leg, assist.disclosed, assist.failures, assist.resolution) = (Some(n), None, 0, None);
         self.order_caller(ctx, id, Action::Converse { peer });
         self.connected(ctx, id, n);
         Outcome::Accepted
@@ -125,10 +125,16 @@ impl Domain {
             return self.end_call(ctx, id, CallOutcome::Answered, "ai_hung_up", 480, Some(n));
         }
         self.lose_assistant(ctx, id, n);
-        if self.calls[&id].assist.as_ref().is_some_and(|assist| assist.losses >= LOSSES_MAX) {
+        self.lost_often(ctx, id);
+        self.treat(ctx, id, true);
+    }
+
+    /// After some losses only a person gets the call.
+    pub(super) fn lost_often(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
+        let often = |call: &Call| call.assist.as_ref().is_some_and(|assist| assist.losses >= LOSSES_MAX && !assist.person_only);
+        if self.calls.get(&id).is_some_and(|call| often(call)) {
             self.take_over(ctx, id, None, Cause::AssistantLost, &crate::core::command::Actor::System);
         }
-        self.treat(ctx, id, true);
     }
 
     /// Puts a call back that has lost its AI agent; nothing is said to that leg.

@@ -56,7 +56,11 @@ impl Domain {
         for call in self.calls.values_mut().filter(|call| call.state == CallState::Queued) {
             let row = self.queues.get_mut(&call.queue).expect("publish refuses to drop a queue in use");
             call.step = call.step.min(row.steps.len() as u16 - 1);
-            call.waits_for = call.waits_for.take().filter(|agent| self.policy.agents.contains_key(agent));
+            let waited_for = |agent: &AgentId| {
+                let policy = self.policy.agents.get(agent);
+                policy.is_some_and(|policy| policy.kind == AgentKind::Human || !row.ai_off)
+            };
+            call.waits_for = call.waits_for.take().filter(waited_for);
             row.rows.enter(call.place(), &require(&row.steps, only_people(row.mixed, row.ai_off, call), call), call.waits_for.as_ref());
         }
     }

@@ -50,6 +50,7 @@ impl Domain {
                 self.best(call, at_once).into_iter().map(|(_, (.., agent))| agent).collect()
             }
         };
+        let chosen = self.one_of_ai(chosen);
         self.offer_to(ctx, id, &chosen, trigger);
     }
 
@@ -63,7 +64,7 @@ impl Domain {
         let most = at_once + 1 + ctx.freed.len();
         let of = |kind| self.best_of(call, most, kind).into_iter().map(|(_, (.., agent))| agent).filter(was_ready).take(at_once);
         let chosen = self.kinds(call).into_iter().map(|kind| of(kind).collect::<Vec<_>>()).find(|chosen| !chosen.is_empty());
-        let chosen = chosen.unwrap_or_default();
+        let chosen = self.one_of_ai(chosen.unwrap_or_default());
         self.offer_to(ctx, id, &chosen, trigger);
     }
 
@@ -79,6 +80,14 @@ impl Domain {
             }
             assert!(self.calls[&call].state == CallState::Offering, "a call that fits a ready agent is offered");
         }
+    }
+
+    /// A caller talks with one AI agent at a time, and so one is offered the call, whatever the strategy.
+    fn one_of_ai(&self, mut chosen: Vec<AgentId>) -> Vec<AgentId> {
+        if chosen.first().is_some_and(|first| self.is_ai(first)) {
+            chosen.truncate(1);
+        }
+        chosen
     }
 
     /// True if an agent, were it ready, could be given a waiting call.

@@ -12,6 +12,7 @@ use crate::core::{
     effect::{EventKind, TAKEN_OVER},
     explain::Trigger,
     id::{AgentId, CallId, QueueId},
+    limits::REASON_CHARS_MAX,
     policy::Unanswered,
     state::Ctx,
     time::LogTime,
@@ -58,7 +59,7 @@ impl Domain {
         call.priority = rules.priority.map_or(call.priority, |priority| priority.min(call.priority));
         let until = ctx.at.time.plus_ms(rules.within_ms);
         let assist = call.assist.get_or_insert_default();
-        assist.person_only = true;
+        (assist.person_only, assist.resolution) = (true, None);
         assist.takeover = Some(Takeover { cause, by: by.clone(), at: ctx.at.stamp(), from: from.clone(), queue, until });
         self.note_asked(id, cause);
         let to = self.calls[&id].queue.clone();
@@ -142,7 +143,7 @@ impl Domain {
         if let Some(queue) = queue.filter(|queue| !self.queues.contains_key(*queue)) {
             return Outcome::Rejected(Reason::NoQueue(queue.to_string()));
         }
-        let row = off.then(|| Off { by: by.clone(), at: ctx.at.stamp(), reason: reason.to_owned() });
+        let row = off.then(|| Off { by: by.clone(), at: ctx.at.stamp(), reason: reason.chars().take(REASON_CHARS_MAX).collect() });
         let before = match (queue, row) {
             (None, row) => std::mem::replace(&mut self.switches.all, row).is_some(),
             (Some(queue), Some(row)) => self.switches.queues.insert(queue.clone(), row).is_some(),

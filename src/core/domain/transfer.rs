@@ -31,7 +31,7 @@ impl Domain {
         let owner = &call.legs[&leg].agent;
         let taken = match to {
             TransferTo::Queue(queue) => self.turns_away(ctx, queue, call.emergency).and_then(|no| no.map_or(Ok(()), |(why, _)| Err(why))),
-            TransferTo::Agent(agent) => self.takes_transfer(owner, agent).and_then(|()| self.takes_back(call, agent)),
+            TransferTo::Agent(agent) => self.takes_transfer(owner, agent).and_then(|()| self.takes_back(ctx, call, agent)),
         };
         if let Err(reason) = taken {
             return Outcome::Rejected(reason);
@@ -76,11 +76,12 @@ impl Domain {
     }
 
     /// Whether an agent, if it is an AI agent, may have the call.
-    fn takes_back(&self, call: &Call, agent: &AgentId) -> Result<(), Reason> {
+    fn takes_back(&self, ctx: &Ctx<'_>, call: &Call, agent: &AgentId) -> Result<(), Reason> {
         let asked = call.assist.as_ref().is_some_and(|assist| assist.asked);
         match self.is_ai(agent) {
             true if asked => Err(Reason::NotReady("the customer asked for a person".to_owned())),
             true if !Self::can_talk(call) => Err(Reason::NotAnchored),
+            true if self.is_ai_off(ctx, &call.queue) => Err(Reason::NotReady("AI is off".to_owned())),
             _ => Ok(()),
         }
     }

@@ -343,3 +343,46 @@ fn a_line_that_is_too_long_is_cut_at_a_character() {
     says(&mut world, 1, turn(Speaker::Customer, &"好".repeat(5_000), None, None));
     assert_eq!(assist(&world, 1).transcript.rows[0].text.len(), 999);
 }
+
+#[test]
+fn ring_all_rings_one_ai_agent_and_all_people() {
+    let mut world = World::new(Strategy::RingAll, &["a", "b"]);
+    for name in ["ai", "ay"] {
+        world.policy.agents.insert(name.into(), robot(1));
+    }
+    world.publish();
+    arrive(&mut world, 1);
+    assert_eq!(world.rung(1).len(), 1);
+    says(&mut world, 1, Assisted::Engaged);
+    take_over(&mut world, 1, Cause::Supervisor);
+    assert_eq!(world.rung(1), ["a", "b"]);
+}
+
+#[test]
+fn no_name_leads_to_an_ai_agent_where_ai_is_off() {
+    let mut world = world();
+    with_ai(&mut world, 1);
+    switch(&mut world, Scope::Domain(World::domain()), true);
+    world.answer("a");
+    let (domain, call, by) = (World::domain(), World::call(1), Actor::Agent("a".into()));
+    let back = Command::Transfer { domain, call, to: TransferTo::Agent("ai".into()), by };
+    assert!(matches!(world.apply(back), Outcome::Rejected(Reason::NotReady(_))));
+    world.rules().affinity_ms = 10_000;
+    world.publish();
+    world.arrive_as(2, |arrive| (arrive.anchored, arrive.prefer) = (true, Some("ai".into())));
+    assert_eq!(world.rung(2), ["b"]);
+}
+
+#[test]
+fn an_earlier_settlement_does_not_end_what_the_next_ai_agent_loses() {
+    let mut world = world();
+    with_ai(&mut world, 1);
+    says(&mut world, 1, Assisted::Resolved(Resolution { resolved: Resolved::Yes, confidence: 800, reason: "so it seemed".into() }));
+    take_over(&mut world, 1, Cause::Supervisor);
+    world.answer("a");
+    let (domain, call, by) = (World::domain(), World::call(1), Actor::Agent("a".into()));
+    world.apply(Command::Transfer { domain, call, to: TransferTo::Agent("ai".into()), by });
+    says(&mut world, 1, Assisted::Engaged);
+    world.report(leg(&world, 1), LegEvent::HungUp { cause: HangUpCause::EdgeFault });
+    assert!(world.closed.is_empty(), "its customer is on the phone still");
+}

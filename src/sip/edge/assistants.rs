@@ -13,7 +13,7 @@ use crate::{
         assist::Assisted,
         command::{LegEvent, LegReport},
         effect::{Action, Order},
-        id::{CallId, DomainId, LegId},
+        id::{CallId, DomainId, EffectId, LegId},
         party::{Engage, Target},
         policy::Words,
         time::WallTime,
@@ -43,6 +43,8 @@ pub(super) enum Found {
 #[derive(Debug)]
 struct Row {
     leg: LegId,
+    /// The latest order that it goes by; an older one for its caller came late.
+    order: EffectId,
     domain: DomainId,
     caller: LegId,
     session: Session,
@@ -55,11 +57,27 @@ struct Row {
 #[derive(Debug, Default)]
 pub(super) struct Assistants {
     rows: BTreeMap<CallId, Row>,
+    /// The last leg of an AI agent that was ended, by call: an order for it, or for one before, comes late.
+    over: BTreeMap<CallId, u16>,
 }
 
 impl Assistants {
     pub(super) fn clear(&mut self) {
         self.rows.clear();
+        self.over.clear();
+    }
+
+    fn ended(&mut self, leg: LegId) {
+        if self.over.len() >= 4 * ASSISTANTS_MAX {
+            // Ids begin with the time: the oldest calls go.
+            self.over.pop_first();
+        }
+        self.over.insert(leg.call, leg.n);
+    }
+
+    fn is_over(&self, leg: LegId) -> bool {
+        let live = self.rows.get(&leg.call).map(|row| row.leg.n);
+        self.over.get(&leg.call).copied().max(live).is_some_and(|last| leg.n <= last)
     }
 }
 
@@ -85,7 +103,7 @@ impl Worker {
             }
             Action::Media(_) => false,
             // Another leg of the call: of a phone, say.
-            _ if self.assistants.rows.get(&call).is_none_or(|row| row.caller != order.leg) => false,
+            _ if self.assistants.rows.get(&call).is_none_or(|row| row.caller != order.leg || order.id < row.order) => false,
             // The caller is answered first.
             Action::Converse { .. } => false,
             _ => {
@@ -98,7 +116,8 @@ impl Worker {
     /// The caller was put through to an AI agent.
     pub(super) fn put_through(&mut self, now: Instant, order: &Order) {
         if let Action::Converse { peer } = &order.action {
-            if self.assistants.rows.get(&peer.call).is_some_and(|row| row.leg == *peer) {
+            if let Some(row) = self.assistants.rows.get_mut(&peer.call).filter(|row| row.leg == *peer) {
+                row.order = row.order.max(order.id);
                 if self.brain.as_ref().is_some_and(|brain| brain.hears()) {
                     self.media.own.listen(order.leg, true);
                 }
@@ -118,14 +137,20 @@ impl Worker {
             let report = LegReport { domain: row.domain.clone(), leg: row.leg, edge: self.me, seq: 1, event };
             return self.report(report);
         }
-        if self.assistants.rows.len() >= ASSISTANTS_MAX || self.brain.is_none() {
+        if self.assistants.is_over(order.leg) {
+            // It overtook nothing but its own end.
+            return;
+        }
+        // Who could not say what it is must not answer.
+        let silent = engage.assistant.disclosure.prompt.is_none() && !self.brain.as_ref().is_some_and(|brain| brain.hears());
+        if self.assistants.rows.len() >= ASSISTANTS_MAX || self.brain.is_none() || silent {
             let event = LegEvent::Refused { status: 486, reason: "no room".to_owned(), contacts: Vec::new() };
             return self.report(LegReport { domain: order.domain.clone(), leg: order.leg, edge: self.me, seq: 1, event });
         }
         self.fence(order.leg.call);
         let session = Session::new(engage.clone(), now);
         let caller = LegId::caller(order.leg.call);
-        let mut row = Row { leg: order.leg, domain: order.domain.clone(), caller, session, seq: 0, step: 0 };
+        let mut row = Row { leg: order.leg, order: order.id, domain: order.domain.clone(), caller, session, seq: 0, step: 0 };
         let outputs = row.session.begin();
         self.assistants.rows.insert(order.leg.call, row);
         metrics::gauge!(names::ASSISTANTS).set(self.assistants.rows.len() as f64);
@@ -135,6 +160,7 @@ impl Worker {
     /// Ends what an AI agent says to a caller, here and now.
     fn fence(&mut self, call: CallId) {
         if let Some(row) = self.assistants.rows.remove(&call) {
+            self.assistants.ended(row.leg);
             if row.session.is_heard() {
                 self.media.own.stop(row.caller);
                 self.media.own.listen(row.caller, false);
@@ -221,6 +247,7 @@ impl Worker {
                     self.converses(now, leg.call, Some(leg), Input::Heard(text));
                 }
             }
+            Found::Voice(None) if row.session.is_disclosing() => self.converses(now, leg.call, Some(leg), Input::NoVoice),
             Found::Voice(voice) => {
                 let item = voice.filter(|samples| !samples.is_empty()).map_or(INSTEAD, Item::Samples);
                 self.media.own.play(row.caller, Program { items: vec![item], repeat: false });

@@ -8,13 +8,14 @@ use crate::{
     core::{
         assist::{Assisted, Cause, Line, Speaker, Turn},
         command::{HangUpCause, LegEvent},
+        limits::LINES_MAX,
         party::Engage,
         policy::Words,
         time::WallTime,
     },
     sip::{
         brain::Answer,
-        limits::{ANSWER_WITHIN, ENGAGED_WITHIN, LISTEN_FOR, SILENCES_MAX, SPEECH_MAX},
+        limits::{ANSWER_WITHIN, ENGAGED_WITHIN, LISTEN_FOR, SILENCES_MAX, SPEECH_MAX, SPOKEN_WITHIN},
     },
 };
 
@@ -25,6 +26,8 @@ pub(super) enum Input {
     Converse,
     /// What we said is over.
     Spoken,
+    /// There is no voice for it.
+    NoVoice,
     /// The disclosure is on record.
     MaySpeak,
     Key(char),
@@ -72,6 +75,8 @@ pub(super) struct Session {
     engage: Engage,
     state: State,
     until: Instant,
+    /// What the caller said while nobody could answer.
+    pending: Option<String>,
     /// Times in a row that the caller said nothing.
     silences: u8,
     pub(super) history: Vec<Line>,
@@ -82,7 +87,7 @@ impl Session {
     /// Takes what is offered.
     pub(super) fn new(engage: Engage, now: Instant) -> Self {
         let (history, out) = (engage.transcript.clone(), vec![report(LegEvent::Assisted(Assisted::Engaged))]);
-        Self { engage, state: State::Engaged, until: now + ENGAGED_WITHIN, silences: 0, history, out }
+        Self { engage, state: State::Engaged, until: now + ENGAGED_WITHIN, pending: None, silences: 0, history, out }
     }
 
     pub(super) const fn engage(&self) -> &Engage {
@@ -93,9 +98,13 @@ impl Session {
         self.state == State::Over
     }
 
-    /// Whether the caller was put through and has not been taken away.
+    /// Whether the caller was put through.
     pub(super) fn is_heard(&self) -> bool {
-        !matches!(self.state, State::Engaged | State::Over)
+        self.state != State::Engaged
+    }
+
+    pub(super) fn is_disclosing(&self) -> bool {
+        self.state == State::Disclosing
     }
 
     pub(super) const fn until(&self) -> Instant {
@@ -109,8 +118,20 @@ impl Session {
                 self.enter(State::Disclosed, now, ENGAGED_WITHIN);
                 self.report(Assisted::Disclosed);
             }
-            (State::Disclosed, Input::MaySpeak) => self.greet(now, wall),
-            (State::Speaking, Input::Spoken) => self.enter(State::Listening, now, LISTEN_FOR),
+            // Whoever asks before it may answer is answered first.
+            (State::Disclosing | State::Disclosed | State::Thinking, Input::Key(key)) => {
+                self.pending = self.engage.assistant.keys.get(&key).cloned().or(self.pending.take());
+            }
+            (State::Disclosing | State::Disclosed | State::Thinking, Input::Heard(text)) => self.pending = Some(text),
+            (State::Disclosing, Input::NoVoice) => self.leave(HangUpCause::EdgeFault),
+            (State::Disclosed, Input::MaySpeak) => match self.pending.take() {
+                Some(text) => self.think(now, text),
+                None => self.greet(now, wall),
+            },
+            (State::Speaking, Input::Spoken) => match self.pending.take() {
+                Some(text) => self.think(now, text),
+                None => self.enter(State::Listening, now, LISTEN_FOR),
+            },
             (State::Speaking | State::Listening, Input::Key(key)) => {
                 // Whoever acts is listened to, at once.
                 self.hush(now);
@@ -118,7 +139,10 @@ impl Session {
                     self.think(now, meaning);
                 }
             }
-            (State::Speaking | State::Listening, Input::Speaks) => self.hush(now),
+            (State::Speaking | State::Listening, Input::Speaks) => {
+                self.hush(now);
+                self.until = now + SPOKEN_WITHIN;
+            }
             (State::Speaking | State::Listening, Input::Heard(text)) => {
                 self.hush(now);
                 self.think(now, text);
@@ -164,15 +188,32 @@ impl Session {
         if greeting.is_empty() || !self.history.is_empty() {
             return self.enter(State::Listening, now, LISTEN_FOR);
         }
-        self.say(now, wall, greeting, Vec::new(), None, State::Speaking);
+        let told = greeting.text.clone();
+        self.say(now, wall, (greeting, told), Vec::new(), None, State::Speaking);
     }
 
-    fn say(&mut self, now: Instant, wall: WallTime, words: Words, sources: Vec<String>, helped: Option<bool>, then: State) {
-        let line = Line { at: wall, who: Speaker::Assistant, text: words.text.clone(), judged: None, sources };
-        self.history.push(line.clone());
+    /// Says words, and reports them as they may be stored.
+    fn say(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        (words, told): (Words, String),
+        sources: Vec<String>,
+        helped: Option<bool>,
+        then: State,
+    ) {
+        let line = Line { at: wall, who: Speaker::Assistant, text: told, judged: None, sources };
+        self.remember(line.clone());
         self.report(Assisted::Turn(Box::new(Turn { line, wants: None, helped })));
         self.enter(then, now, SPEECH_MAX);
         self.out.push(Output::Say(words));
+    }
+
+    fn remember(&mut self, line: Line) {
+        if self.history.len() >= LINES_MAX {
+            self.history.remove(0);
+        }
+        self.history.push(line);
     }
 
     fn think(&mut self, now: Instant, text: String) {
@@ -181,15 +222,15 @@ impl Session {
     }
 
     fn answered(&mut self, now: Instant, wall: WallTime, answer: Answer) {
-        let Answer { say, heard, judged, sources, wants, helped, done } = answer;
+        let Answer { say, told, heard, judged, sources, wants, helped, done } = answer;
         let line = Line { at: wall, who: Speaker::Customer, text: heard, judged, sources: Vec::new() };
-        self.history.push(line.clone());
+        self.remember(line.clone());
         self.report(Assisted::Turn(Box::new(Turn { line, wants, helped: None })));
         if wants.is_some() {
             return self.enter(State::Yielding, now, ENGAGED_WITHIN);
         }
         let then = if done.is_some() { State::Leaving } else { State::Speaking };
-        self.say(now, wall, say, sources, helped, then);
+        self.say(now, wall, (say, told), sources, helped, then);
         if let Some(resolution) = done {
             self.report(Assisted::Resolved(resolution));
         }
@@ -212,7 +253,7 @@ impl Session {
             // No answer is a failure like a bad one, and somebody waits.
             State::Thinking => self.yields(now, wall, Cause::LowConfidence),
             // A voice that never ends is cut.
-            State::Speaking => self.enter(State::Listening, now, LISTEN_FOR),
+            State::Speaking => self.hush(now),
             State::Leaving => self.leave(HangUpCause::Bye),
             State::Engaged | State::Disclosing | State::Disclosed | State::Yielding => self.leave(HangUpCause::EdgeFault),
             State::Over => {}

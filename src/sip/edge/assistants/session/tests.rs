@@ -90,11 +90,10 @@ fn nothing_but_the_disclosure_is_said_before_it_is_on_record() {
         assert_eq!(talk.input(early), []);
     }
     assert_eq!(said(&talk.input(Input::Converse)), ["no person"]);
-    for early in [Input::MaySpeak, Input::Key('0'), Input::Answered(Box::default())] {
+    for early in [Input::MaySpeak, Input::Key('5'), Input::Answered(Box::default())] {
         assert_eq!(talk.input(early), []);
     }
     talk.input(Input::Spoken);
-    assert_eq!(talk.input(Input::Key('0')), []);
     assert_eq!(said(&talk.input(Input::MaySpeak)), ["hello"]);
 }
 
@@ -157,7 +156,7 @@ fn every_state_ends() {
     let mut talk = Talk::listening();
     talk.input(Input::Heard("x".into()));
     talk.input(Input::Answered(Box::new(Answer { say: words("endless"), ..Answer::default() })));
-    assert_eq!(talk.after(SPEECH_MAX), [], "a voice that does not end is listened over");
+    assert_eq!(talk.after(SPEECH_MAX), [Output::Hush], "a voice that does not end is cut");
     assert_eq!(talk.input(Input::Heard("y".into())), [Output::Think("y".into())]);
 }
 
@@ -178,4 +177,23 @@ fn whoever_begins_to_speak_is_not_talked_over() {
     talk.input(Input::Answered(Box::new(Answer { say: words("a long answer"), ..Answer::default() })));
     assert_eq!(talk.input(Input::Speaks), [Output::Hush]);
     assert_eq!(talk.input(Input::Heard("no, the other one".into())), [Output::Think("no, the other one".into())]);
+}
+
+#[test]
+fn who_asks_before_it_may_answer_is_heard_first() {
+    let mut talk = Talk::new(Vec::new());
+    talk.input(Input::Converse);
+    assert_eq!(talk.input(Input::Key('0')), []);
+    talk.input(Input::Spoken);
+    assert_eq!(talk.input(Input::MaySpeak), [Output::Think("a person, please".into())]);
+    talk.input(Input::Heard("still there?".into()));
+    talk.input(Input::Answered(Box::new(Answer { say: words("an answer"), ..Answer::default() })));
+    assert_eq!(talk.input(Input::Spoken), [Output::Think("still there?".into())]);
+}
+
+#[test]
+fn what_cannot_say_that_it_is_no_person_says_nothing_and_leaves() {
+    let mut talk = Talk::new(Vec::new());
+    talk.input(Input::Converse);
+    assert_eq!(ended(&talk.input(Input::NoVoice)), Some(HangUpCause::EdgeFault));
 }
