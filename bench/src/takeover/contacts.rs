@@ -34,7 +34,8 @@ const AFTER: Duration = Duration::from_secs(1);
 pub fn run(options: &Options) -> Result<Report, Error> {
     let shared =
         Shared { calls: if options.leader_kills > 0 { options.leader_kills } else { options.shared.calls }, ..options.shared.clone() };
-    let stage = super::open(&shared, shared.calls, OnRing::Answer { after_ms: 0 })?;
+    let back = (options.leader_kills > 0).then_some(500);
+    let stage = super::open_with(&shared, shared.calls, OnRing::Answer { after_ms: 0 }, |lab| lab.restart_after_ms = back)?;
     let node = if options.leader_kills > 0 { stage.lab.leader(1).map_or(NODE, |leader| leader % 3 + 1) } else { NODE };
     super::talk(&stage, node)?;
     let calls = super::calls(&stage)?;
