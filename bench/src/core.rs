@@ -27,7 +27,7 @@ pub struct Options {
 
 /// Agents; a call that ends frees one, which takes the first in line.
 const AGENTS: u32 = 100;
-const EDGE: Edge = Edge { node: NodeId(1), incarnation: 1 };
+pub(crate) const EDGE: Edge = Edge { node: NodeId(1), incarnation: 1 };
 /// Targets: commands of one core, and what a thousand times as many waiting calls may cost each.
 const COMMANDS_PER_S_MIN: f64 = 1e6;
 const DEPTH_COST_MAX: f64 = 2.0;
@@ -75,26 +75,31 @@ impl World {
 
     fn arrive(&mut self) -> Result<Effects, Error> {
         self.next_call += 1;
-        let arrive = Arrive {
-            domain: self.domain.clone(),
-            call: CallId::compose(1, NodeId(1), self.next_call),
-            edge: EDGE,
-            trunk: None,
-            to_user: tenant::QUEUE.to_owned(),
-            from: Party { user: "5551000".to_owned(), display: String::new(), uri: "sip:5551000@127.0.0.1".to_owned() },
-            dialog: Dialog::default(),
-            sdp: Some(Sdp::from(b"v=0".to_vec())),
-            headers: Vec::new(),
-            priority: None,
-            skills: Vec::new(),
-            prefer: None,
-            anchored: false,
-        };
+        let arrive = arrival(&self.domain, self.next_call, false);
         self.apply(Command::Arrive(Box::new(arrive)))
     }
 
     fn report(&mut self, leg: LegId, seq: u32, event: LegEvent) -> Result<Effects, Error> {
         self.apply(Command::Leg(Box::new(LegReport { domain: self.domain.clone(), leg, edge: EDGE, seq, event })))
+    }
+}
+
+/// What the `n`th caller's INVITE becomes.
+pub(crate) fn arrival(domain: &DomainId, n: u64, anchored: bool) -> Arrive {
+    Arrive {
+        domain: domain.clone(),
+        call: CallId::compose(1, NodeId(1), n),
+        edge: EDGE,
+        trunk: None,
+        to_user: tenant::QUEUE.to_owned(),
+        from: Party { user: "5551000".to_owned(), display: String::new(), uri: "sip:5551000@127.0.0.1".to_owned() },
+        dialog: Dialog::default(),
+        sdp: Some(Sdp::from(b"v=0".to_vec())),
+        headers: Vec::new(),
+        priority: None,
+        skills: Vec::new(),
+        prefer: None,
+        anchored,
     }
 }
 

@@ -13,14 +13,20 @@ use std::{
 use tandem::core::{
     Effects, Outcome, State,
     assist::{Assisted, Cause, Line, Resolution, Resolved, Speaker, Turn},
-    command::{Arrive, Command, Envelope, HangUpCause, LegEvent, LegReport},
+    command::{Command, Envelope, HangUpCause, LegEvent, LegReport},
     effect::{Action, Order},
-    id::{CallId, DomainId, Edge, LegId, NodeId},
-    party::{Dialog, Party, Sdp, Target},
+    id::{CallId, DomainId, LegId},
+    party::{Dialog, Sdp, Target},
     time::{At, LogTime, WallTime},
 };
 
-use crate::{error::Error, phone::Random, report::Report, tenant};
+use crate::{
+    core::{EDGE, arrival},
+    error::Error,
+    phone::Random,
+    report::Report,
+    tenant,
+};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -33,7 +39,6 @@ pub struct Options {
     pub contained: u32,
 }
 
-const EDGE: Edge = Edge { node: NodeId(1), incarnation: 1 };
 const PEOPLE: u32 = 50;
 const RUN_S: f64 = 4.0 * 3_600.0;
 const RATE: f64 = 0.15;
@@ -229,28 +234,14 @@ impl Run {
 
     fn arrive(&mut self) -> Result<(), Error> {
         self.count += 1;
-        let call = CallId::compose(1, NodeId(1), self.count);
+        let arrive = arrival(&self.domain, self.count, true);
+        let call = arrive.call;
         let at_s = self.now_ns as f64 / 1e9;
         let needs = self.contained.is_none().then_some(self.now_ns);
         self.callers.insert(call, Caller { surge: SURGE_S.contains(&at_s), needs, answered: false });
         if needs.is_some() {
             self.after(PATIENCE_S, What::Impatient(call));
         }
-        let arrive = Arrive {
-            domain: self.domain.clone(),
-            call,
-            edge: EDGE,
-            trunk: None,
-            to_user: tenant::QUEUE.to_owned(),
-            from: Party { user: "5551000".to_owned(), display: String::new(), uri: "sip:5551000@127.0.0.1".to_owned() },
-            dialog: Dialog::default(),
-            sdp: Some(Sdp::from(b"v=0".to_vec())),
-            headers: Vec::new(),
-            priority: None,
-            skills: Vec::new(),
-            prefer: None,
-            anchored: true,
-        };
         self.apply(Command::Arrive(Box::new(arrive)))
     }
 

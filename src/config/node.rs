@@ -14,8 +14,12 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 
 mod ai;
+mod media;
 
-pub use ai::{Access, Ai, LanguageModel, Speech, Tool};
+pub use {
+    ai::{Access, Ai, LanguageModel, Speech, Tool},
+    media::{Media, Rtpengine},
+};
 
 /// All an operator says about one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,33 +115,6 @@ pub struct Sip {
     pub nameserver: Option<SocketAddr>,
 }
 
-/// The embedded relay.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Media {
-    /// Addresses to carry audio on, one a family.
-    pub listen: Vec<IpAddr>,
-    /// What parties are told instead, behind a translator with fixed ports: one a family.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub advertise: Vec<IpAddr>,
-    /// First and last local port; a leg takes two.
-    #[serde(default = "default_media_ports")]
-    pub ports: (u16, u16),
-    #[serde(default = "default_media_threads")]
-    pub threads: u8,
-    /// Folder of recorded prompts, `name.wav`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prompts: Option<PathBuf>,
-}
-
-/// Where rtpengines are told of calls.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rtpengine {
-    /// Their `listen-ng` addresses (UDP). All nodes are given the same ones: who takes a call over goes on with its daemon.
-    pub ng: Vec<SocketAddr>,
-}
-
 /// Daemons a node may be told of.
 const RTPENGINES_MAX: usize = 16;
 
@@ -226,12 +203,6 @@ fn default_http() -> SocketAddr {
 }
 fn default_level() -> String {
     "info".into()
-}
-const fn default_media_ports() -> (u16, u16) {
-    (20_000, 39_999)
-}
-const fn default_media_threads() -> u8 {
-    1
 }
 const fn default_calls() -> u32 {
     100_000

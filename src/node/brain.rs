@@ -11,7 +11,7 @@ use crate::{
         Engine, Language, Models, Options, Registry, Sentiment, Triage, Urgency,
         assistant::{Assistant, By, Handover, Line, Next, Reply, Rules},
         endpoint::LanguageModel,
-        guard::mask,
+        guard::{Disclosure, Jurisdiction, discloses, mask},
         knowledge::Knowledge,
         persona::Persona,
         speech::SpeechEngine,
@@ -121,6 +121,17 @@ fn language(code: &str) -> Language {
 }
 
 impl Brain for Minds {
+    fn disclosure(&self, assistant: &policy::Assistant) -> Words {
+        let own = &assistant.disclosure;
+        if own.prompt.is_some() || discloses(language(&assistant.language), &own.text) {
+            return own.clone();
+        }
+        // Words that do not say it are said after those that do.
+        let shipped = Disclosure::shipped(Jurisdiction::default(), language(&assistant.language)).text;
+        let text = if own.text.is_empty() { shipped } else { format!("{shipped} {}", own.text) };
+        Words { text, prompt: None }
+    }
+
     fn answer(&self, said: Said) -> BoxFuture<Answer> {
         let assistant = self.assistant(&said.assistant);
         Box::pin(async move {
@@ -271,6 +282,20 @@ mod tests {
         assert_eq!(answer.helped, Some(true));
         let bye = say(&minds, &mut history, "goodbye").await;
         assert_eq!(bye.done.map(|done| done.resolved), Some(Resolved::Yes));
+    }
+
+    #[test]
+    fn whatever_a_tenant_wrote_a_customer_is_told_that_no_person_speaks() {
+        let minds = minds(None);
+        let said = |text: &str, prompt: Option<&str>| {
+            let disclosure = Words { text: text.into(), prompt: prompt.map(str::to_owned) };
+            minds.disclosure(&policy::Assistant { language: "es".into(), disclosure, ..policy::Assistant::default() })
+        };
+        assert!(said("", None).text.contains("no con una persona"));
+        assert_eq!(said("Soy un asistente virtual.", None).text, "Soy un asistente virtual.");
+        let claimed = said("Soy Ana.", None).text;
+        assert!(claimed.contains("no con una persona") && claimed.ends_with("Soy Ana."), "{claimed}");
+        assert_eq!(said("Soy Ana.", Some("ana")).prompt.as_deref(), Some("ana"), "a recording is its tenant's word");
     }
 
     #[tokio::test]

@@ -41,6 +41,9 @@ pub struct Answer {
 
 /// Never fails and never takes long: what has no better answer has a plain one. The edge has a deadline of its own all the same.
 pub trait Brain: Send + Sync + 'static {
+    /// What a customer is told first: that no person speaks.
+    fn disclosure(&self, assistant: &Assistant) -> Words;
+
     fn answer(&self, said: Said) -> BoxFuture<Answer>;
 
     /// A text as audio: 8 kHz, one channel. `None` if there is no voice for it.

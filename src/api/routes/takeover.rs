@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, State},
-    http::StatusCode,
+    extract::{FromRequestParts, Path, State},
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ use crate::{
         assist::{Cause, Off},
         command::{Envelope, Scope},
         domain::Domain,
-        id::{DomainId, QueueId},
+        id::{DomainId, QueueId, RequestId},
     },
 };
 
@@ -116,37 +116,56 @@ impl Reach {
 /// `POST /api/v1/queues/{id}/ai`: AI off or on for a queue.
 pub async fn queue(
     State(app): State<Arc<App>>,
-    Caller(who): Caller,
-    Key(key): Key,
+    asked: Switched,
     Path(id): Path<String>,
-    Params(mode): Params<Mode>,
     Json(body): Json<Switch>,
 ) -> Result<Response, Problem> {
-    let tenant = app.tenant(&who, Operation::TakeOver, mode.tenant.as_deref())?;
-    let reach = reach(&app, &tenant, Some(&id)).await?;
-    if !mode.dry_run {
-        let scope = Scope::Queue(tenant.clone(), QueueId::new(&id));
-        app.command(&tenant, key, Command::SwitchAi { scope, off: body.off, reason: body.reason, by: who.actor() }).await?;
-    }
-    Ok(axum::Json(reach).into_response())
+    let tenant = app.tenant(&asked.who, Operation::TakeOver, asked.mode.tenant.as_deref())?;
+    asked.switch(&app, &tenant, Some(&id), body).await
 }
 
 /// `POST /api/v1/tenants/{id}/ai`: the same for a tenant.
 pub async fn tenant(
     State(app): State<Arc<App>>,
-    Caller(who): Caller,
-    Key(key): Key,
+    asked: Switched,
     Path(id): Path<String>,
-    Params(mode): Params<Mode>,
     Json(body): Json<Switch>,
 ) -> Result<Response, Problem> {
-    let tenant = app.tenant(&who, Operation::TakeOver, Some(&id))?;
-    let reach = reach(&app, &tenant, None).await?;
-    if !mode.dry_run {
-        let scope = Scope::Domain(tenant.clone());
-        app.command(&tenant, key, Command::SwitchAi { scope, off: body.off, reason: body.reason, by: who.actor() }).await?;
+    let tenant = app.tenant(&asked.who, Operation::TakeOver, Some(&id))?;
+    asked.switch(&app, &tenant, None, body).await
+}
+
+/// Who throws a switch, and how.
+pub struct Switched {
+    who: Principal,
+    key: Option<RequestId>,
+    mode: Mode,
+}
+
+impl FromRequestParts<Arc<App>> for Switched {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Caller(who) = Caller::from_request_parts(parts, app).await?;
+        let Key(key) = Key::from_request_parts(parts, app).await?;
+        let Params(mode) = Params::from_request_parts(parts, app).await?;
+        Ok(Self { who, key, mode })
     }
-    Ok(axum::Json(reach).into_response())
+}
+
+impl Switched {
+    /// Switches AI for a queue, or for the whole tenant. Says what that reaches.
+    async fn switch(self, app: &App, tenant: &DomainId, queue: Option<&str>, body: Switch) -> Result<Response, Problem> {
+        let reach = reach(app, tenant, queue).await?;
+        if !self.mode.dry_run {
+            let scope = match queue {
+                Some(queue) => Scope::Queue(tenant.clone(), QueueId::new(queue)),
+                None => Scope::Domain(tenant.clone()),
+            };
+            app.command(tenant, self.key, Command::SwitchAi { scope, off: body.off, reason: body.reason, by: self.who.actor() }).await?;
+        }
+        Ok(axum::Json(reach).into_response())
+    }
 }
 
 async fn reach(app: &App, tenant: &DomainId, queue: Option<&str>) -> Result<Reach, Problem> {

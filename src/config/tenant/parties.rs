@@ -20,6 +20,8 @@ use crate::core::{
     policy::{Agent, AgentKind, Assistant, Channel, Ha1, InitialState, Trunk, Words},
 };
 
+/// Languages that AI agents have words for, by ISO 639-1 code.
+const LANGUAGES: [&str; 3] = ["en", "es", "zh"];
 /// Best level of a skill.
 const SKILL_LEVEL_MAX: u8 = 100;
 
@@ -75,14 +77,13 @@ fn assistant(source: &Source<'_>, row: &AgentRow, kind: KindName) -> Result<Opti
         (written, KindName::Ai) => written.as_ref(),
     };
     let language = written.and_then(|row| row.get_ref().language.as_ref());
-    if let Some(unknown) = language.filter(|language| disclosure(language.get_ref()).is_none()) {
+    if let Some(unknown) = language.filter(|language| !LANGUAGES.contains(&language.get_ref().as_str())) {
         let told = format_args!("{:?} is none of en, es, zh", unknown.get_ref());
         return Err(source.at(unknown.span(), "agent.assistant.language", told));
     }
     let language = language.map_or("en", |language| language.get_ref());
-    let by_default = || Words { text: disclosure(language).unwrap_or_default().to_owned(), prompt: None };
     let Some(written) = written else {
-        return Ok(Some(Assistant { language: language.to_owned(), disclosure: by_default(), ..Assistant::default() }));
+        return Ok(Some(Assistant { language: language.to_owned(), ..Assistant::default() }));
     };
     let (place, row) = (written.span(), written.get_ref());
     let words = |key: &str, words: &WordsRow| match words {
@@ -92,8 +93,8 @@ fn assistant(source: &Source<'_>, row: &AgentRow, kind: KindName) -> Result<Opti
             Ok(Words { text: text.clone(), prompt: Some(prompt.clone()) })
         }
     };
-    let disclosure = row.disclosure.as_ref().map(|row| words("agent.assistant.disclosure", row)).transpose()?.unwrap_or_else(by_default);
-    if disclosure.is_empty() {
+    let disclosure = row.disclosure.as_ref().map(|row| words("agent.assistant.disclosure", row)).transpose()?;
+    if disclosure.as_ref().is_some_and(Words::is_empty) {
         return Err(source.at(place, "agent.assistant.disclosure", "a customer must be told that no person speaks"));
     }
     let mut keys = BTreeMap::new();
@@ -106,22 +107,12 @@ fn assistant(source: &Source<'_>, row: &AgentRow, kind: KindName) -> Result<Opti
     }
     Ok(Some(Assistant {
         language: language.to_owned(),
-        disclosure,
+        disclosure: disclosure.unwrap_or_default(),
         greeting: row.greeting.as_ref().map(|row| words("agent.assistant.greeting", row)).transpose()?.unwrap_or_default(),
         keys,
         pack: row.pack.clone(),
         knowledge: row.knowledge.clone(),
     }))
-}
-
-/// What customers are told first, in the languages there are words for.
-fn disclosure(language: &str) -> Option<&'static str> {
-    Some(match language {
-        "en" => "You are talking with an automated assistant. You can ask for a person at any time.",
-        "es" => "Habla con un asistente automático. Puede pedir una persona en cualquier momento.",
-        "zh" => "您正在与自动助手通话。您可以随时要求转人工。",
-        _ => return None,
-    })
 }
 
 /// A person's phone must register first; an AI agent is there.

@@ -63,7 +63,7 @@ impl Domain {
         let was_ready = |agent: &AgentId| agent != without && !ctx.freed.iter().any(|(_, freed)| freed == agent);
         let most = at_once + 1 + ctx.freed.len();
         let of = |kind| self.best_of(call, most, kind).into_iter().map(|(_, (.., agent))| agent).filter(was_ready).take(at_once);
-        let chosen = self.kinds(call).into_iter().map(|kind| of(kind).collect::<Vec<_>>()).find(|chosen| !chosen.is_empty());
+        let chosen = self.kinds(call).iter().map(|kind| of(*kind).collect::<Vec<_>>()).find(|chosen| !chosen.is_empty());
         let chosen = self.one_of_ai(chosen.unwrap_or_default());
         self.offer_to(ctx, id, &chosen, trigger);
     }
@@ -126,18 +126,18 @@ impl Domain {
     }
 
     /// The kinds of agents that may get a call, in the order they are looked at: `None` is any.
-    fn kinds(&self, call: &Call) -> Vec<Option<AgentKind>> {
+    fn kinds(&self, call: &Call) -> &'static [Option<AgentKind>] {
         match (self.queues[&call.queue].mixed, self.policy.queues[&call.queue].sharing.ai_first) {
-            (false, _) => vec![None],
-            (true, true) => vec![Some(AgentKind::Ai), Some(AgentKind::Human)],
-            (true, false) => vec![Some(AgentKind::Human), Some(AgentKind::Ai)],
+            (false, _) => &[None],
+            (true, true) => &[Some(AgentKind::Ai), Some(AgentKind::Human)],
+            (true, false) => &[Some(AgentKind::Human), Some(AgentKind::Ai)],
         }
     }
 
     /// The first `max` ready agents for a call, in the order of its queue's strategy, each with the figure it is ranked by. AI
     /// agents and people are not ranked against each other: whoever comes first by the queue's rule is listed alone.
     pub(super) fn best(&self, call: &Call, max: usize) -> Vec<(u64, Rank)> {
-        let mut lists = self.kinds(call).into_iter().map(|kind| self.best_of(call, max, kind));
+        let mut lists = self.kinds(call).iter().map(|kind| self.best_of(call, max, *kind));
         lists.find(|best| !best.is_empty()).unwrap_or_default()
     }
 

@@ -162,11 +162,13 @@ impl Domain {
         ctx.changed = true;
         let data = [("state", if off { "off" } else { "on" }.to_owned()), ("by", by.to_string())];
         ctx.event(EventKind::AiSwitched, None, None, queue, &data);
-        let switched = |call: &Call| queue.is_none_or(|queue| call.queue == *queue);
-        let mut taken: Vec<_> =
-            self.calls.values().filter(|call| switched(call) && Self::is_with_ai(call)).map(|call| call.place()).collect();
+        if !off {
+            return;
+        }
+        let switched = |call: &Call| queue.is_none_or(|queue| call.queue == *queue) && Self::is_with_ai(call);
+        let mut taken: Vec<_> = self.calls.values().filter(|call| switched(call)).map(|call| call.place()).collect();
         taken.sort_unstable();
-        for (.., id) in taken.into_iter().filter(|_| off) {
+        for (.., id) in taken {
             self.take_over(ctx, id, None, Cause::AiOff, by);
         }
     }

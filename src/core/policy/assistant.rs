@@ -11,7 +11,7 @@ use crate::core::id::QueueId;
 pub struct Assistant {
     /// ISO 639-1 code of the language it begins in.
     pub language: String,
-    /// Said before anything else: that this is no person.
+    /// Said before anything else: that this is no person. With nothing in it, what is shipped for the language.
     pub disclosure: Words,
     /// Said next; with nothing in it, the customer speaks first.
     pub greeting: Words,

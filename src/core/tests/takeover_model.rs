@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::world::{EDGE, agent, queue};
+use super::world::{EDGE, World, agent, queue};
 use crate::core::{
     Effects, Outcome, State,
     assist::{Assisted, Cause, Line, Resolution, Resolved, Speaker, Turn},
@@ -17,7 +17,7 @@ use crate::core::{
     effect::Action,
     id::{CallId, DomainId, Edge, LegId, NodeId},
     invariant::violations,
-    party::{Dialog, Party, Sdp},
+    party::{Dialog, Sdp},
     policy::{Agent, AgentKind, Assistant, Policy, Route, Strategy, Unanswered},
     time::{At, LogTime, WallTime},
 };
@@ -97,11 +97,11 @@ struct Node {
 }
 
 fn domain() -> DomainId {
-    "demo".into()
+    World::domain()
 }
 
 fn id() -> CallId {
-    CallId::compose(1, NodeId(1), 1)
+    World::call(1)
 }
 
 impl Node {
@@ -262,21 +262,7 @@ impl Node {
 }
 
 fn arrival() -> Command {
-    Command::Arrive(Box::new(Arrive {
-        domain: domain(),
-        call: id(),
-        edge: EDGE,
-        trunk: None,
-        to_user: "support".into(),
-        from: Party { user: "5551000".into(), display: String::new(), uri: "sip:5551000@x".into() },
-        dialog: Dialog::default(),
-        sdp: Some(Sdp::from(b"v=0".to_vec())),
-        headers: Vec::new(),
-        priority: None,
-        skills: Vec::new(),
-        prefer: None,
-        anchored: true,
-    }))
+    Command::Arrive(Box::new(Arrive { anchored: true, ..World::arrival(1) }))
 }
 
 #[test]

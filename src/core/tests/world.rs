@@ -149,8 +149,9 @@ impl World {
         self.now_ms = until;
     }
 
-    pub(crate) fn arrive_as(&mut self, n: u64, change: impl FnOnce(&mut Arrive)) -> Outcome {
-        let mut arrive = Arrive {
+    /// What a caller's INVITE becomes.
+    pub(crate) fn arrival(n: u64) -> Arrive {
+        Arrive {
             domain: Self::domain(),
             call: Self::call(n),
             edge: EDGE,
@@ -164,7 +165,11 @@ impl World {
             skills: Vec::new(),
             prefer: None,
             anchored: false,
-        };
+        }
+    }
+
+    pub(crate) fn arrive_as(&mut self, n: u64, change: impl FnOnce(&mut Arrive)) -> Outcome {
+        let mut arrive = Self::arrival(n);
         change(&mut arrive);
         self.apply(Command::Arrive(Box::new(arrive)))
     }

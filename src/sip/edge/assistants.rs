@@ -142,13 +142,14 @@ impl Worker {
             return;
         }
         // Who could not say what it is must not answer.
-        let silent = engage.assistant.disclosure.prompt.is_none() && !self.brain.as_ref().is_some_and(|brain| brain.hears());
-        if self.assistants.rows.len() >= ASSISTANTS_MAX || self.brain.is_none() || silent {
+        let able = self.brain.as_ref().map(|brain| (brain.disclosure(&engage.assistant), brain.hears()));
+        let able = able.filter(|(disclosure, has_voice)| disclosure.prompt.is_some() || *has_voice);
+        let Some((disclosure, _)) = able.filter(|_| self.assistants.rows.len() < ASSISTANTS_MAX) else {
             let event = LegEvent::Refused { status: 486, reason: "no room".to_owned(), contacts: Vec::new() };
             return self.report(LegReport { domain: order.domain.clone(), leg: order.leg, edge: self.me, seq: 1, event });
-        }
+        };
         self.fence(order.leg.call);
-        let session = Session::new(engage.clone(), now);
+        let session = Session::new(engage.clone(), disclosure, now);
         let caller = LegId::caller(order.leg.call);
         let mut row = Row { leg: order.leg, order: order.id, domain: order.domain.clone(), caller, session, seq: 0, step: 0 };
         let outputs = row.session.begin();

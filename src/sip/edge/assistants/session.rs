@@ -73,6 +73,7 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Session {
     engage: Engage,
+    disclosure: Words,
     state: State,
     until: Instant,
     /// What the caller said while nobody could answer.
@@ -85,9 +86,9 @@ pub(super) struct Session {
 
 impl Session {
     /// Takes what is offered.
-    pub(super) fn new(engage: Engage, now: Instant) -> Self {
+    pub(super) fn new(engage: Engage, disclosure: Words, now: Instant) -> Self {
         let (history, out) = (engage.transcript.clone(), vec![report(LegEvent::Assisted(Assisted::Engaged))]);
-        Self { engage, state: State::Engaged, until: now + ENGAGED_WITHIN, pending: None, silences: 0, history, out }
+        Self { engage, disclosure, state: State::Engaged, until: now + ENGAGED_WITHIN, pending: None, silences: 0, history, out }
     }
 
     pub(super) const fn engage(&self) -> &Engage {
@@ -179,7 +180,7 @@ impl Session {
 
     fn disclose(&mut self, now: Instant) {
         self.enter(State::Disclosing, now, SPEECH_MAX);
-        self.out.push(Output::Say(self.engage.assistant.disclosure.clone()));
+        self.out.push(Output::Say(self.disclosure.clone()));
     }
 
     fn greet(&mut self, now: Instant, wall: WallTime) {

@@ -19,14 +19,9 @@ fn words(text: &str) -> Words {
 
 impl Talk {
     fn new(transcript: Vec<Line>) -> Self {
-        let assistant = Assistant {
-            disclosure: words("no person"),
-            greeting: words("hello"),
-            keys: [('0', "a person, please".to_owned())].into(),
-            ..Assistant::default()
-        };
+        let assistant = Assistant { greeting: words("hello"), keys: [('0', "a person, please".to_owned())].into(), ..Assistant::default() };
         let now = Instant::now();
-        let mut session = Session::new(Engage { agent: "ai".into(), assistant: Arc::new(assistant), transcript }, now);
+        let mut session = Session::new(Engage { agent: "ai".into(), assistant: Arc::new(assistant), transcript }, words("no person"), now);
         assert_eq!(session.begin(), [report(LegEvent::Assisted(Assisted::Engaged))]);
         Self { session, now }
     }
