@@ -103,11 +103,11 @@ fn open_with(shared: &Shared, people: usize, on_ring: OnRing, options: impl FnOn
     Ok(stage)
 }
 
-/// Every caller calls node `k` and hears the AI agent's sentence.
-fn talk(stage: &Stage, k: u16) -> Result<(), Error> {
-    stage.call(&stage.callers, k, QUEUE);
+/// Each of `callers` calls node `k` and hears the AI agent's sentence.
+fn talk(stage: &Stage, callers: &[Phone], k: u16) -> Result<(), Error> {
+    stage.call(callers, k, QUEUE);
     let until = Instant::now() + TALKING_WITHIN;
-    for caller in &stage.callers {
+    for caller in callers {
         let hears = || heard_last(caller, voice::SPEECH.1).is_some();
         stage::await_that(until, hears).ok_or_else(|| {
             Error::Setup(format!(
@@ -117,7 +117,7 @@ fn talk(stage: &Stage, k: u16) -> Result<(), Error> {
             ))
         })?;
     }
-    eprintln!("{} callers hear an AI agent on node {k}", stage.callers.len());
+    eprintln!("{} callers hear an AI agent on node {k}", callers.len());
     Ok(())
 }
 

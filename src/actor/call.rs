@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::{
     census::{Alive, Kind},
     entity::{Message, Seat},
+    farewell::Farewells,
     lane,
     limits::{FAREWELL_WAIT_MAX, ORDER_RETRY_MAX, ORDER_RETRY_MIN},
     partition,
@@ -98,28 +99,36 @@ impl CallState {
             if is_farewell(&order) && self.seat.farewells.is_taken(&order) {
                 // Whoever waited for it has brought it there.
                 self.taken(&[order.id]);
-            } else if !self.holds_back(myself, &order) {
-                by_edge.entry(order.edge).or_default().push(order);
+            } else if let Some(farewells) = self.before(myself, &order) {
+                for order in farewells.into_iter().chain([order]) {
+                    by_edge.entry(order.edge).or_default().push(order);
+                }
             }
         }
-        for (edge, orders) in by_edge {
+        // What is done here is done before any other edge hears of what follows from it.
+        if let Some(orders) = by_edge.remove(&me) {
             let ids: Vec<_> = orders.iter().map(|order| order.id).collect();
-            if edge == me {
-                self.seat.shared.edge.perform(orders);
-                self.taken(&ids);
-            } else {
-                let shared = Arc::clone(&self.seat.shared);
-                tokio::spawn(carry(shared, edge, orders, ids, pause, myself.clone()));
-            }
+            let farewells: Vec<_> = orders.iter().filter(|order| is_farewell(order)).cloned().collect();
+            self.seat.shared.edge.perform(orders);
+            farewells.iter().for_each(|order| self.seat.farewells.taken(order));
+            self.taken(&ids);
+        }
+        for (edge, orders) in by_edge {
+            tokio::spawn(carry(Arc::clone(&self.seat.shared), Arc::clone(&self.seat.farewells), edge, orders, pause, myself.clone()));
         }
     }
 
-    /// Keeps an INVITE until its phone has been let go by its last call, and not longer than it may wait.
-    fn holds_back(&self, myself: &ActorRef<Message>, order: &Order) -> bool {
-        let Some((_, since)) = self.open.get(&order.id).filter(|_| matches!(order.action, Action::Ring(_))) else { return false };
+    /// What is to be said before an order: to the phone that it rings, the farewells of its last calls, wherever they can go the same
+    /// way or are said here. While another edge has to say one, the INVITE is kept, and not longer than it may wait.
+    fn before(&self, myself: &ActorRef<Message>, order: &Order) -> Option<Vec<Order>> {
+        let Some((_, since)) = self.open.get(&order.id).filter(|_| matches!(order.action, Action::Ring(_))) else {
+            return Some(Vec::new());
+        };
         let (seat, until) = (&self.seat, *since + FAREWELL_WAIT_MAX);
-        if Instant::now() >= until || seat.farewells.before(&seat.replica, order).is_empty() {
-            return false;
+        let (me, farewells) = (seat.shared.me(), seat.farewells.before(&seat.replica, order));
+        let (along, elsewhere): (Vec<_>, Vec<_>) = farewells.into_iter().partition(|other| other.edge == order.edge || other.edge == me);
+        if Instant::now() >= until || elsewhere.is_empty() {
+            return Some(along);
         }
         let wait = Arc::clone(&seat.farewells).wait(Arc::clone(&seat.shared), Arc::clone(&seat.replica), order.clone(), until);
         let (id, back) = (order.id, myself.clone());
@@ -128,7 +137,7 @@ impl CallState {
             // An actor that is gone left its orders in the state.
             back.cast(Message::Retry(vec![id], ORDER_RETRY_MIN)).ok();
         });
-        true
+        None
     }
 
     fn taken(&mut self, ids: &[EffectId]) {
@@ -137,7 +146,6 @@ impl CallState {
             metrics::histogram!("tandem_outbox_lag_seconds").record(since.elapsed().as_secs_f64());
             // A leg's next report completes its order; after a farewell there may be none.
             if is_farewell(&order) {
-                self.seat.farewells.taken(&order);
                 self.seat.partition.cast(partition::Message::Done(order.domain, order.id)).ok();
             }
         }
@@ -158,7 +166,17 @@ const fn is_farewell(order: &Order) -> bool {
     matches!(order.action, Action::Reject { .. } | Action::HangUp { .. })
 }
 
-async fn carry(shared: Arc<Shared>, edge: id::Edge, orders: Vec<Order>, ids: Vec<EffectId>, pause: Duration, back: ActorRef<Message>) {
+/// Brings orders to another node's edge and says so to the call's actor and to whoever waits for a farewell among them.
+async fn carry(
+    shared: Arc<Shared>,
+    farewells: Arc<Farewells>,
+    edge: id::Edge,
+    orders: Vec<Order>,
+    pause: Duration,
+    back: ActorRef<Message>,
+) {
+    let ids: Vec<_> = orders.iter().map(|order| order.id).collect();
+    let said: Vec<_> = orders.iter().filter(|order| is_farewell(order)).cloned().collect();
     let taken = if edge.node == shared.me().node {
         // An earlier life of this node, whose loss will be declared.
         false
@@ -166,6 +184,7 @@ async fn carry(shared: Arc<Shared>, edge: id::Edge, orders: Vec<Order>, ids: Vec
         matches!(shared.lanes.ask(edge.node.0, lane::Kind::Orders, Question::Orders(orders)).await, Ok(Answer::Taken))
     };
     let message = if taken {
+        said.iter().for_each(|order| farewells.taken(order));
         Message::Taken(ids)
     } else {
         tokio::time::sleep(pause).await;

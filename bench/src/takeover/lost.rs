@@ -30,7 +30,7 @@ const OBSERVED: Duration = Duration::from_secs(8);
 
 pub fn run(options: &Options) -> Result<Report, Error> {
     let stage = super::open_with(&options.shared, 1, OnRing::Answer { after_ms: 0 }, |lab| lab.death_notice = !options.no_death_notice)?;
-    super::talk(&stage, NODE)?;
+    super::talk(&stage, &stage.callers, NODE)?;
     let killed = Instant::now();
     stage.lab.signal(NODE, Signal::KILL)?;
     thread::sleep(OBSERVED);

@@ -19,7 +19,7 @@ const PEOPLE_WITHIN: Duration = Duration::from_secs(30);
 
 pub fn run(options: &Options) -> Result<Report, Error> {
     let stage = super::open(&options.shared, options.shared.calls, OnRing::Answer { after_ms: 0 })?;
-    super::talk(&stage, NODE)?;
+    super::talk(&stage, &stage.callers, NODE)?;
     let asked = Instant::now();
     let reached = stage.lab.post(NODE, &format!("/api/v1/queues/{QUEUE}/ai"), &json!({ "off": true, "reason": "proof" }))?;
     let committed = ms(asked, Instant::now());
