@@ -16,11 +16,10 @@ use super::{
     census::{Alive, Kind},
     entity::{Message, Seat},
     farewell::Farewells,
-    lane,
     limits::{FAREWELL_WAIT_MAX, ORDER_RETRY_MAX, ORDER_RETRY_MIN},
     partition,
     shared::{Shared, longer},
-    wire::{Address, Answer, Question},
+    wire::Address,
 };
 use crate::core::{
     effect::{Action, Order},
@@ -107,11 +106,14 @@ impl CallState {
         }
         // What is done here is done before any other edge hears of what follows from it.
         if let Some(orders) = by_edge.remove(&me) {
-            let ids: Vec<_> = orders.iter().map(|order| order.id).collect();
-            let farewells: Vec<_> = orders.iter().filter(|order| is_farewell(order)).cloned().collect();
-            self.seat.shared.edge.perform(orders);
-            farewells.iter().for_each(|order| self.seat.farewells.taken(order));
-            self.taken(&ids);
+            let (ids, said) = named(&orders);
+            match self.seat.shared.hand(orders) {
+                Ok(()) => {
+                    said.iter().for_each(|order| self.seat.farewells.taken(order));
+                    self.taken(&ids);
+                }
+                Err(orders) => drop(by_edge.insert(me, orders)),
+            }
         }
         for (edge, orders) in by_edge {
             tokio::spawn(carry(Arc::clone(&self.seat.shared), Arc::clone(&self.seat.farewells), edge, orders, pause, myself.clone()));
@@ -166,7 +168,12 @@ const fn is_farewell(order: &Order) -> bool {
     matches!(order.action, Action::Reject { .. } | Action::HangUp { .. })
 }
 
-/// Brings orders to another node's edge and says so to the call's actor and to whoever waits for a farewell among them.
+/// The ids of orders, and the farewells among them.
+fn named(orders: &[Order]) -> (Vec<EffectId>, Vec<Order>) {
+    (orders.iter().map(|order| order.id).collect(), orders.iter().filter(|order| is_farewell(order)).cloned().collect())
+}
+
+/// Brings orders to their edge and says so to the call's actor and to whoever waits for a farewell among them.
 async fn carry(
     shared: Arc<Shared>,
     farewells: Arc<Farewells>,
@@ -175,15 +182,8 @@ async fn carry(
     pause: Duration,
     back: ActorRef<Message>,
 ) {
-    let ids: Vec<_> = orders.iter().map(|order| order.id).collect();
-    let said: Vec<_> = orders.iter().filter(|order| is_farewell(order)).cloned().collect();
-    let taken = if edge.node == shared.me().node {
-        // An earlier life of this node, whose loss will be declared.
-        false
-    } else {
-        matches!(shared.lanes.ask(edge.node.0, lane::Kind::Orders, Question::Orders(orders)).await, Ok(Answer::Taken))
-    };
-    let message = if taken {
+    let (ids, said) = named(&orders);
+    let message = if shared.bring(edge, orders).await {
         said.iter().for_each(|order| farewells.taken(order));
         Message::Taken(ids)
     } else {

@@ -13,11 +13,9 @@ use tokio::{
 };
 
 use super::{
-    lane,
     limits::{FAREWELL_PATIENCE, ORDER_RETRY_MAX},
     machine::Replica,
     shared::{Shared, longer},
-    wire::{Answer, Question},
 };
 use crate::core::{
     effect::Order,
@@ -94,15 +92,7 @@ impl Farewells {
 
 /// Brings a farewell to its edge past the actor of its call.
 async fn say(farewells: Arc<Farewells>, shared: Arc<Shared>, farewell: Order) {
-    let (me, edge) = (shared.me(), farewell.edge);
-    let taken = if edge == me {
-        shared.edge.perform(vec![farewell.clone()]);
-        true
-    } else {
-        let question = Question::Orders(vec![farewell.clone()]);
-        edge.node != me.node && matches!(shared.lanes.ask(edge.node.0, lane::Kind::Orders, question).await, Ok(Answer::Taken))
-    };
-    if taken {
+    if shared.bring(farewell.edge, vec![farewell.clone()]).await {
         farewells.taken(&farewell);
     }
 }

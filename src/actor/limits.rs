@@ -52,7 +52,7 @@ pub(super) const WAKE_MAX: Duration = Duration::from_secs(1);
 pub(super) const WAKE_BUSY: Duration = Duration::from_millis(50);
 /// How long a new leadership waits to be told for how long nobody led.
 pub(super) const GAP_WAIT: Duration = Duration::from_millis(200);
-/// Effects reported as done in one command, and how often.
+/// Effects reported as done in one command, and how often: the pause is longer than it takes to declare a silent node lost.
 pub(super) const DONE_BATCH_MAX: usize = 1_024;
 pub(super) const DONE_EVERY: Duration = Duration::from_secs(1);
 /// Legs asked about in one question of a reconciliation.

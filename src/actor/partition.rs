@@ -100,6 +100,8 @@ struct Leading {
     draining: BTreeMap<Edge, Instant>,
     /// Finished farewells by domain, and when the last of them were reported.
     done: BTreeMap<DomainId, BTreeSet<EffectId>>,
+    /// The same, one period older.
+    settled: BTreeMap<DomainId, BTreeSet<EffectId>>,
     done_at: Instant,
 }
 
@@ -166,6 +168,7 @@ impl Partition {
             declared: BTreeSet::new(),
             draining: BTreeMap::new(),
             done: BTreeMap::new(),
+            settled: BTreeMap::new(),
             done_at: now,
         });
         match self.gap.take() {
@@ -276,8 +279,9 @@ impl Partition {
         leading.farewells.forget(&self.replica);
         if leading.done_at.elapsed() >= DONE_EVERY {
             leading.done_at = Instant::now();
-            let done = std::mem::take(&mut leading.done);
-            self.report_done(done);
+            // An edge that dies with what it took is declared lost before that is forgotten.
+            let settled = std::mem::replace(&mut leading.settled, std::mem::take(&mut leading.done));
+            self.report_done(settled);
         }
         self.declare_lost(myself);
         self.hand_over();
@@ -290,7 +294,7 @@ impl Partition {
         }
     }
 
-    /// Takes farewells out of the outbox that an edge has and no report has completed since.
+    /// Takes farewells out of the outbox that an edge has had for a while and no report has completed since.
     fn report_done(&self, done: BTreeMap<DomainId, BTreeSet<EffectId>>) {
         let state = self.replica.state.read();
         for (domain, ids) in done {

@@ -51,8 +51,8 @@ impl Shared {
         match question {
             Question::Commit { group, to, command } => self.answer_commit(group, to, command).await,
             Question::Orders(orders) => {
-                self.edge.perform(orders);
-                Answer::Taken
+                let refused = |_| Answer::Refused("this life of the node may not act for these legs".to_owned());
+                self.hand(orders).map_or_else(refused, |()| Answer::Taken)
             }
             Question::Tunnel(frame) => {
                 self.edge.tunnelled(id::NodeId(from), Bytes::from(frame.into_vec()));

@@ -16,14 +16,15 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     Edge,
     census::Counters,
-    lane::Lanes,
+    lane::{self, Lanes},
     limits::{COMMIT_DEADLINE, REDELIVERIES_MAX},
     machine::{Replicas, encode},
-    wire::Answer,
+    wire::{Answer, Question},
 };
 use crate::core::{
     Command,
     command::Envelope,
+    effect::Order,
     id::{self, NodeId},
 };
 
@@ -43,6 +44,25 @@ impl Shared {
     /// This life of this node, as the owner of legs.
     pub(super) fn me(&self) -> id::Edge {
         id::Edge { node: NodeId(self.cluster.node()), incarnation: self.cluster.incarnation() }
+    }
+
+    /// Gives orders to the edge of this node if they are all for this life of it and it may act for its legs; else gives them back. A
+    /// life without its lease may have been given up by the others: what it took, it would never do.
+    pub(super) fn hand(&self, orders: Vec<Order>) -> Result<(), Vec<Order>> {
+        let me = self.me();
+        if !self.cluster.lease_valid() || orders.iter().any(|order| order.edge != me) {
+            return Err(orders);
+        }
+        self.edge.perform(orders);
+        Ok(())
+    }
+
+    /// Brings orders of one edge to it, wherever it is. Returns whether it has them.
+    pub(super) async fn bring(&self, edge: id::Edge, orders: Vec<Order>) -> bool {
+        if edge.node == self.me().node {
+            return self.hand(orders).is_ok();
+        }
+        matches!(self.lanes.ask(edge.node.0, lane::Kind::Orders, Question::Orders(orders)).await, Ok(Answer::Taken))
     }
 
     pub(super) fn respawns(&self) -> bool {
