@@ -8,7 +8,7 @@ use super::{
     call::{Call, CallState, CallerLeg},
     command::Actor,
     limits::{NUMBER_DIGITS_MAX, NUMBER_DIGITS_MIN},
-    party::Dialog,
+    party::{Dialog, Sdp},
     time::{LogTime, Stamp, WallTime},
 };
 
@@ -72,6 +72,12 @@ impl Call {
     /// True while its customer is not on the phone.
     pub fn is_to_be_called_back(&self) -> bool {
         self.callback.as_ref().is_some_and(|callback| !callback.reached)
+    }
+
+    /// What a leg that is rung for it is offered: what its caller says of itself. A customer who was called offered nothing, and
+    /// may not be on the phone yet: then the edge offers what is its own.
+    pub(super) fn offered(&self) -> Option<Sdp> {
+        self.sdp.clone().filter(|_| self.callback.is_none())
     }
 
     /// The leg of the agent who has it.

@@ -75,12 +75,11 @@ impl Domain {
             caller: call.from.clone(),
             queue: Some(call.queue.clone()),
             trunk: call.trunk.clone(),
-            sdp: call.sdp.clone(),
+            sdp: call.offered(),
             headers: call.headers.iter().cloned().chain(call.takeover_headers()).collect(),
             max_forwards: MAX_FORWARDS,
             anchored: call.anchored,
-            // Without a customer on the phone there is nobody to talk with yet.
-            aside: role != Role::Agent || call.is_to_be_called_back(),
+            aside: role != Role::Agent || call.callback.is_some(),
         };
         let order = ctx.order(call.leg_id(n), call.edge, Action::ring(ring), None);
         let leg = Leg {

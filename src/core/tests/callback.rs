@@ -361,6 +361,8 @@ fn a_customer_that_was_reached_is_a_caller_like_any_other() {
     let transfer =
         Command::Transfer { domain: World::domain(), call: World::call(1), to: TransferTo::Agent("b".into()), by: Actor::System };
     assert_eq!(world.apply(transfer), Outcome::Accepted);
+    let own = |action: &Action| matches!(action, Action::Ring(ring) if ring.aside && ring.sdp.is_none());
+    assert!(world.ordered(world.leg_of("b"), own), "what the customer says of itself is an answer, and offered to nobody");
     world.answer("b");
     assert_eq!((row(&world, 1).state, dials(&world)), (CallState::Connected { leg: row(&world, 1).owner().unwrap(), held: false }, 1));
     customer_says(&mut world, 1, LegEvent::HungUp { cause: HangUpCause::Bye });
