@@ -13,6 +13,7 @@ pub mod command;
 pub mod domain;
 pub mod effect;
 pub mod explain;
+pub mod forward;
 pub mod hours;
 pub mod id;
 pub mod image;

@@ -88,7 +88,7 @@ impl Shared {
         self.replicas.all().iter().find_map(|replica| {
             let state = replica.state.read();
             state.domains().values().find_map(|domain| {
-                let call = domain.calls().get(&leg.call).filter(|call| call.caller_leg() == Some(leg.n) || call.legs.contains_key(&leg.n));
+                let call = domain.calls().get(&leg.call).filter(|call| call.has_leg(leg.n));
                 let parting = || domain.parting().find(|order| order.leg == leg).map(|order| order.edge);
                 call.map(|call| call.edge).or_else(parting)
             })

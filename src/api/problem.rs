@@ -42,6 +42,10 @@ impl Problem {
         Self::new(403, "/problems/forbidden", "The token's role does not allow this", detail.into())
     }
 
+    pub fn number_barred(detail: impl Into<String>) -> Self {
+        Self::new(403, "/problems/number-barred", "The tenant's rules do not allow this number", detail.into())
+    }
+
     pub fn drills_off(detail: impl Into<String>) -> Self {
         Self::new(403, "/problems/drills-off", "Drills are switched off on this node", detail.into())
     }
@@ -110,6 +114,7 @@ impl Problem {
             Reason::Invalid(_) => Self::invalid(detail),
             Reason::TooManyCalls(_) | Reason::QueueFull => Self::busy(detail),
             Reason::NotYours => Self::forbidden(detail),
+            Reason::NumberBarred => Self::number_barred(detail),
             Reason::Level(_) => Self::not_implemented(detail),
             Reason::QueueClosed
             | Reason::OutsideHours { .. }

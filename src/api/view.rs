@@ -6,6 +6,7 @@ mod assist;
 mod callback;
 mod explain;
 mod tapes;
+mod transfer;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,12 +15,13 @@ pub use self::{
     callback::{CallbackView, CalledBackView},
     explain::{ExplainView, explain},
     tapes::TapeView,
+    transfer::{ForwardView, ForwardedView, TransferView},
 };
 
 use crate::core::{
     agent::{Agent, Presence},
     call::{Call, CallState, Leg},
-    cdr::{Attempt, ClosedCall, Transfer},
+    cdr::{Attempt, ClosedCall},
     domain::Domain,
     id::{AgentId, DomainId, QueueId},
     matrix::{Role, Taping},
@@ -170,6 +172,8 @@ pub struct CallView {
     pub attempts: usize,
     /// Its customer is to be called, or was.
     pub callback: Option<CallbackView>,
+    /// It was sent on to a number outside.
+    pub forward: Option<ForwardView>,
     /// AI has to do with it.
     pub ai: Option<AssistView>,
 }
@@ -192,14 +196,19 @@ pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
         answered_at: row.answered.map(stamp),
         agents: match row.state {
             CallState::Connected { leg, .. } => row.legs.get(&leg).map(|leg| leg.agent.to_string()).into_iter().collect(),
-            CallState::Queued | CallState::Offering | CallState::Dialling { .. } | CallState::Deferred => {
-                row.legs.values().map(|leg| leg.agent.to_string()).collect()
-            }
+            CallState::Queued
+            | CallState::Offering
+            | CallState::Dialling { .. }
+            | CallState::Deferred
+            | CallState::Forwarding
+            | CallState::Forwarded => row.legs.values().map(|leg| leg.agent.to_string()).collect(),
         },
         muted: muted(row),
         consults: row.consult.as_ref().and_then(|consult| row.legs.get(&consult.leg)).map(|leg| leg.agent.to_string()),
         supervisors: supervisors(row),
         recording: match row.taping {
+            // What is said outside is no matter of its queue's.
+            _ if row.forward.is_some() => "off",
             Taping::Off => "off",
             Taping::On { masked: false, .. } => "on",
             Taping::On { masked: true, .. } => "paused",
@@ -207,6 +216,7 @@ pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
         .to_owned(),
         attempts: row.attempts.rows.len() + row.attempts.dropped as usize,
         callback: row.callback.as_ref().map(|row| callback::live(row, open)),
+        forward: transfer::live(row, open),
         ai: row.assist.as_deref().map(assist::live),
     }
 }
@@ -233,7 +243,12 @@ fn supervisors(row: &Call) -> Vec<SupervisorView> {
 fn muted(row: &Call) -> Vec<String> {
     let agent = match row.state {
         CallState::Connected { leg, .. } => row.legs.get(&leg).is_some_and(|leg| leg.muted),
-        CallState::Queued | CallState::Offering | CallState::Dialling { .. } | CallState::Deferred => false,
+        CallState::Queued
+        | CallState::Offering
+        | CallState::Dialling { .. }
+        | CallState::Deferred
+        | CallState::Forwarding
+        | CallState::Forwarded => false,
     };
     let sides = [(row.caller.muted, "caller"), (agent, "agent")];
     sides.into_iter().filter(|(muted, _)| *muted).map(|(_, side)| side.to_owned()).collect()
@@ -287,24 +302,6 @@ pub struct AttemptView {
     pub result: String,
 }
 
-/// A call went from an agent to somebody else.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TransferView {
-    pub at: String,
-    /// `agent:NAME`, `user:TOKEN` or `system`.
-    pub by: String,
-    /// The agent who had it.
-    pub from: String,
-    /// `queue:NAME` or `agent:NAME`.
-    pub to: String,
-    /// They had talked about it first.
-    pub attended: bool,
-}
-
-fn transfer(row: &Transfer) -> TransferView {
-    TransferView { at: stamp(row.at), by: row.by.to_string(), from: row.from.to_string(), to: row.to.to_string(), attended: row.attended }
-}
-
 fn attempt(row: &Attempt) -> AttemptView {
     AttemptView {
         agent: row.agent.to_string(),
@@ -345,7 +342,7 @@ pub fn cdr(seq: u64, row: &ClosedCall, keys: Option<&Keys>, open: bool) -> CdrVi
         held_ms: row.held_ms,
         adoptions: row.adoptions,
         attempts: row.attempts.rows.iter().map(attempt).collect(),
-        transfers: row.transfers.rows.iter().map(transfer).collect(),
+        transfers: row.transfers.rows.iter().map(|sent| transfer::sent(row.call_id, sent, keys, open)).collect(),
         recordings: row.tapes.rows.iter().map(|tape| tapes::taped(row, tape)).collect(),
         callback: row.callback.as_ref().map(callback::closed),
         ai: row.assistance.as_deref().map(|ai| assist::closed(row, ai, keys.filter(|_| open))),

@@ -121,13 +121,17 @@ pub(super) struct TransferTo {
     /// It is offered to this agent, who must be free
     #[arg(long)]
     agent: Option<String>,
+    /// This number outside is called, if the tenant allows it
+    #[arg(long)]
+    number: Option<String>,
 }
 
 pub(super) fn transfer(remote: &Remote, call: &str, to: &TransferTo) -> Result<(), Failure> {
     let path = format!("/api/v1/calls/{}/transfer{}", escape(call), tenant_query(remote));
     let body = match (&to.queue, &to.agent) {
         (Some(queue), _) => json!({ "queue": queue }),
-        (None, agent) => json!({ "agent": agent }),
+        (None, Some(agent)) => json!({ "agent": agent }),
+        (None, None) => json!({ "number": to.number }),
     };
     Client::new(remote).change("POST", &path, &[("content-type", "application/json")], &body.to_string()).map(drop)
 }

@@ -149,6 +149,7 @@ fn build(source: &Source<'_>, rows: File) -> Result<Tenant, Error> {
     policy.queues = queues::read(source, &rows.queue, &policy)?;
     policy.routes = routes(source, &rows.route, &policy)?;
     policy.trunks = parties::trunks(source, &realm, &rows.trunk)?;
+    policy.outside = parties::outside(source, &rows.transfer)?;
     Ok(Tenant { id: id.as_str().into(), policy })
 }
 

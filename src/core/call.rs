@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     assist::Assist,
     callback::Callback,
-    cdr::{Attempt, Kept, Transfer},
+    cdr::{Attempt, Dialled, Kept, Transfer},
     command::{Actor, TimerKind},
     effect::Order,
     explain::Decision,
+    forward::Forward,
     id::{AgentId, CallId, Edge, LegId, QueueId, SkillId, TrunkId},
     matrix::{Role, Taping},
     party::{Dialog, Headers, Party, Sdp},
@@ -84,6 +85,8 @@ pub struct Call {
     pub callback: Option<Box<Callback>>,
     /// AI has to do with it.
     pub assist: Option<Box<Assist>>,
+    /// It was sent on to a number outside.
+    pub forward: Option<Box<Forward>>,
 }
 
 /// What only a call has that was answered: those that wait are many, and keep no room for it.
@@ -123,6 +126,10 @@ pub enum CallState {
     },
     /// A callback whose time has not come.
     Deferred,
+    /// The caller hears music while a number outside is called.
+    Forwarding,
+    /// Caller and number talk.
+    Forwarded,
 }
 
 impl CallState {
@@ -134,6 +141,8 @@ impl CallState {
             Self::Connected { held: true, .. } => "held",
             Self::Dialling { .. } => "dialling",
             Self::Deferred => "deferred",
+            Self::Forwarding => "forwarding",
+            Self::Forwarded => "forwarded",
         }
     }
 }
@@ -200,6 +209,11 @@ impl Call {
         self.talk.get_or_insert_default()
     }
 
+    /// What the record will say of the number it was sent to last.
+    pub(super) fn dialled(&mut self) -> Option<&mut Dialled> {
+        self.talk.as_mut()?.transfers.rows.last_mut()?.outside.as_deref_mut()
+    }
+
     /// Its files, oldest first.
     pub fn tapes(&self) -> &[Tape] {
         self.talk.as_ref().map_or(&[], |talk| &talk.tapes.rows)
@@ -215,11 +229,18 @@ impl Call {
         self.assist.as_ref().and_then(|assist| assist.leg)
     }
 
+    /// Whether a leg of this number is part of it.
+    pub fn has_leg(&self, n: u16) -> bool {
+        self.caller_leg() == Some(n) || self.legs.contains_key(&n) || self.line().is_some_and(|line| line.n == n)
+    }
+
     pub const fn leg_id(&self, n: u16) -> LegId {
         LegId { call: self.id, n }
     }
 
     pub fn open_orders(&self) -> impl Iterator<Item = &Order> {
-        self.caller.order.iter().chain(self.legs.values().filter_map(|leg| leg.order.as_ref())).chain(self.media.as_deref())
+        let legs = self.legs.values().filter_map(|leg| leg.order.as_ref());
+        let line = self.line().and_then(|line| line.order.as_ref());
+        self.caller.order.iter().chain(legs).chain(line).chain(self.media.as_deref())
     }
 }

@@ -84,7 +84,7 @@ impl Call {
     pub const fn owner(&self) -> Option<u16> {
         match self.state {
             CallState::Connected { leg, .. } | CallState::Dialling { leg } => Some(leg),
-            CallState::Queued | CallState::Offering | CallState::Deferred => None,
+            CallState::Queued | CallState::Offering | CallState::Deferred | CallState::Forwarding | CallState::Forwarded => None,
         }
     }
 }

@@ -76,6 +76,19 @@ pub struct Transfer {
     pub to: TransferTo,
     /// They had talked about it first.
     pub attended: bool,
+    /// It went to a number outside, which `to` does not tell.
+    pub outside: Option<Box<Dialled>>,
+}
+
+/// What became of a number outside that a call was sent to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dialled {
+    /// Readable while the subject's key exists.
+    pub number: Sealed,
+    pub answered: Option<Stamp>,
+    pub ended: Option<Stamp>,
+    /// `None` until that is known. [`AttemptResult::Accepted`]: it talked with the caller.
+    pub result: Option<AttemptResult>,
 }
 
 /// What became of a call.

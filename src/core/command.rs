@@ -63,7 +63,7 @@ pub enum Command {
     DropOld,
     /// A connected call goes on with somebody else; whoever has it is released. Age and priority are kept.
     Transfer { domain: DomainId, call: CallId, to: TransferTo, by: Actor },
-    /// The phone of an agent asks for the same (REFER, RFC 3515), naming who was dialled: a route, a queue or an agent.
+    /// The phone of an agent asks for the same (REFER, RFC 3515), naming who was dialled: a route, a queue, an agent or a number.
     Refer { domain: DomainId, leg: LegId, edge: Edge, user: String },
     /// The agent who has a connected call asks another one, or whoever is free in a queue; the caller waits with music.
     Consult { domain: DomainId, call: CallId, to: TransferTo, by: Actor },
@@ -123,14 +123,17 @@ pub enum TransferTo {
     Queue(QueueId),
     /// It is offered to this agent alone. If that comes to nothing it waits in the queue it is in, at its own age.
     Agent(AgentId),
+    /// A number outside is called over a trunk. If that comes to nothing it waits in the queue it is in, at its own age.
+    Number(String),
 }
 
-/// As events and records say it.
+/// As events and records say it: a number is personal, and kept out of both.
 impl std::fmt::Display for TransferTo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Queue(queue) => write!(f, "queue:{queue}"),
             Self::Agent(agent) => write!(f, "agent:{agent}"),
+            Self::Number(_) => f.write_str("number"),
         }
     }
 }

@@ -11,6 +11,7 @@ mod callback;
 mod consult;
 mod control;
 mod end;
+mod forward;
 mod hours;
 mod index;
 mod leg;

@@ -183,6 +183,10 @@ pub enum EventKind {
     /// How a takeover ended.
     TakeoverEnded,
     AiSwitched,
+    /// The number answered that a contact was sent to.
+    ContactForwarded,
+    /// It did not, and the contact waits again.
+    ContactForwardFailed,
 }
 
 impl EventKind {
@@ -230,6 +234,8 @@ impl EventKind {
             Self::TakeoverRequested => "takeover.requested",
             Self::TakeoverEnded => "takeover.ended",
             Self::AiSwitched => "ai.switched",
+            Self::ContactForwarded => "contact.forwarded",
+            Self::ContactForwardFailed => "contact.forward_failed",
         }
     }
 }

@@ -18,12 +18,13 @@ use super::{
 };
 
 /// The catalogue: ids and what they say.
-pub const INVARIANTS: [(&str, &str); 12] = [
+pub const INVARIANTS: [(&str, &str); 13] = [
     ("C1", "every live call is in exactly one of waiting, offered and connected, and the indexes say so"),
     ("C2", "a live call is not among the closed ones"),
     ("C3", "a connected call has exactly one agent that owns it, and none that is still offered it"),
     ("C5", "who is to be called back is known by its number, and is on the phone only while it is called"),
     ("C4", "a consultation is of a connected call and has its one leg, beside that of the owner"),
+    ("C6", "who was sent on to a number is with nobody else, and talks with it only on its leg"),
     ("H1", "an AI agent has a call only while it is connected on its leg, and not one that only a person may have"),
     ("H2", "a takeover is open only while its call waits for a person"),
     ("A1", "no agent has more contacts than slots, and each of its contacts is a live leg of its own"),
@@ -84,7 +85,7 @@ fn call_is_whole(found: &mut Findings, state: &State, id: &DomainId, domain: &Do
     let legs = call.legs.iter().filter(|(_, leg)| leg.answered.is_none());
     let ringing: Vec<_> = legs.map(|(n, leg)| (*n, leg.deadline)).collect();
     let lone = match call.state {
-        CallState::Queued | CallState::Deferred => call.legs.is_empty(),
+        CallState::Queued | CallState::Deferred | CallState::Forwarding | CallState::Forwarded => call.legs.is_empty(),
         CallState::Offering => !call.legs.is_empty() && ringing.len() == call.legs.len(),
         CallState::Connected { leg, .. } | CallState::Dialling { leg } => {
             let owners: Vec<_> = call.legs.iter().filter(|(_, leg)| leg.role == Role::Agent).map(|(n, leg)| (*n, leg.answered)).collect();
@@ -101,6 +102,9 @@ fn call_is_whole(found: &mut Findings, state: &State, id: &DomainId, domain: &Do
     let called = !call.is_to_be_called_back() || call.caller_leg().is_some() == matches!(call.state, CallState::Dialling { .. });
     let whole = known.unwrap_or(true) && called && (!aside || call.is_to_be_called_back());
     found.expect("C5", whole, || format!("callback {} is {}", call.id, call.state.name()));
+    let out = matches!(call.state, CallState::Forwarding | CallState::Forwarded);
+    let on_line = call.state != CallState::Forwarded || call.line().is_some();
+    found.expect("C6", call.forward.is_some() == out && on_line, || format!("call {} is {}", call.id, call.state.name()));
     let ai = call.assist.as_deref();
     let leg = ai.and_then(|assist| assist.leg);
     let talks = leg.is_none_or(|n| matches!(call.state, CallState::Connected { leg, .. } if leg == n) && call.legs[&n].assistant);
@@ -145,7 +149,8 @@ fn indexes_agree(found: &mut Findings, domain: &Domain) {
     let counted: usize = domain.queues().values().map(|row| row.depth()).sum();
     found.expect("C1", waiting == indexed && waiting == counted, || format!("{waiting} wait, {indexed} are indexed, {counted} counted"));
     let served: u64 = domain.queues().values().map(|row| row.served_now).sum();
-    let aside = domain.calls().values().filter(|call| call.state == CallState::Deferred).count();
+    let in_none = |call: &Call| matches!(call.state, CallState::Deferred | CallState::Forwarding | CallState::Forwarded);
+    let aside = domain.calls().values().filter(|call| in_none(call)).count();
     let others = domain.calls().len() - waiting - aside;
     found.expect("C1", served == others as u64, || format!("{others} are served, {served} counted"));
     let size: u32 = domain.pool.profiles().map(|(_, profile)| profile.size).sum();

@@ -87,4 +87,6 @@ pub enum Reason {
     NotYours,
     #[error("{0}")]
     NotReady(String),
+    #[error("the tenant sends no calls to this number")]
+    NumberBarred,
 }

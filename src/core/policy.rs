@@ -30,6 +30,21 @@ pub struct Policy {
     pub pass_headers: Vec<String>,
     pub media: Media,
     pub adopt_unanswered: AdoptUnanswered,
+    pub outside: Outside,
+}
+
+/// Which numbers outside calls may be sent on to, and how long they ring.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outside {
+    /// Beginnings of the numbers; none is no number at all.
+    pub numbers: Vec<String>,
+    pub ring_ms: u64,
+}
+
+impl Default for Outside {
+    fn default() -> Self {
+        Self { numbers: Vec::new(), ring_ms: 30_000 }
+    }
 }
 
 /// Who carries the audio of a domain's calls.

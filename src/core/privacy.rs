@@ -126,6 +126,24 @@ impl Keys {
         codec::decode(&text).ok()
     }
 
+    /// Seals a number that a call was sent to, under that number's key: the same text whenever a call goes there again.
+    pub fn seal_number(&self, number: &str, call: CallId) -> Sealed {
+        let subject = self.current(&normalize(number));
+        let Some(key) = self.key(subject) else { return Sealed { subject, bytes: Vec::new() } };
+        let bytes = XChaCha20Poly1305::new(&key.into())
+            .encrypt(&number_nonce(call), Payload { msg: number.as_bytes(), aad: &call.0.to_be_bytes() })
+            .expect("a number is far below the cipher's limit of 256 GiB");
+        Sealed { subject, bytes }
+    }
+
+    /// Opens what [`Self::seal_number`] made; `None` if it was erased.
+    pub fn open_number(&self, sealed: &Sealed, call: CallId) -> Option<String> {
+        let key = self.key(sealed.subject)?;
+        let payload = Payload { msg: &sealed.bytes, aad: &call.0.to_be_bytes() };
+        let text = XChaCha20Poly1305::new(&key.into()).decrypt(&number_nonce(call), payload).ok()?;
+        String::from_utf8(text).ok()
+    }
+
     /// Opens what [`Self::seal`] made. Bytes that do not belong to this call or domain read as erased, too.
     pub fn open(&self, sealed: &Sealed, call: CallId) -> Caller {
         self.key(sealed.subject)
@@ -218,6 +236,13 @@ fn transcript_nonce(call: CallId) -> XNonce {
     nonce
 }
 
+/// Differs from both in its last byte.
+fn number_nonce(call: CallId) -> XNonce {
+    let mut nonce = nonce(call);
+    nonce[23] = 2;
+    nonce
+}
+
 /// SHA-256 of key and branch. Its one block is laid out here, since every call that ends pays for a walk down the tree.
 fn child(key: &[u8; 32], branch: u8) -> [u8; 32] {
     let mut block = [0_u8; 64];
@@ -289,6 +314,16 @@ mod tests {
         keys.erase("+4930123456").expect("below the bound");
         assert_eq!(keys.open(&sealed, CallId(1)), Caller::Erased);
         assert_eq!(normalize(" Erika "), "erika");
+    }
+
+    #[test]
+    fn a_number_that_was_called_is_a_person_of_its_own() {
+        let mut keys = Keys::new(&[1; 32]);
+        let (caller, sealed) = (keys.seal(&party("100"), CallId(1)), keys.seal_number("+4930123456", CallId(1)));
+        assert_eq!(keys.open_number(&sealed, CallId(1)).as_deref(), Some("+4930123456"));
+        assert_eq!(keys.open_number(&sealed, CallId(2)), None);
+        keys.erase("+49 30 123456").expect("below the bound");
+        assert_eq!((keys.open_number(&sealed, CallId(1)), keys.open(&caller, CallId(1))), (None, Caller::Known(party("100"))));
     }
 
     #[test]

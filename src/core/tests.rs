@@ -7,6 +7,7 @@ mod assist;
 mod callback;
 mod consult;
 mod control;
+mod forward;
 mod property;
 mod queues;
 mod recovery;

@@ -40,7 +40,8 @@ fn legs(state: &State) -> BTreeMap<Edge, Vec<(DomainId, LegId)>> {
         for call in rows.calls().values() {
             let known = call.legs.iter().filter(|(_, leg)| leg.order.is_none()).map(|(n, _)| *n);
             let heard = !call.is_to_be_called_back() || call.caller.order.is_none();
-            let legs = call.caller_leg().filter(|_| heard).into_iter().chain(known).map(|n| (domain.clone(), call.leg_id(n)));
+            let line = call.line().filter(|line| line.order.is_none()).map(|line| line.n);
+            let legs = call.caller_leg().filter(|_| heard).into_iter().chain(known).chain(line).map(|n| (domain.clone(), call.leg_id(n)));
             found.entry(call.edge).or_default().extend(legs);
         }
     }

@@ -20,25 +20,27 @@ use crate::{
     },
 };
 
-/// To whom: one of the two.
+/// To whom: one of them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct To {
     queue: Option<String>,
     agent: Option<String>,
+    number: Option<String>,
 }
 
 impl To {
     fn read(&self) -> Result<TransferTo, Problem> {
-        match (&self.queue, &self.agent) {
-            (Some(queue), None) => Ok(TransferTo::Queue(QueueId::new(queue))),
-            (None, Some(agent)) => Ok(TransferTo::Agent(AgentId::new(agent))),
-            _ => Err(Problem::invalid("give a queue or an agent")),
+        match (&self.queue, &self.agent, &self.number) {
+            (Some(queue), None, None) => Ok(TransferTo::Queue(QueueId::new(queue))),
+            (None, Some(agent), None) => Ok(TransferTo::Agent(AgentId::new(agent))),
+            (None, None, Some(number)) => Ok(TransferTo::Number(number.clone())),
+            _ => Err(Problem::invalid("give a queue, an agent or, for a transfer, a number")),
         }
     }
 }
 
-/// `POST /api/v1/calls/{id}/transfer`: the call goes on with another queue or agent; its age is kept.
+/// `POST /api/v1/calls/{id}/transfer`: the call goes on with another queue or agent, or a number outside; its age is kept.
 pub async fn transfer(State(app): State<Arc<App>>, asked: Asked, Json(body): Json<To>) -> Result<StatusCode, Problem> {
     let to = body.read()?;
     asked.give(&app, Operation::ControlCall, |domain, call, by| Command::Transfer { domain, call, to, by }).await

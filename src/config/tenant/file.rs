@@ -25,6 +25,18 @@ pub(super) struct File {
     pub(super) trunk: Vec<TrunkRow>,
     #[serde(default)]
     pub(super) hours: Vec<HoursRow>,
+    #[serde(default)]
+    pub(super) transfer: TransferRow,
+}
+
+/// Numbers outside that calls may be sent on to.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TransferRow {
+    /// Their beginnings; none is no number at all.
+    #[serde(default)]
+    pub(super) numbers: Vec<Text>,
+    pub(super) ring_s: Option<Seconds>,
 }
 
 #[derive(Deserialize)]

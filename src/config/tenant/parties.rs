@@ -12,12 +12,13 @@ use toml::Spanned;
 
 use super::{
     Error, Source,
-    file::{AgentRow, ChannelName, KindName, QueueRow, StateName, Text, TrunkRow, WordsRow},
+    file::{AgentRow, ChannelName, KindName, QueueRow, StateName, Text, TransferRow, TrunkRow, WordsRow},
+    queues::positive,
 };
 use crate::core::{
     id::{AgentId, QueueId, TrunkId},
     limits::NUMBER_DIGITS_MAX,
-    policy::{Agent, AgentKind, Assistant, Channel, Ha1, InitialState, Trunk, Words},
+    policy::{Agent, AgentKind, Assistant, Channel, Ha1, InitialState, Outside, Trunk, Words},
 };
 
 /// Languages that AI agents have words for, by ISO 639-1 code.
@@ -158,7 +159,7 @@ fn trunk(source: &Source<'_>, realm: &str, row: &TrunkRow, sources: Vec<String>)
         ha1,
         username: row.username.as_ref().map(|user| user.get_ref().clone()),
         contacts: row.contacts.iter().map(|contact| uri(source, "trunk.contacts", contact)).collect::<Result<_, _>>()?,
-        prefixes: row.prefixes.iter().map(|prefix| beginning(source, prefix)).collect::<Result<_, _>>()?,
+        prefixes: row.prefixes.iter().map(|prefix| beginning(source, "trunk.prefixes", prefix)).collect::<Result<_, _>>()?,
         outbound_auth: row.auth.as_ref().map(|auth| (auth.username.clone(), auth.password.clone())),
         caller_id: row.caller_id.clone(),
         calls_per_s_max: row.calls_per_s_max,
@@ -167,12 +168,19 @@ fn trunk(source: &Source<'_>, realm: &str, row: &TrunkRow, sources: Vec<String>)
     })
 }
 
+/// Which numbers outside calls may be sent on to.
+pub(super) fn outside(source: &Source<'_>, row: &TransferRow) -> Result<Outside, Error> {
+    let numbers = row.numbers.iter().map(|prefix| beginning(source, "transfer.numbers", prefix)).collect::<Result<_, _>>()?;
+    let ring_ms = positive(source, "transfer.ring_s", row.ring_s.as_ref(), Outside::default().ring_ms / 1_000)?;
+    Ok(Outside { numbers, ring_ms })
+}
+
 /// The beginning of a number.
-fn beginning(source: &Source<'_>, text: &Text) -> Result<String, Error> {
+fn beginning(source: &Source<'_>, key: &str, text: &Text) -> Result<String, Error> {
     let prefix = text.get_ref();
     let digits = prefix.strip_prefix('+').unwrap_or(prefix);
     let fits = !prefix.is_empty() && digits.len() <= NUMBER_DIGITS_MAX && digits.bytes().all(|b| b.is_ascii_digit() || b"*#".contains(&b));
-    if fits { Ok(prefix.clone()) } else { Err(source.at(text.span(), "trunk.prefixes", format_args!("{prefix:?} begins no number"))) }
+    if fits { Ok(prefix.clone()) } else { Err(source.at(text.span(), key, format_args!("{prefix:?} begins no number"))) }
 }
 
 /// A request-URI to call: shape only, the SIP edge resolves it.

@@ -142,7 +142,7 @@ fn sharing(source: &Source<'_>, row: &SharingRow, names: &BTreeSet<&str>) -> Res
     })
 }
 
-fn positive(source: &Source<'_>, key: &str, seconds: Option<&Spanned<u64>>, default_s: u64) -> Result<u64, Error> {
+pub(super) fn positive(source: &Source<'_>, key: &str, seconds: Option<&Spanned<u64>>, default_s: u64) -> Result<u64, Error> {
     match seconds {
         Some(seconds) if *seconds.get_ref() == 0 => Err(source.at(seconds.span(), key, "must be at least 1")),
         seconds => source.millis_or(key, seconds, default_s),

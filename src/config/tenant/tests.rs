@@ -1,7 +1,9 @@
 //! Tenant files, good and bad: what they become, and the one line that says what is wrong with them.
 
 use super::*;
-use crate::core::policy::{AdoptUnanswered, AgentKind, Callbacks, Channel, Fallback, InitialState, Media, OnClose, Strategy, Unanswered};
+use crate::core::policy::{
+    AdoptUnanswered, AgentKind, Callbacks, Channel, Fallback, InitialState, Media, OnClose, Outside, Strategy, Unanswered,
+};
 
 /// The tenant of the README, and all that `tandem apply` needs.
 const DEMO: &str = r#"[tenant]
@@ -88,6 +90,9 @@ callback = { dials = 2, pause_s = 60, ring_s = 25, max_age_s = 7200 }
 id = "out"
 contacts = ["sip:192.0.2.9"]
 prefixes = ["+49", "112"]
+[transfer]
+numbers = ["+4930", "0800"]
+ring_s = 20
 "#;
 
 fn parsed(text: &str) -> Tenant {
@@ -125,6 +130,8 @@ fn every_key_arrives_in_the_policy() {
     let carrier = &policy.trunks["carrier"];
     assert_eq!(carrier.sources, ["192.0.2.7/32", "2001:db8::/32"]);
     assert_eq!(policy.trunks["out"].prefixes, ["+49", "112"]);
+    assert_eq!(policy.outside, Outside { numbers: vec!["+4930".into(), "0800".into()], ring_ms: 20_000 });
+    assert_eq!(parsed(DEMO).policy.outside.numbers, [] as [String; 0], "no number is called that the file does not name");
     assert_eq!((carrier.calls_per_s_max, carrier.calls_max, carrier.trust_priority), (50, 200, true));
     assert_eq!((policy.calls_max, policy.pass_headers.clone()), (500, vec!["X-Account".to_owned()]));
     assert!(policy.hours["desk"].utc_offsets.len() > 15, "ten years of summer time");
@@ -235,6 +242,8 @@ fn a_rule_that_cannot_work_is_told_where_it_is_written() {
         ("dials = 2", "dials = 11", "t.toml:58: queue.callback.dials: must be between 1 and 10"),
         ("pause_s = 60", "pause_s = 0", "t.toml:58: queue.callback.pause_s: must be at least 1"),
         ("\"+49\"", "\"49x\"", "t.toml:62: trunk.prefixes: \"49x\" begins no number"),
+        ("\"+4930\"", "\"\"", "t.toml:64: transfer.numbers: \"\" begins no number"),
+        ("ring_s = 20", "ring_s = 0", "t.toml:65: transfer.ring_s: must be at least 1"),
         ("password = \"secret\"\n", "", "t.toml:48: trunk.username: a credential needs both"),
     ] {
         let told = told_of(FULL, from, to);

@@ -10,12 +10,13 @@ use crate::core::{
     call::{Call, CallState, Leg},
     cdr::{AttemptResult, CallOutcome},
     effect::{Action, EventKind, Order, Ring},
+    forward::Line,
     id::{CallId, Edge, LegId},
     image::{Image, Stage},
     limits::CONFIRMED_AFTER_MS,
     matrix::Role,
     parting::Farewell,
-    party::Dialog,
+    party::{Dialog, Sdp},
     state::Ctx,
     time::LogTime,
 };
@@ -57,10 +58,15 @@ impl Domain {
 
     /// A node gives its calls away. Returns how many went; those that ring stay.
     pub(in crate::core) fn hand_over(&mut self, ctx: &mut Ctx<'_>, from: Edge, heirs: &[Edge]) -> usize {
-        let rings = |call: &Call| matches!(call.state, CallState::Dialling { .. }) || call.legs.values().any(|leg| leg.answered.is_none());
+        let rings = |call: &Call| {
+            let number = matches!(call.state, CallState::Dialling { .. }) || call.rings_outside();
+            number || call.legs.values().any(|leg| leg.answered.is_none())
+        };
         let calls: Vec<_> = self.calls_on(from).filter(|id| !rings(&self.calls[id])).collect();
         for id in &calls {
-            let legs: Vec<_> = self.calls[id].caller_leg().into_iter().chain(self.calls[id].legs.keys().copied()).collect();
+            let call = &self.calls[id];
+            let own = call.caller_leg().into_iter().chain(call.line().map(|line| line.n));
+            let legs: Vec<_> = own.chain(call.legs.keys().copied()).collect();
             self.adopt(ctx, *id, heir_of(heirs, *id));
             for n in legs {
                 ctx.order(LegId { call: *id, n }, from, Action::Release, None);
@@ -86,6 +92,7 @@ impl Domain {
             // It was there that the AI agent spoke: another one goes on from the transcript.
             self.lose_assistant(ctx, id, n);
         }
+        self.lose_ringing_line(ctx, id);
         let former = self.change_edge(id, heir);
         let call = &self.calls[&id];
         let (queue, data) = (call.queue.clone(), [("from", former.node.to_string()), ("to", heir.node.to_string())]);
@@ -102,6 +109,15 @@ impl Domain {
                 }
             }
             CallState::Dialling { .. } | CallState::Deferred => unreachable!("only callbacks are in these, and are moved above"),
+            CallState::Forwarding => self.entertain(ctx, id),
+            CallState::Forwarded => {
+                self.order_caller(ctx, id, Action::Resume);
+                let call = self.calls.get_mut(&id).expect("looked up above");
+                let line = call.line().expect("who talks with a number has its leg");
+                let (leg, image) = (call.leg_id(line.n), Some(Box::new(call.line_image(line))));
+                let order = ctx.order(leg, heir, Action::Resume, image);
+                call.line_mut().expect("looked up above").order = Some(order);
+            }
             CallState::Connected { .. } => {
                 self.order_caller(ctx, id, Action::Resume);
                 for n in self.calls[&id].legs.keys().copied().collect::<Vec<_>>() {
@@ -130,6 +146,10 @@ impl Domain {
                 dialog.change_hands(former, true);
             }
         }
+        if let Some(line) = call.line_mut() {
+            (line.seq, line.adopting) = (0, true);
+            line.dialog.change_hands(former, true);
+        }
         if let Some(calls) = self.on_edge.get_mut(&former) {
             calls.remove(&id);
             if calls.is_empty() {
@@ -151,6 +171,10 @@ impl Domain {
     /// An edge has a leg that was another's. What it was brought for that need not be brought again.
     pub(super) fn adopted(&mut self, id: CallId, n: u16, dialog: &Dialog) -> Outcome {
         let call = self.calls.get_mut(&id).expect("looked up by leg_report");
+        if let Some(line) = call.line_mut().filter(|line| line.n == n) {
+            (line.dialog, line.adopting) = (dialog.clone(), false);
+            return Outcome::Accepted;
+        }
         match call.legs.get_mut(&n) {
             Some(leg) => (leg.dialog, leg.adopting) = (Some(dialog.clone()), false),
             None => {
@@ -173,11 +197,12 @@ fn rung(order: Option<&Order>) -> Option<Arc<Ring>> {
 }
 
 impl Call {
-    /// The agent's leg the caller talks with.
-    const fn talking(&self) -> Option<u16> {
+    /// The leg the caller talks with, and how that one last described itself.
+    fn talking(&self) -> Option<(u16, Option<Sdp>)> {
         match self.state {
-            CallState::Connected { leg, .. } => Some(leg),
-            CallState::Queued | CallState::Offering | CallState::Dialling { .. } | CallState::Deferred => None,
+            CallState::Connected { leg, .. } => Some((leg, self.legs.get(&leg).and_then(|leg| leg.sdp.clone()))),
+            CallState::Forwarded => self.line().map(|line| (line.n, line.sdp.clone())),
+            CallState::Queued | CallState::Offering | CallState::Dialling { .. } | CallState::Deferred | CallState::Forwarding => None,
         }
     }
 
@@ -193,9 +218,25 @@ impl Call {
             adoptions: self.adoptions,
             trunk: self.trunk.clone(),
             anchored: self.anchored,
-            peer: talking.map(|n| self.leg_id(n)),
+            peer: talking.as_ref().map(|(n, _)| self.leg_id(*n)),
             sdp: self.sdp.clone(),
-            other: talking.and_then(|n| self.legs.get(&n)).and_then(|leg| leg.sdp.clone()),
+            other: talking.and_then(|(_, sdp)| sdp),
+        }
+    }
+
+    /// The image of the leg of a number outside.
+    pub(super) fn line_image(&self, line: &Line) -> Image {
+        let talks = self.state == CallState::Forwarded;
+        let ringing = || Stage::Ringing { ring: rung(line.order.as_ref()), by: self.edge };
+        Image {
+            stage: if talks { Stage::Up { unconfirmed: false } } else { ringing() },
+            dialog: line.dialog.clone(),
+            adoptions: self.adoptions,
+            trunk: self.trunk.clone(),
+            anchored: self.anchored,
+            peer: self.caller_leg().filter(|_| talks).map(|n| self.leg_id(n)),
+            sdp: line.sdp.clone(),
+            other: self.sdp.clone(),
         }
     }
 

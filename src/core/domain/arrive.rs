@@ -125,6 +125,7 @@ impl Domain {
             consult: None,
             callback: None,
             assist: None,
+            forward: None,
         }
     }
 

@@ -9,21 +9,21 @@ use crate::core::{
     Outcome, Reason,
     assist::TakeoverResult,
     call::{CallState, CallerLeg},
-    callback::{Callback, is_number},
+    callback::Callback,
     cdr::{AttemptResult, CallOutcome},
     command::{Actor, Arrive, LegEvent, NewCallback, TimerKind},
-    effect::{Action, EventKind, Ring},
+    effect::{Action, EventKind},
     explain::Trigger,
     hours,
     id::{CallId, Edge, QueueId},
     limits::{CALLBACK_AGAIN_MS, CALLBACK_AHEAD_MS_MAX, CALLBACKS_MAX, CALLS_PER_DOMAIN_MAX, HOURS_CHECK_MS},
-    party::{Dialog, Party, Sdp, Target},
+    party::{Dialog, Party, Sdp},
     policy::Media,
     state::Ctx,
     time::WallTime,
 };
 
-use super::{Domain, offer::MAX_FORWARDS};
+use super::{Domain, forward::outbound};
 
 impl Domain {
     /// A waiting caller hangs up and keeps its place.
@@ -84,14 +84,9 @@ impl Domain {
     }
 
     fn may_be_dialled(&self, number: &str) -> Result<(), Reason> {
-        if !is_number(number) {
-            return Err(Reason::Invalid(format!("{number:?} is no number that can be dialled")));
-        }
+        self.way_to(number)?;
         if self.policy.media == Media::Direct {
             return Err(Reason::NotAnchored);
-        }
-        if self.policy.trunk_for(number).is_none() {
-            return Err(Reason::NoRoute(number.to_owned()));
         }
         if self.callbacks.contains_key(number) {
             return Err(Reason::NotReady("the number waits for a callback already".to_owned()));
@@ -183,18 +178,7 @@ impl Domain {
         let call = self.calls.get_mut(&id).expect("looked up above");
         let n = call.next_leg;
         call.next_leg += 1;
-        let ring = Ring {
-            target: Target::Trunk { trunk, number },
-            // What the trunk shows in its place is the trunk's.
-            caller: Party { user: call.to_user.clone(), ..Party::default() },
-            queue: None,
-            trunk: None,
-            sdp: None,
-            headers: Vec::new(),
-            max_forwards: MAX_FORWARDS,
-            anchored: true,
-            aside: true,
-        };
+        let ring = outbound(trunk, number, Party { user: call.to_user.clone(), ..Party::default() });
         let order = ctx.order(call.leg_id(n), call.edge, Action::ring(ring), None);
         call.caller = CallerLeg { order: Some(order), ..CallerLeg::new(Dialog::default()) };
         let callback = call.callback.as_mut().expect("looked up above");

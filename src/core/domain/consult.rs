@@ -62,6 +62,7 @@ impl Domain {
         }
         let owner = &call.legs[&leg].agent;
         match to {
+            TransferTo::Number(_) => Err(Reason::Invalid("a number cannot be asked".to_owned())),
             TransferTo::Agent(agent) if self.is_ai(agent) => Err(Reason::NotReady(format!("{agent} is an AI agent"))),
             TransferTo::Agent(agent) => self.takes_transfer(owner, agent).map(|()| agent.clone()),
             TransferTo::Queue(queue) => {
@@ -138,7 +139,7 @@ impl Domain {
         let call = self.calls.get_mut(&id).expect("looked up above");
         let to = TransferTo::Agent(agent.clone());
         let data = [("by", by.to_string()), ("to", to.to_string()), ("attended", true.to_string())];
-        let sent = Transfer { at: ctx.at.stamp(), by: by.clone(), from: from.clone(), leg: first, to, attended: true };
+        let sent = Transfer { at: ctx.at.stamp(), by: by.clone(), from: from.clone(), leg: first, to, attended: true, outside: None };
         call.talk().transfers.push(sent);
         let (peer, queue) = (call.leg_id(n), call.queue.clone());
         self.order_caller(ctx, id, Action::Answer { peer, sdp });

@@ -24,7 +24,12 @@ impl Domain {
         self.leave_index(id);
         let talking = match self.calls[&id].state {
             CallState::Connected { leg, .. } => Some(leg),
-            CallState::Queued | CallState::Offering | CallState::Dialling { .. } | CallState::Deferred => None,
+            CallState::Queued
+            | CallState::Offering
+            | CallState::Dialling { .. }
+            | CallState::Deferred
+            | CallState::Forwarding
+            | CallState::Forwarded => None,
         };
         let waits_for_customer = self.calls[&id].owner().filter(|_| talking.is_none());
         let call = &self.calls[&id];
@@ -49,6 +54,7 @@ impl Domain {
             };
             self.drop_leg(ctx, id, n, result, by != Some(n));
         }
+        self.end_line(ctx, id, by);
         if by.is_none() || by != self.calls[&id].caller_leg() {
             self.dismiss_caller(ctx, id, reason, status);
         }
@@ -175,7 +181,8 @@ impl Domain {
         match call.state {
             CallState::Deferred => self.await_turn(ctx, id, Trigger::CallWaiting),
             CallState::Dialling { .. } => self.not_reached(ctx, id, 408, true),
-            CallState::Queued | CallState::Offering | CallState::Connected { .. } => {
+            CallState::Forwarding => self.forward_due(ctx, id),
+            CallState::Queued | CallState::Offering | CallState::Connected { .. } | CallState::Forwarded => {
                 self.end_call(ctx, id, CallOutcome::Answered, "too_long", 480, None);
             }
         }

@@ -114,7 +114,7 @@ impl Domain {
                 let require = require(&row.steps, only_people(row.mixed, row.ai_off, call), call);
                 row.rows.leave(call.place(), &require, call.waits_for.as_ref());
             }
-            CallState::Deferred => {}
+            CallState::Deferred | CallState::Forwarding | CallState::Forwarded => {}
             CallState::Offering | CallState::Connected { .. } | CallState::Dialling { .. } => {
                 row.served_now = row.served_now.checked_sub(1).expect("a call that does not wait is counted as served");
             }

@@ -25,7 +25,12 @@ impl Domain {
             return Outcome::Rejected(Reason::Stale);
         }
         let is_caller = call.caller_leg() == Some(n);
-        let seq = if is_caller { Some(&mut call.caller.seq) } else { call.legs.get_mut(&n).map(|leg| &mut leg.seq) };
+        let is_line = call.line().is_some_and(|line| line.n == n);
+        let seq = match call.legs.get_mut(&n) {
+            _ if is_caller => Some(&mut call.caller.seq),
+            _ if is_line => call.line_mut().map(|line| &mut line.seq),
+            leg => leg.map(|leg| &mut leg.seq),
+        };
         let Some(seq) = seq else {
             // A leg that left the call: it lost against another, or its time was over.
             let taken = call.answered.is_some() && matches!(report.event, LegEvent::Answered { .. });
@@ -38,9 +43,13 @@ impl Domain {
         if let Some(leg) = call.legs.get_mut(&n) {
             leg.order = None;
         }
+        if let Some(line) = call.line_mut().filter(|_| is_line) {
+            line.order = None;
+        }
         match &report.event {
-            LegEvent::Assisted(event) if !is_caller => self.assisted(ctx, id, n, event),
             LegEvent::Adopted { dialog } => self.adopted(id, n, dialog),
+            event if is_line => self.line_report(ctx, id, event),
+            LegEvent::Assisted(event) if !is_caller => self.assisted(ctx, id, n, event),
             event if is_caller => self.caller_report(ctx, id, event),
             // Nothing of SIP happens on the leg of an AI agent but its end.
             LegEvent::Ringing { .. } | LegEvent::Answered { .. } | LegEvent::Media { .. } | LegEvent::Confirmed { .. }
@@ -74,7 +83,7 @@ impl Domain {
         match event {
             LegEvent::HungUp { .. } | LegEvent::Ended | LegEvent::Unreachable { .. } | LegEvent::Refused { .. } => {
                 let answered = call.answered.is_some();
-                let talking = matches!(call.state, CallState::Connected { .. });
+                let talking = matches!(call.state, CallState::Connected { .. } | CallState::Forwarded);
                 let (outcome, reason) = match event {
                     LegEvent::HungUp { cause: HangUpCause::Bye | HangUpCause::Cancel } if talking => {
                         (CallOutcome::Answered, "caller_hung_up")
@@ -156,13 +165,7 @@ impl Domain {
                 Outcome::Accepted
             }
             LegEvent::HungUp { .. } | LegEvent::Ended | LegEvent::Unreachable { .. } | LegEvent::Refused { .. } => {
-                let (outcome, reason) = match event {
-                    LegEvent::HungUp { cause: HangUpCause::Bye } => (CallOutcome::Answered, "agent_hung_up"),
-                    LegEvent::HungUp { cause: HangUpCause::SessionExpired } => (CallOutcome::Answered, "session_expired"),
-                    LegEvent::HungUp { cause: HangUpCause::NotAdopted } => (CallOutcome::NodeLost, "node_lost"),
-                    LegEvent::HungUp { cause: HangUpCause::MediaLost } => (CallOutcome::Answered, "media_lost"),
-                    _ => (CallOutcome::Answered, "agent_leg_lost"),
-                };
+                let (outcome, reason) = over_by(event, ["agent_hung_up", "agent_leg_lost"]);
                 self.end_call(ctx, id, outcome, reason, 480, Some(n));
                 Outcome::Accepted
             }
@@ -272,5 +275,16 @@ impl Domain {
         }
         self.note_hold(ctx, id, None);
         Outcome::Accepted
+    }
+}
+
+/// What a call comes to when whoever the caller talks with is gone; the words for a BYE and for the loss of that leg.
+pub(super) const fn over_by(event: &LegEvent, [bye, lost]: [&'static str; 2]) -> (CallOutcome, &'static str) {
+    match event {
+        LegEvent::HungUp { cause: HangUpCause::Bye } => (CallOutcome::Answered, bye),
+        LegEvent::HungUp { cause: HangUpCause::SessionExpired } => (CallOutcome::Answered, "session_expired"),
+        LegEvent::HungUp { cause: HangUpCause::NotAdopted } => (CallOutcome::NodeLost, "node_lost"),
+        LegEvent::HungUp { cause: HangUpCause::MediaLost } => (CallOutcome::Answered, "media_lost"),
+        _ => (CallOutcome::Answered, lost),
     }
 }

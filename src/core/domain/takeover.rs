@@ -28,7 +28,7 @@ impl Domain {
         }
         let leg = call.assisted_on();
         let has_person = matches!(call.state, CallState::Connected { .. }) && leg.is_none();
-        if has_person || call.callback.is_some() {
+        if has_person || call.callback.is_some() || call.forward.is_some() {
             return Outcome::Rejected(Reason::WrongState(call.state.name().to_owned()));
         }
         if call.assist.as_ref().is_some_and(|assist| assist.takeover.is_some()) {

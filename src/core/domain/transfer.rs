@@ -1,4 +1,4 @@
-//! A connected call goes on with somebody else: to a queue or to an agent, by a command or by the REFER of a phone.
+//! A connected call goes on with somebody else: a queue, an agent or a number outside, by a command or by the REFER of a phone.
 //!
 //! Whoever has the call is released at once, and the caller hears that it waits. What comes then is as for any call that
 //! waits: it is at its own age, so nothing is lost when the one it was meant for does not answer.
@@ -6,7 +6,8 @@
 use crate::core::{
     Outcome, Reason,
     call::{Call, CallState},
-    cdr::{AttemptResult, Transfer},
+    callback::is_number,
+    cdr::{AttemptResult, Dialled, Transfer},
     command::{Actor, TransferTo},
     effect::{EventKind, TRANSFERRED},
     explain::Trigger,
@@ -32,6 +33,7 @@ impl Domain {
         let taken = match to {
             TransferTo::Queue(queue) => self.turns_away(ctx, queue, call.emergency).and_then(|no| no.map_or(Ok(()), |(why, _)| Err(why))),
             TransferTo::Agent(agent) => self.takes_transfer(owner, agent).and_then(|()| self.takes_back(ctx, call, agent)),
+            TransferTo::Number(number) => self.way_out(call, number).map(drop),
         };
         if let Err(reason) = taken {
             return Outcome::Rejected(reason);
@@ -54,13 +56,14 @@ impl Domain {
         self.transfer(ctx, leg.call, &to, &Actor::Agent(agent))
     }
 
-    /// Whom a user part means within the domain: what callers dial first, then queues and agents by name.
+    /// Whom a user part means within the domain: what callers dial first, then queues and agents by name, then a number outside.
     fn dialled(&self, user: &str) -> Option<TransferTo> {
         if let Some(route) = self.policy.routes.get(user) {
             return Some(TransferTo::Queue(route.queue.clone()));
         }
         let queue = self.queues.get_key_value(user).map(|(id, _)| TransferTo::Queue(id.clone()));
-        queue.or_else(|| self.agents.get_key_value(user).map(|(id, _)| TransferTo::Agent(id.clone())))
+        let agent = || self.agents.get_key_value(user).map(|(id, _)| TransferTo::Agent(id.clone()));
+        queue.or_else(agent).or_else(|| is_number(user).then(|| TransferTo::Number(user.to_owned())))
     }
 
     /// Whether an agent could be rung at once: one who is busy keeps the call where it is, and whoever asked hears why.
@@ -100,12 +103,23 @@ impl Domain {
                 }
                 (call.waits_for, call.waits_until) = (Some(agent.clone()), Some(ctx.at.time.plus_ms(offer_timeout_ms)));
             }
+            TransferTo::Number(_) => {}
         }
-        let sent = Transfer { at: ctx.at.stamp(), by: by.clone(), from: from.clone(), leg, to: to.clone(), attended: false };
+        let (outside, told) = match to {
+            TransferTo::Number(number) => {
+                let number = self.keys.seal_number(number, id);
+                (Some(Box::new(Dialled { number, answered: None, ended: None, result: None })), TransferTo::Number(String::new()))
+            }
+            TransferTo::Queue(_) | TransferTo::Agent(_) => (None, to.clone()),
+        };
+        let sent = Transfer { at: ctx.at.stamp(), by: by.clone(), from: from.clone(), leg, to: told, attended: false, outside };
         call.talk().transfers.push(sent);
         let queue = call.queue.clone();
         let data = [("by", by.to_string()), ("to", to.to_string())];
         ctx.event(EventKind::ContactTransferred, Some(id), Some(&from), Some(&queue), &data);
+        if let TransferTo::Number(number) = to {
+            return self.go_out(ctx, id, number);
+        }
         let trigger = Trigger::Transferred { by: by.to_string() };
         self.wait_in_queue(ctx, id, trigger.clone());
         // Somebody may be rung in this very command, and the caller must not hear silence until that ends.

@@ -15,7 +15,7 @@ use crate::core::{
 use super::Domain;
 
 /// Whether a caller could be answered before any agent is: its media must come to us, and it must have offered some.
-const fn can_be_treated(call: &Call) -> bool {
+pub(super) const fn can_be_treated(call: &Call) -> bool {
     call.anchored && call.sdp.is_some()
 }
 

@@ -10,19 +10,21 @@ use crate::core::{
     call::{Call, CallState},
     cdr::{Attempt, AttemptResult, CallOutcome, ClosedCall, chain},
     domain::Domain,
-    effect::{EventKind, Record},
+    effect::{Action, EventKind, Record},
     id::{AgentId, CallId, DomainId},
+    party::Target,
     policy::Strategy,
     time::{At, LogTime},
 };
 
 /// The catalogue: ids and what they say.
-pub const STEP_INVARIANTS: [(&str, &str); 8] = [
+pub const STEP_INVARIANTS: [(&str, &str); 9] = [
     ("C1", "only an arrival or a callback that is asked for makes a call, and a call that leaves the state leaves exactly one record"),
     ("D1", "records follow each other without a gap, chained by hash, and agree with themselves"),
     ("Q1", "no call ever loses its age"),
     ("Q2", "nobody is offered a call while one that comes first, and that they fit, is left waiting"),
     ("P1", "what a life reports of a call that another one has changes nothing"),
+    ("F1", "no call is sent to a number that its tenant does not allow"),
     ("T1", "log time never goes back, and timers fire if and only if they stand and are due"),
     ("E1", "effects are named by their entry, once and in order, and none is for a life of a node that is over"),
     ("X1", "a rejected or repeated command has no effect, but a refused arrival leaves its record"),
@@ -47,6 +49,7 @@ impl Step<'_> {
         self.calls(&mut found);
         self.order_of_service(&mut found);
         self.owners(&mut found);
+        self.numbers(&mut found);
         self.times(&mut found);
         self.names(&mut found);
         self.nothing_for_nothing(&mut found);
@@ -179,6 +182,19 @@ impl Step<'_> {
         expect(found, "P1", Some(&report.domain), fenced, || {
             format!("{:?} said {:?} of {:?}, which it does not have, and was heard", report.edge, report.event, report.leg)
         });
+    }
+
+    fn numbers(&self, found: &mut Vec<Violation>) {
+        for order in &self.effects.orders {
+            let Action::Ring(ring) = &order.action else { continue };
+            let Target::Trunk { number, .. } = &ring.target else { continue };
+            let Some(domain) = self.after.domains().get(&order.domain) else { continue };
+            let call = domain.calls().get(&order.leg.call);
+            let sent = call.and_then(|call| call.line()).is_some_and(|line| line.n == order.leg.n);
+            expect(found, "F1", Some(&order.domain), !sent || domain.policy().outside.allows(number), || {
+                format!("{} is sent to a number that is not allowed", order.leg.call)
+            });
+        }
     }
 
     fn times(&self, found: &mut Vec<Violation>) {

@@ -1,6 +1,6 @@
 //! Callbacks: the place is kept, one dial is in flight, and each ends with one record, whatever dies on the way.
 
-use super::world::{EDGE, World};
+use super::world::{EDGE, World, trunk_out};
 use crate::core::{
     Outcome, Reason,
     call::{Call, CallState},
@@ -18,19 +18,7 @@ const OTHER: Edge = Edge { node: NodeId(2), incarnation: 1 };
 /// Agent `a`, and a trunk that leads out.
 fn world() -> World {
     let mut world = World::new(Strategy::LongestIdle, &["a"]);
-    let out = Trunk {
-        sources: Vec::new(),
-        ha1: None,
-        username: None,
-        contacts: vec!["sip:gw@192.0.2.7".into()],
-        prefixes: Vec::new(),
-        outbound_auth: None,
-        caller_id: None,
-        calls_per_s_max: 0,
-        calls_max: 0,
-        trust_priority: false,
-    };
-    world.policy.trunks.insert("out".into(), out);
+    world.policy.trunks.insert("out".into(), trunk_out(&[]));
     world.rules().callback = Callbacks { dials_max: 2, pause_ms: 60_000, ring_ms: 30_000, max_age_ms: 3_600_000 };
     world.publish();
     world

@@ -13,7 +13,7 @@ use crate::core::{
     assist::Assisted,
     cdr::chain,
     codec,
-    command::{ConsultStep, Envelope, Intent, LegEvent, Record, Wish},
+    command::{ConsultStep, Envelope, Intent, LegEvent, Record, TransferTo, Wish},
     invariant::{step::Step, violations},
     time::{At, LogTime, WallTime},
 };
@@ -105,6 +105,11 @@ const fn kind(command: &Command) -> &'static str {
             LegEvent::Assisted(Assisted::Disclosed) => "  Disclosed",
             LegEvent::Assisted(Assisted::Turn(_)) => "  Turn",
             LegEvent::Assisted(Assisted::Resolved(_)) => "  Resolved",
+        },
+        Command::Transfer { to, .. } => match to {
+            TransferTo::Queue(_) => "  ToQueue",
+            TransferTo::Agent(_) => "  ToAgent",
+            TransferTo::Number(_) => "  ToNumber",
         },
         Command::ConsultStep { step, .. } => match step {
             ConsultStep::Complete => "  Complete",

@@ -237,7 +237,7 @@ fn a_phone_refers_by_what_callers_dial_by_queue_and_by_agent() {
 fn a_refer_to_nobody_or_for_a_call_it_has_no_more_is_refused() {
     let mut world = world();
     let leg = world.leg_of("a");
-    assert_eq!(refer(&mut world, leg, "+4930123456"), Outcome::Rejected(Reason::NoRoute("+4930123456".into())));
+    assert_eq!(refer(&mut world, leg, "nobody"), Outcome::Rejected(Reason::NoRoute("nobody".into())));
     let elsewhere = Edge { node: NodeId(2), incarnation: 1 };
     let late = Command::Refer { domain: World::domain(), leg, edge: elsewhere, user: "second".into() };
     assert_eq!(world.apply(late), Outcome::Rejected(Reason::Stale));

@@ -77,6 +77,22 @@ pub(crate) fn agent(skills: &[(&str, u8)]) -> Agent {
     }
 }
 
+/// A trunk that takes calls to numbers with these beginnings; none is every number.
+pub(crate) fn trunk_out(prefixes: &[&str]) -> Trunk {
+    Trunk {
+        sources: Vec::new(),
+        ha1: None,
+        username: None,
+        contacts: vec!["sip:gw@192.0.2.7".into()],
+        prefixes: prefixes.iter().map(ToString::to_string).collect(),
+        outbound_auth: None,
+        caller_id: None,
+        calls_per_s_max: 0,
+        calls_max: 0,
+        trust_priority: false,
+    }
+}
+
 impl World {
     /// One queue `support`, routed from `support`, and agents `a`, `b`, … with its skill at level 5.
     pub(crate) fn new(strategy: Strategy, agents: &[&str]) -> Self {

@@ -47,7 +47,7 @@ impl Worker {
 const fn status_of(reason: &Reason) -> (u16, &'static str) {
     match reason {
         Reason::NoRoute(_) | Reason::NoQueue(_) | Reason::NoAgent(_) => (404, "Not Found"),
-        Reason::NotYours => (403, "Forbidden"),
+        Reason::NotYours | Reason::NumberBarred => (403, "Forbidden"),
         Reason::QueueFull => (486, "Busy Here"),
         Reason::NotReady(_) | Reason::QueueClosed | Reason::OutsideHours { .. } | Reason::NoAgentsForQueue => {
             (480, "Temporarily Unavailable")
@@ -63,6 +63,7 @@ mod tests {
     #[test]
     fn a_transfer_that_is_not_done_has_its_status() {
         assert_eq!(status_of(&Reason::NoRoute("1".into())).0, 404);
+        assert_eq!(status_of(&Reason::NumberBarred).0, 403);
         assert_eq!(status_of(&Reason::NotReady("agent b: on break".into())).0, 480);
         assert_eq!(status_of(&Reason::WrongState("queued".into())).0, 603);
     }

@@ -164,12 +164,17 @@ impl Lab {
 
     /// Publishes the tenant: the queue `support` with these agents on static contacts, the phones from 0 on.
     pub(super) fn agents(&self, names: &[&str]) {
+        self.agents_and(names, "");
+    }
+
+    /// The same, with more of the tenant's file behind it.
+    pub(super) fn agents_and(&self, names: &[&str], more: &str) {
         let row = |(n, name): (usize, &&str)| {
             let n = u8::try_from(n).expect("a handful");
             format!("[[agent]]\nid = \"{name}\"\ncontact = \"{}\"\nskills = {{ support = 5 }}\nstate = \"available\"\n", self.uri(name, n))
         };
         let rows: String = names.iter().enumerate().map(row).collect();
-        self.publish(&rows, "");
+        self.publish(&format!("{rows}{more}"), "");
     }
 
     /// The tenant's file, with these agents' rows and these keys of its trunk.

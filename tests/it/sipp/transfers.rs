@@ -1,4 +1,4 @@
-//! A connected call goes on with another agent: by REFER of the phone that has it, and by the API.
+//! A connected call goes on with another agent or a number outside: by REFER of the phone that has it, and by the API.
 
 use super::{
     lab::Lab,
@@ -10,6 +10,8 @@ on_every_transport!(
     a_phone_transfers_its_call_by_refer,
     a_supervisor_transfers_a_call_to_its_queue,
     a_refer_that_cannot_be_followed_is_refused,
+    a_phone_sends_its_call_to_a_number_outside,
+    a_call_comes_back_from_a_number_that_is_busy,
     an_agent_asks_another_one_and_hands_the_call_over,
     an_agent_asks_another_one_and_takes_the_caller_back,
 );
@@ -107,6 +109,58 @@ fn a_refer_that_cannot_be_followed_is_refused(lab: &Lab) {
     lab.caller(1, &caller.pause_ms(1_000).bye().expect(200)).passes();
     alice.passes();
     lab.ended("answered", Some("alice"), "caller_hung_up");
+}
+
+/// Publishes agents on the first phones, and a trunk to the `n`-th that takes numbers in Berlin.
+fn with_trunk_out(lab: &Lab, names: &[&str], n: u8) {
+    let gateway = format!("sip:{}{}", lab.phone_at(n), lab.transport.parameter());
+    lab.agents_and(
+        names,
+        &format!("[[trunk]]\nid = \"out\"\ncontacts = [\"{gateway}\"]\ncaller_id = \"+4930111\"\n[transfer]\nnumbers = [\"+4930\"]\n"),
+    );
+}
+
+fn a_phone_sends_its_call_to_a_number_outside(lab: &Lab) {
+    with_trunk_out(lab, &["alice"], 1);
+    let barred = picked_up("refers").pause_ms(50).in_dialog("REFER", "Refer-To: <sip:+4420123456@[domain]>\n", "").expect(403);
+    let refers = barred.in_dialog("REFER", "Refer-To: <sip:+4930123456@[domain];user=phone>\n", "").expect(202);
+    let refers = refers.receive_matching("NOTIFY", "SIP/2.0 100 Trying").receive_matching("NOTIFY", "SIP/2.0 200 OK");
+    let alice = lab.phone(0, &refers.receive("BYE").ok(false));
+    let number = lab.phone(1, &ends("number"));
+    lab.caller(2, &taken_back("caller")).passes();
+    alice.passes();
+    assert!(number.has_seen("INVITE sip:+4930123456@") && number.has_seen("<sip:+4930111@"), "it is called as the trunk wants it");
+    number.passes();
+    lab.ended("answered", Some("alice"), "number_hung_up");
+    let record = lab.record();
+    let sent = &record["transfers"][0];
+    let outside = &sent["outside"];
+    assert_eq!((&sent["by"], &sent["to"]), (&"agent:alice".into(), &"number".into()), "{record}");
+    assert_eq!((&outside["number"], &outside["result"]), (&"+4930123456".into(), &"accepted".into()), "{record}");
+    assert!(outside["answered_at"].is_string() && outside["ended_at"] == record["ended_at"], "{record}");
+}
+
+fn a_call_comes_back_from_a_number_that_is_busy(lab: &Lab) {
+    with_trunk_out(lab, &["alice", "bob"], 2);
+    let alice = lab.phone(0, &picked_up("alice").receive("BYE").ok(false));
+    let bob = lab.phone(1, &ends("bob"));
+    let busy = Script::phone("busy").receive_invite().respond(180, "Ringing", "", false);
+    let number = lab.phone(2, &busy.respond(486, "Busy Here", "", false).receive("ACK"));
+    let caller = lab.caller(1, &taken_back("caller"));
+    lab.cluster.eventually("the INFO", |_| (caller.times_seen("CSeq: 2 INFO") >= 2).then_some(()));
+    let path = the_call(lab, "transfer");
+    for (body, status) in [("{\"number\":\"+4420123456\"}", 403), ("{\"number\":\"bob\"}", 422), ("{\"number\":\"+4930123456\"}", 204)] {
+        let answer = lab.cluster.ask(2, "POST", &path, &[JSON], body);
+        assert_eq!(answer.status, status, "{body}: {}", answer.text);
+    }
+    number.passes();
+    caller.passes();
+    alice.passes();
+    bob.passes();
+    lab.ended("answered", Some("bob"), "agent_hung_up");
+    let record = lab.record();
+    let outside = &record["transfers"][0]["outside"];
+    assert!(outside["result"] == "busy" && outside["answered_at"].is_null(), "{record}");
 }
 
 fn an_agent_asks_another_one_and_hands_the_call_over(lab: &Lab) {

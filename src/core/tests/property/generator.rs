@@ -108,7 +108,7 @@ impl Generator {
         let rows = &state.domains()[&domain];
         let arriving = if rows.calls().len() < LIVE_MAX { 260 } else { 20 };
         // A consultation is soon over, by itself or with its call.
-        if self.rng.one_in(3) && rows.calls().values().any(|call| call.consult.is_some()) {
+        if self.rng.one_in(2) && rows.calls().values().any(|call| call.consult.is_some()) {
             return self.consult(rows);
         }
         // What AI agents say comes often while they have calls.
@@ -265,13 +265,18 @@ impl Generator {
 
     /// Of a connected call mostly, to anybody, by whoever has it or by somebody else, by command or by REFER.
     fn transfer(&mut self, rows: &Domain) -> Command {
-        let connected: Vec<_> = rows.calls().values().filter(|call| matches!(call.state, CallState::Connected { .. })).collect();
-        let call = self.rng.pick(connected.into_iter());
-        let to = if self.rng.one_in(2) {
-            TransferTo::Queue(["support", "second", "ring", "none"][self.rng.below(4) as usize].into())
-        } else {
-            TransferTo::Agent(self.agent())
+        let to = match self.rng.below(5) {
+            0 => TransferTo::Queue(["support", "second", "ring", "none"][self.rng.below(4) as usize].into()),
+            1 => TransferTo::Agent(self.agent()),
+            2 => TransferTo::Agent(IDLE[self.rng.below(3) as usize].into()),
+            _ => TransferTo::Number(["+4930123456", "+49301", "+4930*1", "+4420123456", "49"][self.rng.below(5) as usize].into()),
         };
+        let strict = matches!(to, TransferTo::Number(_)) && !self.rng.one_in(8);
+        let fits = |call: &&Call| {
+            matches!(call.state, CallState::Connected { .. }) && (!strict || call.anchored && call.sdp.is_some() && call.consult.is_none())
+        };
+        let connected: Vec<_> = rows.calls().values().map(|call| &**call).filter(fits).collect();
+        let call = self.rng.pick(connected.into_iter());
         let domain = main_domain();
         let Some(call) = call else { return Command::Transfer { domain, call: self.call(rows), to, by: self.actor() } };
         let (n, leg) = call.legs.first_key_value().expect("a connected call has its leg");
@@ -279,6 +284,7 @@ impl Generator {
             let user = match to {
                 TransferTo::Queue(queue) => queue.to_string(),
                 TransferTo::Agent(agent) => agent.to_string(),
+                TransferTo::Number(number) => number,
             };
             return Command::Refer { domain, leg: call.leg_id(*n), edge: call.edge, user };
         }
@@ -321,7 +327,7 @@ impl Generator {
         } else if self.rng.one_in(3) {
             TransferTo::Agent(self.agent())
         } else {
-            TransferTo::Agent(IDLE[self.rng.below(2) as usize].into())
+            TransferTo::Agent(IDLE[self.rng.below(3) as usize].into())
         };
         Command::Consult { domain, call, to, by }
     }
@@ -388,7 +394,8 @@ impl Generator {
         };
         let own = call.caller_leg().unwrap_or(0);
         let dials = matches!(call.state, CallState::Dialling { .. });
-        let n = if self.rng.one_in(if dials { 2 } else { 4 }) { own } else { self.rng.pick(call.legs.keys().copied()).unwrap_or(own) };
+        let line = call.line().map_or(own, |line| line.n);
+        let n = if self.rng.one_in(if dials { 2 } else { 4 }) { own } else { self.rng.pick(call.legs.keys().copied()).unwrap_or(line) };
         let edge = if self.rng.one_in(30) { self.edge() } else { call.edge };
         let event = if n == own && !dials { self.caller_event(call) } else { self.agent_event() };
         self.numbered(call.leg_id(n), edge, event)
@@ -405,8 +412,8 @@ impl Generator {
         let dialog = Dialog { call_id: "x".into(), ..Dialog::default() };
         let sdp = Sdp::from(b"v=0".to_vec());
         match self.rng.below(24) {
-            0..6 => LegEvent::Ringing { dialog },
-            6..13 => LegEvent::Answered { dialog, sdp },
+            0..4 => LegEvent::Ringing { dialog },
+            4..13 => LegEvent::Answered { dialog, sdp },
             13 => LegEvent::Confirmed { dialog },
             14..17 => {
                 let status = [486, 603, 503, 302, 404][self.rng.below(5) as usize];
@@ -424,7 +431,7 @@ impl Generator {
     fn caller_event(&mut self, call: &Call) -> LegEvent {
         let dialog = call.caller.dialog.clone();
         match self.rng.below(8) {
-            0 | 1 => LegEvent::Media { dialog, sdp: Sdp::default(), held: self.rng.one_in(2) },
+            0 | 1 | 4 => LegEvent::Media { dialog, sdp: Sdp::default(), held: self.rng.one_in(2) },
             2 if self.rng.one_in(2) => LegEvent::Adopted { dialog },
             2 => LegEvent::Confirmed { dialog },
             3 => LegEvent::Ended,

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::core::{
     policy::{
-        Agent, AgentKind, Assistant, Callbacks, Channel, Fallback, Hours, OnClose, Policy, Recording, Route, Sharing, Step, Strategy,
-        Treatment, Trunk, Unanswered,
+        Agent, AgentKind, Assistant, Callbacks, Channel, Fallback, Hours, OnClose, Outside, Policy, Recording, Route, Sharing, Step,
+        Strategy, Treatment, Unanswered,
     },
-    tests::world::{agent, queue},
+    tests::world::{agent, queue, trunk_out},
 };
 
 /// They serve no call of any queue, and so are free to be asked.
-pub(super) const IDLE: [&str; 2] = ["f", "g"];
+pub(super) const IDLE: [&str; 3] = ["f", "g", "h"];
 
 /// Three queues that differ in every rule, agents with one, two and no slots free for voice, one with a phone to register.
 pub(super) fn policy(strategy: Strategy) -> Policy {
@@ -53,19 +53,8 @@ pub(super) fn policy(strategy: Strategy) -> Policy {
     policy.routes =
         [("support", None), ("second", Some(2)), ("ring", None)].map(|(to, priority)| (to.to_owned(), route(to, priority, false))).into();
     policy.routes.insert("112".into(), route("second", Some(0), true));
-    let out = Trunk {
-        sources: Vec::new(),
-        ha1: None,
-        username: None,
-        contacts: vec!["sip:gw@192.0.2.7".into()],
-        prefixes: vec!["+49".into()],
-        outbound_auth: None,
-        caller_id: None,
-        calls_per_s_max: 0,
-        calls_max: 0,
-        trust_priority: false,
-    };
-    policy.trunks.insert("out".into(), out);
+    policy.trunks.insert("out".into(), trunk_out(&["+49"]));
+    policy.outside = Outside { numbers: vec!["+4930".into()], ring_ms: 6_000 };
     let support = policy.queues.get_mut("support").expect("made above");
     support.sharing = Sharing { within_ms: 3_000, unanswered: Unanswered::Rollback, people: Some("ring".into()), ..Sharing::default() };
     for queue in policy.queues.values_mut() {

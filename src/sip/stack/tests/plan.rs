@@ -226,3 +226,34 @@ fn the_legs_of_a_callback_are_offered_what_is_ours_and_joined_by_its_plan() {
     bench.order(customer, Action::HangUp { cause: "ended".into() });
     assert_eq!(bench.last("BYE").uri(), bench.stack.legs[&customer].dialog.remote_target);
 }
+
+#[test]
+fn a_caller_who_is_sent_to_a_number_hears_music_until_it_answers_and_then_that_one() {
+    let (mut bench, scribe, phone) = talking();
+    bench.stack.legs.get_mut(&LegId::caller(call())).expect("it talks").anchored = true;
+    bench.order(phone, Action::HangUp { cause: "transferred".into() });
+    let treat = crate::core::effect::Treat { greeting: None, position: None, music: Some("waltz".into()) };
+    bench.order(LegId::caller(call()), Action::Treat(Arc::new(treat)));
+    assert_eq!(scribe.take().last().map(String::as_str), Some("0 is played waltz"));
+    let number = LegId { call: call(), n: 2 };
+    let ring = Ring {
+        target: Target::Contact { uri: format!("sip:+4930123456@{PHONE}") },
+        caller: Party { user: "a".into(), ..Party::default() },
+        queue: None,
+        trunk: None,
+        sdp: Some(Sdp::from(b"v=0 caller".to_vec())),
+        headers: Vec::new(),
+        max_forwards: 69,
+        anchored: true,
+        aside: false,
+    };
+    bench.order(number, Action::ring(ring));
+    bench.phone_answers("INVITE", 183, "v=0 early");
+    assert_eq!(scribe.take(), ["0 tells 2"], "what the network says while it rings is not played");
+    bench.phone_answers("INVITE", 200, "v=0 number");
+    bench.order(LegId::caller(call()), Action::Answer { peer: number, sdp: Sdp::from(b"v=0 number".to_vec()) });
+    let said = scribe.take();
+    assert!(["2 tells 0", "0 hears [2]", "2 hears [0]"].iter().all(|text| said.contains(&(*text).to_owned())), "{said:?}");
+    bench.order(number, Action::HangUp { cause: "ended".into() });
+    assert_eq!(bench.count("BYE"), 2, "the agent's phone before, and the number now");
+}

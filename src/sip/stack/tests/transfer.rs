@@ -83,6 +83,19 @@ fn a_refer_that_is_not_followed_leaves_the_call_as_it_is() {
 }
 
 #[test]
+fn a_refer_names_a_number_as_the_phone_would_dial_it() {
+    for (field, user) in [
+        ("Refer-To: <sip:+4930123456@demo;user=phone>", "+4930123456"),
+        ("Refer-To: <sip:030123456;phone-context=demo@demo;user=phone>", "030123456"),
+        ("Refer-To: \"Shop\" <sips:4711@demo>", "4711"),
+    ] {
+        let (mut bench, _) = Bench::talking();
+        bench.refer(field);
+        assert_eq!(bench.refers.pop().map(|(_, user)| user).as_deref(), Some(user));
+    }
+}
+
+#[test]
 fn what_no_transfer_can_mean_is_refused_at_once() {
     for (field, status) in [
         ("Refer-To: <sip:a@demo?Replaces=1%3Bto-tag%3D2>", "603"),
