@@ -18,7 +18,7 @@ pub struct Options {
     /// Offered load grows by this factor until less than 95 % of it is served.
     #[arg(long, default_value_t = 1.5)]
     pub step: f64,
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 20)]
     pub seconds: u32,
     /// All nodes share CPU 0 and whoever calls has CPU 1: where both are on one small machine, callers cannot place twice
     /// what the nodes serve unless the nodes have the smaller part of it.

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     Error,
-    limits::{COMMIT_DEADLINE, ORDER_RETRY_MAX, REPORTS_IN_FLIGHT_MAX, REPORTS_WAITING_MAX, RETRY_PAUSE},
+    limits::{ADOPTED_PAUSE, COMMIT_DEADLINE, ORDER_RETRY_MAX, REPORTS_IN_FLIGHT_MAX, REPORTS_WAITING_MAX, RETRY_PAUSE},
     shared::{Shared, longer},
     submit::Parcel,
 };
@@ -59,6 +59,11 @@ impl Delivery {
         let leg = first.leg;
         let mut next = Some(first);
         while let Some(report) = next {
+            if matches!(report.event, LegEvent::Adopted { .. }) {
+                // The dialog was its own before: nothing waits for this, and a node's death brings hundreds in the very moment in
+                // which the legs still to be taken over need every processor.
+                tokio::time::sleep(ADOPTED_PAUSE).await;
+            }
             let permit = self.under_way.acquire().await.expect("the semaphore is never closed");
             self.deliver(report).await;
             drop(permit);

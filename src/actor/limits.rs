@@ -9,6 +9,9 @@ pub(super) const COMMANDS_MAX: usize = 4_096;
 pub(super) const REPORTS_IN_FLIGHT_MAX: usize = 4_096;
 pub(super) const REPORTS_WAITING_MAX: usize = 1_000_000;
 
+/// Pause before it is reported that a leg was taken over, and what else the leg says meanwhile waits behind it.
+pub(super) const ADOPTED_PAUSE: Duration = Duration::from_millis(300);
+
 /// Questions waiting for one lane to one node; more are refused as overload.
 pub(super) const LANE_QUEUE_MAX: usize = 16_384;
 /// Questions packed into one request.

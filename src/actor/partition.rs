@@ -34,6 +34,7 @@ use crate::core::{
     Command,
     effect::Order,
     id::{CallId, DomainId, Edge, EffectId},
+    state::FEATURE_LEVEL,
     time::LogTime,
 };
 use children::Children;
@@ -285,7 +286,18 @@ impl Partition {
         }
         self.declare_lost(myself);
         self.hand_over();
+        self.raise_level();
         myself.send_after(SWEEP_EVERY, move || Message::Sweep(token));
+    }
+
+    /// Once the operator has ended an upgrade, this partition's commands may do what only the new programs know.
+    fn raise_level(&self) {
+        let level = self.shared.cluster.feature_level().min(FEATURE_LEVEL);
+        if self.replica.state.read().level() < level {
+            let (shared, group) = (Arc::clone(&self.shared), self.replica.group);
+            // Said again at the next sweep until it is committed.
+            tokio::spawn(async move { shared.propose(group, Command::RaiseLevel { level }).await });
+        }
     }
 
     fn done(&mut self, domain: DomainId, id: EffectId) {

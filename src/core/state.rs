@@ -344,6 +344,11 @@ impl State {
         &self.shared.archive
     }
 
+    /// Up to which level `apply` may do what older programs do not know.
+    pub const fn level(&self) -> u32 {
+        self.level
+    }
+
     pub const fn domains(&self) -> &BTreeMap<DomainId, Domain> {
         &self.domains
     }

@@ -334,3 +334,12 @@ async fn a_phone_is_let_go_and_rung_anew_though_the_actor_of_its_last_call_hangs
     let ring = at(&|order| order.leg.call == call(2) && matches!(order.action, Action::Ring(_))).expect("it was rung");
     assert!(farewell < ring, "first let go, then rung: {orders:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_an_upgrade_is_ended_every_partition_knows_its_level() {
+    let lone = Lone::start().await;
+    let level = |lone: &Lone| lone.live.inner.shared.replicas.get(1).unwrap().state.read().level();
+    assert_eq!(level(&lone), 0, "nobody ended an upgrade yet");
+    lone.live.cluster().raise_feature_level(1, SOON).await.unwrap();
+    lone.eventually("its state knows", |lone| level(lone) == 1).await;
+}
