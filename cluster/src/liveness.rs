@@ -32,8 +32,10 @@ struct Rows {
     short_since: Option<Duration>,
     /// When a peer's ping was last answered.
     answered: BTreeMap<NodeId, (Incarnation, Duration)>,
+    /// When a ping of a peer's life last came, answered or not: one whose support this node withdrew may well be supported by others.
+    heard: BTreeMap<NodeId, (Incarnation, Duration)>,
     /// The same for the life before, which a quick restart leaves no time to mourn.
-    answered_before: BTreeMap<NodeId, (Incarnation, Duration)>,
+    heard_before: BTreeMap<NodeId, (Incarnation, Duration)>,
     /// The last lives of this process that were given up, and when it began the next one.
     former: [Option<(Incarnation, Duration)>; 2],
     /// The latest life of a node that this one will never support again; all before it are included.
@@ -114,26 +116,29 @@ impl Liveness {
     /// Answers a ping, unless this life was given up or is over.
     pub(crate) fn support(&self, node: NodeId, incarnation: Incarnation) -> bool {
         let mut rows = self.rows.lock();
-        if reaches(&rows.withdrawn, node, incarnation) || reaches(&rows.lost, node, incarnation) {
+        if reaches(&rows.lost, node, incarnation) {
             return false;
         }
-        if rows.answered.get(&node).is_some_and(|(known, _)| *known > incarnation) {
+        if rows.heard.get(&node).is_none_or(|(known, _)| *known <= incarnation) {
+            let before = rows.heard.insert(node, (incarnation, now()));
+            if let Some(before) = before.filter(|(known, _)| *known < incarnation) {
+                rows.heard_before.insert(node, before);
+            }
+        }
+        if reaches(&rows.withdrawn, node, incarnation) || rows.answered.get(&node).is_some_and(|(known, _)| *known > incarnation) {
             return false;
         }
-        let before = rows.answered.insert(node, (incarnation, now()));
-        if let Some(before) = before.filter(|(known, _)| *known < incarnation) {
-            rows.answered_before.insert(node, before);
-        }
+        rows.answered.insert(node, (incarnation, now()));
         true
     }
 
-    /// How long ago a ping of this very life was last answered by this process, or it ended, if it was a life of this process
-    /// itself. `None` if neither is so, or too many lives ago.
+    /// How long ago this process last had a ping of this very life, or it ended, if it was a life of this process itself. `None`
+    /// if neither is so, or too many lives ago.
     pub(crate) fn heard_ago(&self, node: NodeId, incarnation: Incarnation) -> Option<Duration> {
         let rows = self.rows.lock();
         let of = |rows: &BTreeMap<NodeId, (Incarnation, Duration)>| rows.get(&node).copied().filter(|(known, _)| *known == incarnation);
         let own = || rows.former.iter().flatten().copied().find(|(known, _)| node == self.me && *known == incarnation);
-        of(&rows.answered).or_else(|| of(&rows.answered_before)).or_else(own).map(|(_, at)| now().saturating_sub(at))
+        of(&rows.heard).or_else(|| of(&rows.heard_before)).or_else(own).map(|(_, at)| now().saturating_sub(at))
     }
 
     /// True while this node may act for what it owns.
@@ -234,6 +239,16 @@ mod tests {
             liveness.support(3, incarnation);
         }
         assert!(liveness.heard_ago(3, 9).is_some() && liveness.heard_ago(3, 8).is_some() && liveness.heard_ago(3, 7).is_none());
+    }
+
+    #[test]
+    fn a_life_that_this_node_alone_gave_up_is_still_heard() {
+        let liveness = expired();
+        assert!(liveness.support(3, 7) && liveness.withdraw(3, 7) && !liveness.support(3, 7));
+        let withdrawn_before = Liveness::new(1, 60_000, BTreeMap::from([(3, 7)]));
+        assert!(withdrawn_before.heard_ago(3, 7).is_none());
+        assert!(!withdrawn_before.support(3, 7) && withdrawn_before.heard_ago(3, 7).is_some(), "others may support it, and its calls live");
+        assert!(withdrawn_before.lose(3, 7) && !withdrawn_before.support(3, 7));
     }
 
     #[test]
