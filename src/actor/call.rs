@@ -112,12 +112,18 @@ impl CallState {
                     said.iter().for_each(|order| self.seat.farewells.taken(order));
                     self.taken(&ids);
                 }
-                Err(orders) => drop(by_edge.insert(me, orders)),
+                Err(orders) => return self.later(myself, by_edge.into_values().flatten().chain(orders), pause),
             }
         }
         for (edge, orders) in by_edge {
             tokio::spawn(carry(Arc::clone(&self.seat.shared), Arc::clone(&self.seat.farewells), edge, orders, pause, myself.clone()));
         }
+    }
+
+    /// Tries orders again after a pause: without its lease nothing is said here, and nothing elsewhere that may only follow it.
+    fn later(&self, myself: &ActorRef<Message>, orders: impl Iterator<Item = Order>, pause: Duration) {
+        let ids: Vec<_> = orders.map(|order| order.id).collect();
+        myself.send_after(pause, move || Message::Retry(ids, longer(pause, ORDER_RETRY_MAX)));
     }
 
     /// What is to be said before an order: to the phone that it rings, the farewells of its last calls, wherever they can go the same
@@ -155,6 +161,10 @@ impl CallState {
 
     /// Sends again what still stands in the outbox.
     fn retry(&mut self, myself: &ActorRef<Message>, ids: &[EffectId], pause: Duration) {
+        if self.seat.replica.leading().is_none() {
+            // Whoever leads now has them from the state.
+            return;
+        }
         let standing: Vec<_> = open_orders(&self.seat).into_iter().filter(|order| ids.contains(&order.id)).collect();
         for id in ids.iter().filter(|id| !standing.iter().any(|order| order.id == **id)) {
             self.open.remove(id);

@@ -2,7 +2,7 @@
 //!
 //! The commit that ends a call frees its agent at once, so that the next offer needs no other. The farewell and the next INVITE
 //! are then orders of two calls, and often for two edges. A leader notes here which farewells edges have; the actor of a call
-//! keeps an INVITE until those to its phone are among them. What is to be said to whom is the state's.
+//! says those to its phone before its INVITE where both go the same way, and keeps the INVITE until the others are among them. What is to be said to whom is the state's.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -292,8 +292,9 @@ impl Partition {
 
     /// Once the operator has ended an upgrade, this partition's commands may do what only the new programs know.
     fn raise_level(&self) {
+        let led = self.leading.as_ref().is_some_and(|leading| leading.led);
         let level = self.shared.cluster.feature_level().min(FEATURE_LEVEL);
-        if self.replica.state.read().level() < level {
+        if led && self.replica.state.read().level() < level {
             let (shared, group) = (Arc::clone(&self.shared), self.replica.group);
             // Said again at the next sweep until it is committed.
             tokio::spawn(async move { shared.propose(group, Command::RaiseLevel { level }).await });

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     call::{Call, CallState},
     effect::Order,
-    party::{Dialog, Sdp},
+    party::{Dialog, Headers, Party, Sdp},
     policy::Outside,
 };
 
@@ -58,9 +58,35 @@ impl Call {
     }
 }
 
+/// The header field by which a caller withholds who it is (RFC 3323 §4.2).
+const PRIVACY: &str = "Privacy";
+
+/// What somebody outside is shown of a caller: its name and number unless it withheld them, and that it did.
+pub(super) fn shown_outside(caller: &Party, headers: &Headers) -> (Party, Headers) {
+    let withheld = |(name, value): &&(String, String)| name.eq_ignore_ascii_case(PRIVACY) && !value.trim().eq_ignore_ascii_case("none");
+    match headers.iter().find(withheld) {
+        Some(field) => {
+            let uri = "sip:anonymous@anonymous.invalid".to_owned();
+            (Party { user: "anonymous".to_owned(), display: "Anonymous".to_owned(), uri }, vec![field.clone()])
+        }
+        None => (caller.clone(), Headers::new()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_withholds_its_number_withholds_it_from_those_outside() {
+        let caller = Party { user: "5551000".into(), display: "Ann".into(), uri: "sip:5551000@x".into() };
+        let field = |value: &str| vec![("X-Account".to_owned(), "7".to_owned()), ("privacy".to_owned(), value.to_owned())];
+        let (shown, headers) = shown_outside(&caller, &field("id; critical"));
+        assert_eq!((shown.user.as_str(), headers.len()), ("anonymous", 1));
+        assert!(!shown.uri.contains("5551000") && !shown.display.contains("Ann"));
+        assert_eq!(shown_outside(&caller, &field("none")), (caller.clone(), Headers::new()));
+        assert_eq!(shown_outside(&caller, &Headers::new()), (caller.clone(), Headers::new()));
+    }
 
     #[test]
     fn no_number_is_allowed_that_the_tenant_does_not_name_the_beginning_of() {

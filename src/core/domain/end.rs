@@ -34,7 +34,8 @@ impl Domain {
         let waits_for_customer = self.calls[&id].owner().filter(|_| talking.is_none());
         let call = &self.calls[&id];
         let owner = talking.map(|leg| call.legs[&leg].agent.clone()).or_else(|| call.served_by.clone());
-        let gave_up = outcome == CallOutcome::Abandoned;
+        // Who was sent on had been served by the queue.
+        let gave_up = outcome == CallOutcome::Abandoned && call.forward.is_none();
         // What an agent has answered was answered, whatever came of it in the next queue.
         let outcome = match outcome {
             CallOutcome::Abandoned | CallOutcome::Rejected if call.answered.is_some() => CallOutcome::Answered,

@@ -14,7 +14,7 @@ use crate::core::{
     command::{LegEvent, TimerKind},
     effect::{Action, EventKind, Ring, Treat},
     explain::Trigger,
-    forward::{Forward, Line},
+    forward::{Forward, Line, shown_outside},
     id::{CallId, TrunkId},
     limits::{CALL_MS_MAX, CALLBACK_AGAIN_MS, LEGS_PER_CALL_MAX, OFFER_TIMEOUT_MS_MIN},
     parting::Farewell,
@@ -76,7 +76,8 @@ impl Domain {
         let call = self.calls.get_mut(&id).expect("looked up above");
         let n = call.next_leg;
         call.next_leg += 1;
-        let ring = Ring { sdp: call.offered(), aside: call.callback.is_some(), ..outbound(trunk, number, call.from.clone()) };
+        let (caller, headers) = shown_outside(&call.from, &call.headers);
+        let ring = Ring { sdp: call.offered(), aside: call.callback.is_some(), headers, ..outbound(trunk, number, caller) };
         let order = ctx.order(call.leg_id(n), call.edge, Action::ring(ring), None);
         let line = Line { n, dialog: Dialog::default(), sdp: None, seq: 0, order: Some(order), adopting: false };
         call.forward.as_mut().expect("looked up above").line = Some(line);

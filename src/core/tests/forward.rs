@@ -190,6 +190,7 @@ fn a_caller_who_gives_up_takes_the_number_along() {
     let closed = &world.closed[0];
     assert_eq!((closed.outcome, closed.end_reason.as_str()), (CallOutcome::Answered, "caller_left"));
     assert_eq!(dialled(&world).result, Some(AttemptResult::Rescinded));
+    assert_eq!(world.state.domains()[&World::domain()].queues()["support"].abandoned, 0, "its queue had answered it");
 }
 
 #[test]

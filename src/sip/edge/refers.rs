@@ -29,8 +29,10 @@ impl Worker {
     pub(super) fn referred(&mut self, now: Instant, tx: TxId, leg: LegId, outcome: Result<Outcome, Error>) {
         let verdict = match outcome {
             Ok(Outcome::Rejected(reason)) => {
-                tracing::info!(%leg, %reason, "a phone's REFER is not followed");
-                Err(status_of(&reason))
+                // Its text may tell the number that was dialled.
+                let status = status_of(&reason);
+                tracing::info!(%leg, status = status.0, "a phone's REFER is not followed");
+                Err(status)
             }
             Ok(_) => Ok(()),
             Err(error) => {

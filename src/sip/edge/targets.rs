@@ -18,7 +18,7 @@ use crate::{
     sip::{
         auth,
         limits::TARGETS_MAX,
-        message::{Name, angle_uri, parse},
+        message::{Name, angle_uri, host_port, parse},
     },
 };
 
@@ -29,8 +29,27 @@ pub(super) struct Phone {
     /// Request-URIs still to be tried.
     rest: VecDeque<String>,
     tried: usize,
+    /// Hosts that a redirection is not followed to: none at all where a trunk was called. Whoever answers a call of ours must not
+    /// have us call anybody else over a trunk, which knows us by our address.
+    barred: Barred,
     /// User and password for a challenge; taken when used, so that a wrong one is not tried twice.
     credentials: Option<(String, String)>,
+}
+
+/// Where a redirection does not lead.
+#[derive(Debug)]
+enum Barred {
+    All,
+    Hosts(Vec<String>),
+}
+
+impl Barred {
+    fn permits(&self, contact: &str) -> bool {
+        match self {
+            Self::All => false,
+            Self::Hosts(hosts) => !hosts.iter().any(|host| host.eq_ignore_ascii_case(&host_port(angle_uri(contact)).0)),
+        }
+    }
 }
 
 /// What the phone is called in the books: its contact.
@@ -74,9 +93,14 @@ impl Worker {
 
     /// Rings a phone or a number.
     pub(super) fn ring(&mut self, now: Instant, order: &Order, ring: &Ring) {
-        let mut phone = Phone { ring: ring.clone(), rest: VecDeque::new(), tried: 1, credentials: None };
+        let view = self.directory.domains.get(&order.domain);
+        let contacts = view.into_iter().flat_map(|view| view.trunks.values()).flat_map(|trunk| &trunk.contacts);
+        let barred = match &ring.target {
+            Target::Trunk { .. } => Barred::All,
+            _ => Barred::Hosts(contacts.map(|contact| host_port(contact).0).collect()),
+        };
+        let mut phone = Phone { ring: ring.clone(), rest: VecDeque::new(), tried: 1, barred, credentials: None };
         if let Target::Trunk { trunk, number } = &ring.target {
-            let view = self.directory.domains.get(&order.domain);
             if let Some(trunk) = view.and_then(|view| view.trunks.get(trunk)) {
                 phone.rest = trunk.contacts.iter().take(TARGETS_MAX).map(|contact| dialled(contact, number)).collect();
                 phone.credentials.clone_from(&trunk.outbound_auth);
@@ -125,7 +149,7 @@ impl Worker {
         match &report.event {
             LegEvent::Refused { status: 401 | 407, .. } => phone.with_credentials(response, cnonce),
             LegEvent::Refused { status: 300..=399, contacts, .. } => {
-                for uri in contacts.iter().rev() {
+                for uri in contacts.iter().rev().filter(|uri| phone.barred.permits(uri)) {
                     phone.rest.push_front(uri.clone());
                 }
                 phone.rest.truncate(TARGETS_MAX);
@@ -201,6 +225,16 @@ mod tests {
     fn a_number_is_dialled_at_each_contact_of_a_trunk() {
         assert_eq!(dialled("sip:gw.example:5070;transport=tcp", "+4930"), "sip:+4930@gw.example:5070;transport=tcp");
         assert_eq!(dialled("sip:old@10.0.0.1", "7"), "sip:7@10.0.0.1");
+    }
+
+    #[test]
+    fn a_redirection_leads_to_no_trunk_and_from_none() {
+        assert!(!Barred::All.permits("sip:bob@192.0.2.7"));
+        let barred = Barred::Hosts(vec!["gw.example".to_owned(), "192.0.2.9".to_owned()]);
+        assert!(barred.permits("sip:bob@192.0.2.7:5062") && barred.permits("<sip:bob@192.0.2.7>"));
+        for contact in ["sip:+44900123@GW.example", "sip:+44900123@192.0.2.9:5060;transport=tcp", "<sip:+44900123@192.0.2.9>"] {
+            assert!(!barred.permits(contact), "{contact}");
+        }
     }
 
     #[test]
