@@ -124,6 +124,12 @@ impl Prepared {
     pub fn also(&self, service: Arc<dyn Service>) {
         assert!(self.further.set(service).is_ok(), "a node has one set of further services");
     }
+
+    /// Looks at what the replica of a group holds at this moment. `None` without a replica.
+    #[cfg(feature = "sim")]
+    pub fn look<R>(&self, group: GroupId, look: impl FnOnce(&State) -> R) -> Option<R> {
+        Some(look(&self.replicas.get(group)?.state.read()))
+    }
 }
 
 impl MachineFactory for Prepared {

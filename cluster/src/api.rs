@@ -180,6 +180,12 @@ impl Cluster {
         self.node.all_groups().iter().map(crate::raft::group::Group::status).collect()
     }
 
+    /// Of each replica here its group, its term and whom it takes for the leader; cheap enough to be asked all the time.
+    #[cfg(feature = "sim")]
+    pub fn leaders(&self) -> Vec<(GroupId, u64, Option<NodeId>)> {
+        self.node.all_groups().iter().map(crate::raft::group::Group::led_by).collect()
+    }
+
     pub fn nodes(&self) -> watch::Receiver<Arc<NodeTable>> {
         self.node.table.subscribe()
     }

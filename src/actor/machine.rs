@@ -240,7 +240,7 @@ impl Machine for GroupMachine {
     fn snapshot(&mut self) -> io::Result<Vec<u8>> {
         let state = self.replica.state.read();
         let mut bytes = vec![SNAPSHOT_VERSION];
-        bytes.extend_from_slice(&core_codec::encode(&*state));
+        core_codec::encode_into(&*state, &mut bytes);
         Ok(bytes)
     }
 

@@ -2,6 +2,8 @@
 //!
 //! It does not frame, version or checksum: whoever stores or sends the bytes does.
 
+use std::io::Write;
+
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::limits::DECODE_BYTES_MAX;
@@ -18,6 +20,11 @@ pub enum Error {
 /// The bytes of `value`; equal values give equal bytes.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     bincode::serde::encode_to_vec(value, bincode::config::standard()).expect("plain data in memory always encodes")
+}
+
+/// As [`encode`], into a writer that takes everything.
+pub fn encode_into<T: Serialize>(value: &T, writer: &mut impl Write) {
+    bincode::serde::encode_into_std_write(value, writer, bincode::config::standard()).expect("plain data in memory always encodes");
 }
 
 /// Reads a value that takes up all of `bytes`, claiming at most [`DECODE_BYTES_MAX`] of memory.

@@ -6,6 +6,7 @@
 //! what was begun must come to its end. The same seed gives the same bytes.
 
 pub mod cli;
+mod digest;
 mod edge;
 mod faults;
 mod judge;

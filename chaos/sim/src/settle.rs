@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tandem::core::{
-    Command, State, codec,
+    Command,
     command::Envelope,
     policy::{
         Agent, AgentKind, Assistant, Channel, Fallback, InitialState, Misses, OnClose, Policy, Queue, Recording, Route, ServiceLevel,
@@ -132,9 +132,11 @@ pub(super) async fn settles(world: &World) {
     }
 }
 
-async fn replica(running: &Running) -> Option<Vec<u8>> {
+/// True if a replica is what the log made.
+async fn is_golden(world: &World, running: &Running) -> bool {
     let within = Duration::from_secs(1);
-    running.handle.read(GROUP, true, within, |state: &State| codec::encode(state)).await.ok().flatten()
+    let same = running.handle.read(GROUP, true, within, |state| world.judge.look(GROUP, |golden| state == golden)).await;
+    same.ok().flatten().unwrap_or(false)
 }
 
 /// What is still open.
@@ -158,16 +160,14 @@ async fn open(world: &World) -> Vec<String> {
     });
     let (callers, phones) = world.town.busy();
     say(&mut open, callers + phones > 0, &|| format!("{callers} callers and {phones} phones hold a line"));
-    let mut replicas = Vec::new();
     for node in NODES {
         match world.stage.running(node) {
-            Some(running) => replicas.push((node, replica(&running).await)),
+            Some(running) => {
+                let golden = is_golden(world, &running).await;
+                say(&mut open, !golden, &|| format!("the replica of node {node} is not what the log made (S1)"));
+            }
             None => open.push(format!("node {node} does not run")),
         }
-    }
-    let golden = world.judge.look(GROUP, codec::encode);
-    for (node, state) in replicas {
-        say(&mut open, state.as_ref() != Some(&golden), &|| format!("the replica of node {node} is not what the log made (S1)"));
     }
     let leaders: Vec<_> = world.stage.all().iter().map(|(_, running)| running.handle.cluster().leader(GROUP)).collect();
     say(&mut open, leaders.windows(2).any(|two| two[0] != two[1] || two[0].is_none()), &|| {

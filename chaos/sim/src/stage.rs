@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use tandem::actor::{Edge, Handle, Prepared};
 use tandem_cluster::{
-    Cluster, MachineFactory, NodeId, Options, PeerSpec, Service, StartError, Timing,
+    Cluster, NodeId, Options, PeerSpec, Service, StartError, Timing,
     sim::{self, Platter},
 };
 
@@ -119,7 +119,7 @@ impl Stage {
     async fn start_on(&self, node: NodeId, dir: PathBuf) -> Result<(), StartError> {
         let platter = sim::mount(node, &dir);
         let prepared = Prepared::with_segments(dir.clone(), ARCHIVE_SEGMENT_BYTES);
-        let machines = self.judge.watch(node, Arc::clone(&prepared) as Arc<dyn MachineFactory>);
+        let machines = self.judge.watch(node, Arc::clone(&prepared));
         let cluster = Cluster::start(options(node, &dir), machines, Arc::clone(&prepared) as Arc<dyn Service>).await?;
         let edge = SimEdge::new(node, Arc::clone(&self.town), self.laws.clone(), self.judge.clone(), Arc::clone(&self.books));
         let handle = Handle::start(cluster, &prepared, Arc::new(Door(Arc::clone(&edge))) as Arc<dyn Edge>).await;

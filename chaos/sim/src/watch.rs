@@ -54,12 +54,12 @@ impl Watch {
         let all = self.stage.all();
         let mut named = Vec::new();
         for (seen_by, running) in &all {
-            for group in running.handle.cluster().groups() {
-                if let Some(leader) = group.leader {
-                    self.judge.leads((*seen_by, Told::Replica), group.group, group.term, leader);
+            for (group, term, leader) in running.handle.cluster().leaders() {
+                if let Some(leader) = leader {
+                    self.judge.leads((*seen_by, Told::Replica), group, term, leader);
                 }
-                if group.group == GROUP {
-                    named.push((group.leader, group.term));
+                if group == GROUP {
+                    named.push((leader, term));
                 }
             }
         }

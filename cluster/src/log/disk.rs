@@ -171,14 +171,14 @@ impl Disk {
         let open = || -> io::Result<File> {
             fs::rename(spare, &path)?;
             sync_dir(&self.dir)?;
-            OpenOptions::new().write(true).open(&path)
+            OpenOptions::new().read(true).write(true).open(&path)
         };
         open().map_err(Error::io(format!("cannot begin log segment {}", path.display())))
     }
 
     pub(super) fn reopen(&self, number: u64) -> Result<File, Error> {
         let path = self.segment_path(number);
-        OpenOptions::new().write(true).open(&path).map_err(Error::io(format!("cannot open log segment {}", path.display())))
+        OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io(format!("cannot open log segment {}", path.display())))
     }
 
     pub(super) fn read(&self, number: u64) -> Result<Vec<u8>, Error> {
@@ -214,7 +214,7 @@ impl Disk {
             self.faults.check(DiskOp::Write)?;
             #[cfg(feature = "sim")]
             if let Some(platter) = crate::sim::platter(&self.dir) {
-                platter.before_write(&self.segment_path(number), offset, bytes.len())?;
+                platter.before_write(file, self.segment_path(number), offset, bytes.len())?;
             }
             file.write_all_at(bytes, offset)?;
             self.faults.check(DiskOp::Sync)?;

@@ -116,6 +116,13 @@ impl Group {
         self.raft.server_metrics().borrow_watched().current_leader
     }
 
+    #[cfg(feature = "sim")]
+    pub(crate) fn led_by(&self) -> (GroupId, u64, Option<NodeId>) {
+        let metrics = self.raft.server_metrics();
+        let seen = metrics.borrow_watched();
+        (self.id, seen.vote.leader_id().term, seen.current_leader)
+    }
+
     /// Commits a command here, if this replica leads.
     pub(crate) async fn propose(&self, command: Bytes, deadline: Instant) -> Result<Committed, ProposeError> {
         self.proposer.propose(command, deadline).await

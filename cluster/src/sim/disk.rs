@@ -57,9 +57,8 @@ impl Platter {
     }
 
     /// Notes what a write is about to replace.
-    pub(crate) fn before_write(&self, path: &Path, offset: u64, bytes: usize) -> io::Result<()> {
+    pub(crate) fn before_write(&self, file: &fs::File, path: PathBuf, offset: u64, bytes: usize) -> io::Result<()> {
         let mut before = vec![0; bytes];
-        let file = fs::File::open(path)?;
         let mut at = 0;
         while at < bytes {
             match file.read_at(&mut before[at..], offset + at as u64)? {
@@ -67,7 +66,7 @@ impl Platter {
                 read => at += read,
             }
         }
-        *self.0.unsynced.lock() = Some(Unsynced { path: path.to_owned(), offset, before });
+        *self.0.unsynced.lock() = Some(Unsynced { path, offset, before });
         Ok(())
     }
 
