@@ -26,7 +26,7 @@ pub struct Arguments {
     /// Write all that happens here; of use with one iteration
     #[arg(long)]
     trace: Option<PathBuf>,
-    /// Never cut the power of all nodes at once
+    /// Never cut the power of all nodes at once, and contest no election
     #[arg(long)]
     no_outages: bool,
     /// Begin no iteration after the first that failed

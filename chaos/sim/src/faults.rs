@@ -20,8 +20,11 @@ const AIM_MS_MAX: u64 = 1_500;
 /// How long a mark of draining may take to be committed.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
-/// Kinds of faults, the last of which is an outage.
-const KINDS: u32 = 12;
+/// How long a contested election waits for a voter's word.
+const VOTE_MS_MAX: u64 = 5_000;
+
+/// Kinds of faults, the last two of which are outages and contested elections.
+const KINDS: u32 = 13;
 
 /// Faults by name: injected, and felt.
 pub(super) type Counts = BTreeMap<&'static str, (u64, u64)>;
@@ -42,7 +45,7 @@ impl Nemesis {
     }
 
     pub(super) fn without_outages(self) -> Self {
-        Self { kinds: KINDS - 1, ..self }
+        Self { kinds: KINDS - 2, ..self }
     }
 
     /// One fault after the other until the time is up. Heals nothing but what each fault heals itself.
@@ -62,7 +65,8 @@ impl Nemesis {
                 8 => self.slow_disk().await,
                 9 => self.clock().await,
                 10 => self.peaceful().await,
-                _ => self.outage().await,
+                11 => self.outage().await,
+                _ => self.contested().await,
             };
             let row = self.counts.entry(name).or_default();
             row.0 += 1;
@@ -92,8 +96,7 @@ impl Nemesis {
 
     async fn isolate(&mut self) -> (&'static str, bool) {
         let node = self.node();
-        let ways: Vec<_> = NODES.iter().filter(|other| **other != node).flat_map(|other| [(node, *other), (*other, node)]).collect();
-        self.bend(Law::Cut, "isolated", &ways).await
+        self.bend(Law::Cut, "isolated", &around(node)).await
     }
 
     async fn one_way(&mut self) -> (&'static str, bool) {
@@ -215,6 +218,38 @@ impl Nemesis {
         ("outage", fell > 1)
     }
 
+    /// The leader is cut off. Another node loses its power while its word in the election is in doubt, and the cut moves to the third,
+    /// whom it may have voted for: when it is back it meets the old leader, and whatever the third was made stays alone for a while.
+    async fn contested(&mut self) -> (&'static str, bool) {
+        const NAME: &str = "contested election";
+        let Some(leader) = self.stage.leader() else { return (NAME, false) };
+        let others: Vec<_> = NODES.into_iter().filter(|node| *node != leader).collect();
+        let (voter, told) = (others[self.rng.random_range(0..others.len())], self.rng.random());
+        let third = others.into_iter().find(|node| *node != voter).unwrap_or(leader);
+        let ms = self.rng.random_range(20..150);
+        self.laws.shut(&around(leader));
+        self.laws.slow_disk(voter, ms);
+        for _ in 0..VOTE_MS_MAX {
+            if self.stage.in_doubt(voter) && self.stage.leader_of(voter).is_none() {
+                break;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        let within = Duration::from_millis(self.rng.random_range(0..ms / 2));
+        sleep(within).await;
+        let fell = self.cut(voter, told).is_some();
+        self.laws.slow_disk(voter, 0);
+        self.laws.reopen(&around(leader));
+        let before = self.laws.felt(Law::Cut);
+        self.laws.shut(&around(third));
+        let (down, alone) = (self.ms(20, 1_000), self.ms(500, 5_000));
+        sleep(down).await;
+        self.start(voter).await;
+        sleep(alone).await;
+        self.laws.reopen(&around(third));
+        (NAME, fell && self.laws.felt(Law::Cut) > before)
+    }
+
     /// A node leaves in peace: marked as draining, then stopped, then back.
     async fn peaceful(&mut self) -> (&'static str, bool) {
         let node = self.node();
@@ -257,4 +292,9 @@ impl Nemesis {
         }
         self.judge.violated(format!("L1: node {node} does not start again"));
     }
+}
+
+/// Every way to and from a node.
+fn around(node: NodeId) -> Vec<(NodeId, NodeId)> {
+    NODES.iter().filter(|other| **other != node).flat_map(|other| [(node, *other), (*other, node)]).collect()
 }

@@ -70,7 +70,8 @@ pub struct Options {
     pub seconds: u64,
     /// Where to write all that happens, for a reader; of use with one iteration.
     pub trace: Option<PathBuf>,
-    /// All nodes may lose their power at once. Seeds that found something before there were such faults go without.
+    /// All nodes may lose their power at once, and elections be contested. Seeds that found something before there were such faults
+    /// go without.
     pub outages: bool,
     /// Begin no iteration after the first that failed.
     pub first: bool,

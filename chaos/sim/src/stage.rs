@@ -96,7 +96,12 @@ impl Stage {
 
     /// Whom the nodes take for the leader of the partition.
     pub(super) fn leader(&self) -> Option<NodeId> {
-        self.all().iter().find_map(|(_, running)| running.handle.cluster().leader(GROUPS))
+        NODES.iter().find_map(|node| self.leader_of(*node))
+    }
+
+    /// Whom a node takes for the leader of the partition.
+    pub(super) fn leader_of(&self, node: NodeId) -> Option<NodeId> {
+        self.running(node)?.handle.cluster().leader(GROUPS)
     }
 
     pub(super) async fn start(&self, node: NodeId) -> Result<(), StartError> {
