@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run build test deps softphones captures verify fix bench sim mutations prove survival chaos doc deny
+.PHONY: run build test deps softphones captures verify fix bench sim mutations prove survival takeover chaos doc deny
 
 ## run: build, then three real nodes with demo callers and agents on this machine
 run:
@@ -89,6 +89,14 @@ survival: softphones captures
 	$(CARGO) build --release --workspace
 	@missed=; for proof in $(SURVIVAL); do \
 	  ./target/release/tandem-bench survival $$(echo $$proof | tr @ ' ') 2>/dev/null || missed="$$missed $$proof"; \
+	done; [ -z "$$missed" ] || { echo "missed:$$missed"; exit 1; }
+
+## takeover: people take over from AI agents, one proof after the other (about 9 minutes); docs/TESTING.md says what each shows
+TAKEOVER = contacts contacts@--leader-kills@5 switch lost anytime@--calls@500
+takeover:
+	$(CARGO) build --release --workspace
+	@missed=; for proof in $(TAKEOVER); do \
+	  ./target/release/tandem-bench takeover $$(echo $$proof | tr @ ' ') 2>/dev/null || missed="$$missed $$proof"; \
 	done; [ -z "$$missed" ] || { echo "missed:$$missed"; exit 1; }
 
 ## chaos: every experiment that ships, on real nodes (about 25 minutes; `disk-full` needs root); docs/CHAOS.md says what each shows
