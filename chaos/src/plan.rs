@@ -124,7 +124,8 @@ fn draw(of: &Fault, random: &mut Random) -> Fault {
     let mut fault = of.clone();
     fault.target = ["leader", "follower", "any"][(random.draw() % 3) as usize].to_owned();
     let shapes = [Shape::Isolate, Shape::Out, Shape::In, Shape::Bridge];
-    let actors = ["call", "agent", "queue", "partition"];
+    // Where agents are to spare no queue has an actor that could be hurt; the experiment `actor-crash` sees to it that calls wait.
+    let actors = ["call", "agent", "partition"];
     (fault.kind, fault.duration_s) = match random.draw() % 6 {
         0 => (Kind::Kill, 1.0 + (random.draw() % 3) as f64),
         1 => (Kind::Pause, 0.3 + (random.draw() % 4) as f64),
@@ -146,7 +147,7 @@ fn draw(of: &Fault, random: &mut Random) -> Fault {
             (Kind::Link, 2.0 + (random.draw() % 4) as f64)
         }
         _ => {
-            fault.actor = actors[(random.draw() % 4) as usize].to_owned();
+            fault.actor = actors[(random.draw() % 3) as usize].to_owned();
             (Kind::ActorCrash, 0.0)
         }
     };
