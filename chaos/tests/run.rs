@@ -103,6 +103,29 @@ fn what_a_killed_tool_left_is_healed_and_said() {
 }
 
 #[test]
+fn a_run_whose_guard_says_stop_is_healed_and_ends_with_four() {
+    if !is_built() {
+        return;
+    }
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let temp = tempfile::tempdir().expect("a temporary folder");
+    let file = temp.path().join("smoke.toml");
+    // Nobody is served while every node stands still, and it would be so for longer than any test may take.
+    let fault = "kind = \"pause\"\ntarget = \"all\"\nat_s = 0\nduration_s = 3600\n\
+                 [guard]\nmax_nodes_down = 3\nallow_quorum_loss = true\nabort_availability_below = 0.5\nabort_after_s = 4";
+    let text = experiment(fault).replace("duration_s = 9", "duration_s = 3600");
+    fs::write(&file, text).expect("a file");
+    let out = temp.path().join("runs");
+    let run = chaos(temp.path(), &["run", &file.display().to_string(), "--out", &out.display().to_string()]).output().expect("it starts");
+    assert_eq!(run.status.code(), Some(4), "{}", said(&run));
+    assert!(said(&run).contains("guard: "), "{}", said(&run));
+    let folder = fs::read_dir(&out).expect("runs").flatten().next().expect("one run").path();
+    assert!(folder.join("history.jsonl").exists(), "what was seen until then is kept");
+    let left = chaos(temp.path(), &["heal"]).output().expect("it starts");
+    assert!(said(&left).contains("nothing to heal"), "{}", said(&left));
+}
+
+#[test]
 fn what_cannot_be_run_is_refused_before_anything_starts() {
     let temp = tempfile::tempdir().expect("a temporary folder");
     let file = temp.path().join("two.toml");

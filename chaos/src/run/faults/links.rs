@@ -82,7 +82,7 @@ impl Links {
 fn hurt(rule: &Rule, sums: &[(Counts, Counts)]) -> Option<String> {
     let sum = |of: fn(&Counts) -> u64| sums.iter().map(|(before, now)| of(now) - of(before)).sum::<u64>();
     if rule.cut {
-        let silent = sums.iter().all(|(before, now)| now.cut > before.cut && now.passed == before.passed);
+        let silent = !sums.is_empty() && sums.iter().all(|(before, now)| now.cut > before.cut && now.passed == before.passed);
         return silent.then(|| format!("all {} links dropped every packet ({} of them)", sums.len(), sum(|counts| counts.cut)));
     }
     let done = [
@@ -140,6 +140,7 @@ mod tests {
         let (old, cut) = (Counts { passed: 5, ..Counts::default() }, Counts { passed: 5, cut: 2, ..Counts::default() });
         assert!(hurt(&rule, &[(old, cut), (old, cut)]).is_some());
         assert_eq!(hurt(&rule, &[(old, cut), (old, old)]), None, "an idle link proves nothing");
+        assert_eq!(hurt(&rule, &[]), None, "these nodes have no such link");
         assert_eq!(hurt(&rule, &[(old, Counts { passed: 6, ..cut })]), None, "one packet came through");
     }
 
