@@ -18,7 +18,7 @@ use crate::{
     sip::{
         auth,
         limits::TARGETS_MAX,
-        message::{Name, angle_uri, host_port, parse},
+        message::{Name, angle_uri, host_port, parse, user_of},
     },
 };
 
@@ -29,25 +29,28 @@ pub(super) struct Phone {
     /// Request-URIs still to be tried.
     rest: VecDeque<String>,
     tried: usize,
-    /// Hosts that a redirection is not followed to: none at all where a trunk was called. Whoever answers a call of ours must not
-    /// have us call anybody else over a trunk, which knows us by our address.
-    barred: Barred,
+    /// Where a redirection may lead: whoever answers a call of ours must not have us call anybody else over a trunk, which knows us by
+    /// our address.
+    way: Way,
     /// User and password for a challenge; taken when used, so that a wrong one is not tried twice.
     credentials: Option<(String, String)>,
 }
 
-/// Where a redirection does not lead.
+/// Where a redirection may lead.
 #[derive(Debug)]
-enum Barred {
-    All,
-    Hosts(Vec<String>),
+enum Way {
+    /// To the same number elsewhere, as carriers point to another of their gateways.
+    SameNumber(String),
+    /// To any host but those of outbound trunks.
+    NotTo(Vec<String>),
 }
 
-impl Barred {
-    fn permits(&self, contact: &str) -> bool {
+impl Way {
+    fn leads_to(&self, contact: &str) -> bool {
+        let uri = angle_uri(contact);
         match self {
-            Self::All => false,
-            Self::Hosts(hosts) => !hosts.iter().any(|host| host.eq_ignore_ascii_case(&host_port(angle_uri(contact)).0)),
+            Self::SameNumber(number) => user_of(uri) == number,
+            Self::NotTo(hosts) => !hosts.iter().any(|host| host.eq_ignore_ascii_case(&host_port(uri).0)),
         }
     }
 }
@@ -95,11 +98,11 @@ impl Worker {
     pub(super) fn ring(&mut self, now: Instant, order: &Order, ring: &Ring) {
         let view = self.directory.domains.get(&order.domain);
         let contacts = view.into_iter().flat_map(|view| view.trunks.values()).flat_map(|trunk| &trunk.contacts);
-        let barred = match &ring.target {
-            Target::Trunk { .. } => Barred::All,
-            _ => Barred::Hosts(contacts.map(|contact| host_port(contact).0).collect()),
+        let way = match &ring.target {
+            Target::Trunk { number, .. } => Way::SameNumber(number.clone()),
+            _ => Way::NotTo(contacts.map(|contact| host_port(contact).0).collect()),
         };
-        let mut phone = Phone { ring: ring.clone(), rest: VecDeque::new(), tried: 1, barred, credentials: None };
+        let mut phone = Phone { ring: ring.clone(), rest: VecDeque::new(), tried: 1, way, credentials: None };
         if let Target::Trunk { trunk, number } = &ring.target {
             if let Some(trunk) = view.and_then(|view| view.trunks.get(trunk)) {
                 phone.rest = trunk.contacts.iter().take(TARGETS_MAX).map(|contact| dialled(contact, number)).collect();
@@ -149,9 +152,11 @@ impl Worker {
         match &report.event {
             LegEvent::Refused { status: 401 | 407, .. } => phone.with_credentials(response, cnonce),
             LegEvent::Refused { status: 300..=399, contacts, .. } => {
-                for uri in contacts.iter().rev().filter(|uri| phone.barred.permits(uri)) {
+                for uri in contacts.iter().rev().filter(|uri| phone.way.leads_to(uri)) {
                     phone.rest.push_front(uri.clone());
                 }
+                // They are the trunk's, and for nobody it names.
+                phone.credentials = None;
                 phone.rest.truncate(TARGETS_MAX);
                 phone.next_target()
             }
@@ -228,12 +233,13 @@ mod tests {
     }
 
     #[test]
-    fn a_redirection_leads_to_no_trunk_and_from_none() {
-        assert!(!Barred::All.permits("sip:bob@192.0.2.7"));
-        let barred = Barred::Hosts(vec!["gw.example".to_owned(), "192.0.2.9".to_owned()]);
-        assert!(barred.permits("sip:bob@192.0.2.7:5062") && barred.permits("<sip:bob@192.0.2.7>"));
+    fn a_redirection_leads_to_no_trunk_and_from_one_to_the_same_number_alone() {
+        let way = Way::SameNumber("+4930123".to_owned());
+        assert!(way.leads_to("sip:+4930123@gw2.example") && !way.leads_to("sip:+44900123@gw2.example") && !way.leads_to("sip:gw2.example"));
+        let way = Way::NotTo(vec!["gw.example".to_owned(), "192.0.2.9".to_owned()]);
+        assert!(way.leads_to("sip:bob@192.0.2.7:5062") && way.leads_to("<sip:bob@192.0.2.7>"));
         for contact in ["sip:+44900123@GW.example", "sip:+44900123@192.0.2.9:5060;transport=tcp", "<sip:+44900123@192.0.2.9>"] {
-            assert!(!barred.permits(contact), "{contact}");
+            assert!(!way.leads_to(contact), "{contact}");
         }
     }
 

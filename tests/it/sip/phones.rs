@@ -223,7 +223,7 @@ async fn a_trunk_is_tried_contact_by_contact_with_credentials_and_redirection() 
     let (invite, _) =
         asks.wait("INVITE with credentials", |m| m.method() == Method::Invite && m.get(Name::ProxyAuthorization).is_some()).await;
     assert_eq!(invite.cseq().map(|(n, _)| n > 1), Some(true));
-    asks.send(edge, response(&invite, 302, &format!("sip:moved@{}", moved.addr), "", "")).await;
+    asks.send(edge, response(&invite, 302, &format!("sip:+491701@{}", moved.addr), "", "")).await;
     let (invite, _) = moved.wait("INVITE", |m| m.method() == Method::Invite).await;
     assert!(invite.get(Name::ProxyAuthorization).is_none(), "credentials go to the one who asked");
     moved.send(edge, response(&invite, 486, "", "", "")).await;
