@@ -20,7 +20,7 @@ pub use self::{
 
 use crate::core::{
     agent::{Agent, Presence},
-    call::{Call, CallState, Leg},
+    call::{Call, Leg},
     cdr::{Attempt, ClosedCall},
     domain::Domain,
     id::{AgentId, DomainId, QueueId},
@@ -194,14 +194,9 @@ pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
         queued_at: row.queued.map(stamp),
         offered_at: row.offered.map(stamp),
         answered_at: row.answered.map(stamp),
-        agents: match row.state {
-            CallState::Connected { leg, .. } => row.legs.get(&leg).map(|leg| leg.agent.to_string()).into_iter().collect(),
-            CallState::Queued
-            | CallState::Offering
-            | CallState::Dialling { .. }
-            | CallState::Deferred
-            | CallState::Forwarding
-            | CallState::Forwarded => row.legs.values().map(|leg| leg.agent.to_string()).collect(),
+        agents: match row.state.connected() {
+            Some(leg) => row.legs.get(&leg).map(|leg| leg.agent.to_string()).into_iter().collect(),
+            None => row.legs.values().map(|leg| leg.agent.to_string()).collect(),
         },
         muted: muted(row),
         consults: row.consult.as_ref().and_then(|consult| row.legs.get(&consult.leg)).map(|leg| leg.agent.to_string()),
@@ -241,15 +236,7 @@ fn supervisors(row: &Call) -> Vec<SupervisorView> {
 }
 
 fn muted(row: &Call) -> Vec<String> {
-    let agent = match row.state {
-        CallState::Connected { leg, .. } => row.legs.get(&leg).is_some_and(|leg| leg.muted),
-        CallState::Queued
-        | CallState::Offering
-        | CallState::Dialling { .. }
-        | CallState::Deferred
-        | CallState::Forwarding
-        | CallState::Forwarded => false,
-    };
+    let agent = row.state.connected().and_then(|leg| row.legs.get(&leg)).is_some_and(|leg| leg.muted);
     let sides = [(row.caller.muted, "caller"), (agent, "agent")];
     sides.into_iter().filter(|(muted, _)| *muted).map(|(_, side)| side.to_owned()).collect()
 }

@@ -133,6 +133,14 @@ pub enum CallState {
 }
 
 impl CallState {
+    /// The leg of the agent who talks, or is held.
+    pub const fn connected(self) -> Option<u16> {
+        match self {
+            Self::Connected { leg, .. } => Some(leg),
+            Self::Queued | Self::Offering | Self::Dialling { .. } | Self::Deferred | Self::Forwarding | Self::Forwarded => None,
+        }
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",

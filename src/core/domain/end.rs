@@ -22,15 +22,7 @@ impl Domain {
     pub(super) fn end_call(&mut self, ctx: &mut Ctx<'_>, id: CallId, outcome: CallOutcome, reason: &str, status: u16, by: Option<u16>) {
         self.takeover_ends(ctx, id, TakeoverResult::Ended);
         self.leave_index(id);
-        let talking = match self.calls[&id].state {
-            CallState::Connected { leg, .. } => Some(leg),
-            CallState::Queued
-            | CallState::Offering
-            | CallState::Dialling { .. }
-            | CallState::Deferred
-            | CallState::Forwarding
-            | CallState::Forwarded => None,
-        };
+        let talking = self.calls[&id].state.connected();
         let waits_for_customer = self.calls[&id].owner().filter(|_| talking.is_none());
         let call = &self.calls[&id];
         let owner = talking.map(|leg| call.legs[&leg].agent.clone()).or_else(|| call.served_by.clone());

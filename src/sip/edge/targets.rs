@@ -29,28 +29,21 @@ pub(super) struct Phone {
     /// Request-URIs still to be tried.
     rest: VecDeque<String>,
     tried: usize,
-    /// Where a redirection may lead: whoever answers a call of ours must not have us call anybody else over a trunk, which knows us by
-    /// our address.
-    way: Way,
+    /// What is called over a trunk.
+    number: Option<String>,
     /// User and password for a challenge; taken when used, so that a wrong one is not tried twice.
     credentials: Option<(String, String)>,
 }
 
-/// Where a redirection may lead.
-#[derive(Debug)]
-enum Way {
-    /// To the same number elsewhere, as carriers point to another of their gateways.
-    SameNumber(String),
-    /// To any host but those of outbound trunks.
-    NotTo(Vec<String>),
-}
-
-impl Way {
-    fn leads_to(&self, contact: &str) -> bool {
-        let uri = angle_uri(contact);
-        match self {
-            Self::SameNumber(number) => user_of(uri) == number,
-            Self::NotTo(hosts) => !hosts.iter().any(|host| host.eq_ignore_ascii_case(&host_port(uri).0)),
+/// Whether a redirection is followed. Whoever answers a call of ours must not have us call anybody else over a trunk, which knows us by
+/// our address: a trunk may name another gateway for the same number, a phone any host but those of `trunks`, their contacts.
+fn is_followed<'a>(contact: &str, number: Option<&str>, mut trunks: impl Iterator<Item = &'a String>) -> bool {
+    let uri = angle_uri(contact);
+    match number {
+        Some(number) => user_of(uri) == number,
+        None => {
+            let (host, _) = host_port(uri);
+            !trunks.any(|trunk| host_port(trunk).0.eq_ignore_ascii_case(&host))
         }
     }
 }
@@ -96,14 +89,10 @@ impl Worker {
 
     /// Rings a phone or a number.
     pub(super) fn ring(&mut self, now: Instant, order: &Order, ring: &Ring) {
-        let view = self.directory.domains.get(&order.domain);
-        let contacts = view.into_iter().flat_map(|view| view.trunks.values()).flat_map(|trunk| &trunk.contacts);
-        let way = match &ring.target {
-            Target::Trunk { number, .. } => Way::SameNumber(number.clone()),
-            _ => Way::NotTo(contacts.map(|contact| host_port(contact).0).collect()),
-        };
-        let mut phone = Phone { ring: ring.clone(), rest: VecDeque::new(), tried: 1, way, credentials: None };
+        let mut phone = Phone { ring: ring.clone(), rest: VecDeque::new(), tried: 1, number: None, credentials: None };
         if let Target::Trunk { trunk, number } = &ring.target {
+            phone.number = Some(number.clone());
+            let view = self.directory.domains.get(&order.domain);
             if let Some(trunk) = view.and_then(|view| view.trunks.get(trunk)) {
                 phone.rest = trunk.contacts.iter().take(TARGETS_MAX).map(|contact| dialled(contact, number)).collect();
                 phone.credentials.clone_from(&trunk.outbound_auth);
@@ -152,7 +141,9 @@ impl Worker {
         match &report.event {
             LegEvent::Refused { status: 401 | 407, .. } => phone.with_credentials(response, cnonce),
             LegEvent::Refused { status: 300..=399, contacts, .. } => {
-                for uri in contacts.iter().rev().filter(|uri| phone.way.leads_to(uri)) {
+                let view = self.directory.domains.get(&report.domain);
+                let trunks = || view.into_iter().flat_map(|view| view.trunks.values()).flat_map(|trunk| &trunk.contacts);
+                for uri in contacts.iter().rev().filter(|uri| is_followed(uri, phone.number.as_deref(), trunks())) {
                     phone.rest.push_front(uri.clone());
                 }
                 // They are the trunk's, and for nobody it names.
@@ -234,12 +225,14 @@ mod tests {
 
     #[test]
     fn a_redirection_leads_to_no_trunk_and_from_one_to_the_same_number_alone() {
-        let way = Way::SameNumber("+4930123".to_owned());
-        assert!(way.leads_to("sip:+4930123@gw2.example") && !way.leads_to("sip:+44900123@gw2.example") && !way.leads_to("sip:gw2.example"));
-        let way = Way::NotTo(vec!["gw.example".to_owned(), "192.0.2.9".to_owned()]);
-        assert!(way.leads_to("sip:bob@192.0.2.7:5062") && way.leads_to("<sip:bob@192.0.2.7>"));
+        let trunks = ["sip:gw.example:5070".to_owned(), "sip:192.0.2.9".to_owned()];
+        let of_a_number = |contact| is_followed(contact, Some("+4930123"), trunks.iter());
+        assert!(of_a_number("sip:+4930123@gw2.example") && of_a_number("sip:+4930123@gw.example"));
+        assert!(!of_a_number("sip:+44900123@gw2.example") && !of_a_number("sip:gw2.example"));
+        let of_a_phone = |contact| is_followed(contact, None, trunks.iter());
+        assert!(of_a_phone("sip:bob@192.0.2.7:5062") && of_a_phone("<sip:bob@192.0.2.7>"));
         for contact in ["sip:+44900123@GW.example", "sip:+44900123@192.0.2.9:5060;transport=tcp", "<sip:+44900123@192.0.2.9>"] {
-            assert!(!way.leads_to(contact), "{contact}");
+            assert!(!of_a_phone(contact), "{contact}");
         }
     }
 
