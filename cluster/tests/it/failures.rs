@@ -8,7 +8,7 @@ use std::sync::{
 use bytes::Bytes;
 use tandem_cluster::{Cluster, NodeState, Options, announce_death, limits, log::Faults};
 
-use super::register::{Drag, Fleet, GROUPS, SECOND, Seen, eventually, eventually_at, rows, start, write};
+use super::register::{Drag, Fleet, GROUPS, SECOND, Seen, all_registered, eventually, eventually_at, rows, start, write};
 
 /// Writes unique values to group 1 until told to stop; returns those that were acknowledged. No value is repeated, since an
 /// outcome may be unknown.
@@ -199,8 +199,7 @@ async fn a_leader_that_applies_a_group_slowly_gives_that_group_away() {
     let (second, _) = fleet.start(2).await;
     let (third, seen) = fleet.start(3).await;
     let founder = |group| third.leader(group) == Some(1);
-    let registered = || second.nodes().borrow().len() == 3;
-    eventually("it leads something", || (0..=GROUPS).any(founder) && slow.lease_valid() && registered()).await;
+    eventually("it leads something", || (0..=GROUPS).any(founder) && slow.lease_valid() && all_registered(&second)).await;
     // The node that will be slow is made to lead all.
     for node in [2, 3] {
         second.set_draining(node, true, 10 * SECOND).await.expect("marked");

@@ -185,11 +185,18 @@ impl Fleet {
     pub async fn three(&self) -> [(Cluster, Seen); 3] {
         let nodes = [self.start(1).await, self.start(2).await, self.start(3).await];
         for (cluster, _) in &nodes {
-            let known = || cluster.nodes().borrow().len() == 3 && (0..=GROUPS).all(|group| cluster.leader(group).is_some());
+            let known = || all_registered(cluster) && (0..=GROUPS).all(|group| cluster.leader(group).is_some());
             eventually_at(cluster, "a lease, three nodes and a leader of every group", || cluster.lease_valid() && known()).await;
         }
         nodes
     }
+}
+
+/// Whether all three nodes have registered: the table has a row for every member, of life 0 until then.
+pub fn all_registered(cluster: &Cluster) -> bool {
+    let table = cluster.nodes();
+    let table = table.borrow();
+    table.len() == 3 && table.values().all(|row| row.incarnation > 0)
 }
 
 pub async fn start(options: Options, drag: Drag) -> (Cluster, Seen) {
