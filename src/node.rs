@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tandem_cluster::{BoxFuture, Cluster, MachineFactory, NodeId, Options, PeerSpec, Service, Timing};
+use tandem_cluster::{BoxFuture, Cluster, Herald, MachineFactory, NodeId, Options, PeerSpec, Service, Timing};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -94,15 +94,23 @@ fn attributes(config: &Node) -> BTreeMap<String, String> {
     sip.into_iter().filter_map(|(key, addr)| Some((key.to_owned(), addr?.to_string()))).collect()
 }
 
-/// Tells the peers that the last life of this node is over; for its watcher, once the kernel said so.
+/// Keeps in touch with a node's peers, to tell them of its death; for its watcher.
 ///
 /// # Errors
-/// A sentence, when the node never lived or its certificate cannot be used.
-pub async fn announce_death(config: &Node) -> Result<usize, String> {
+/// A sentence, when the node's certificate cannot be used.
+pub fn herald(config: &Node) -> Result<Herald, String> {
+    Herald::start(options(config)).map_err(|e| e.to_string())
+}
+
+/// Tells the peers that the last life of this node is over, once the kernel said so. Returns how many were told.
+///
+/// # Errors
+/// A sentence, when the node never lived.
+pub async fn announce_death(config: &Node, herald: &Herald) -> Result<usize, String> {
     let path = config.data_dir.join("incarnation");
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let incarnation = text.trim().parse().map_err(|_| format!("{} is damaged", path.display()))?;
-    tandem_cluster::announce_death(&options(config), incarnation, NOTICE_WITHIN).await.map_err(|e| e.to_string())
+    herald.announce(incarnation, NOTICE_WITHIN).await.map_err(|e| e.to_string())
 }
 
 /// Runs a node until it has drained.

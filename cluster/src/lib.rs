@@ -30,7 +30,7 @@ mod types;
 pub use api::Cluster;
 pub use clock::{offload, process_wall_ms, put_wall_ahead};
 pub use machine::{Durable, Entry, Machine, MachineFactory};
-pub use node::{announce_death, has_left};
+pub use node::{Herald, has_left};
 pub use types::{
     BoxFuture, Committed, GroupStatus, NodeState, NodeStatus, NodeTable, Options, PeerSpec, ProposeError, RequestError, RoleChange,
     Service, Standing, StartError, Timing, Token,

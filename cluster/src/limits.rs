@@ -98,6 +98,8 @@ pub const CONFIRM_PAUSE: Duration = Duration::from_millis(10);
 pub const CONFIRM_SOON: usize = 20;
 /// A node that learns of a loss by being asked stands as a successor this much later: a round trip between nodes.
 pub const COURTESY: Duration = Duration::from_millis(5);
+/// How often a watcher reads where its node's peers are.
+pub const HERALD_ROUND: Duration = Duration::from_secs(2);
 /// Pause between two attempts to make a survivor lead, and their number (about a minute).
 pub const SUCCESSION_PAUSE: Duration = Duration::from_millis(50);
 pub const SUCCESSION_TRIES: usize = 1_200;

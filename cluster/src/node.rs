@@ -4,12 +4,13 @@ mod answer;
 mod claim;
 mod compaction;
 pub(crate) mod failover;
+mod herald;
 pub(crate) mod notes;
 pub(crate) mod pace;
 mod propose;
 mod table;
 
-pub use failover::announce_death;
+pub use herald::Herald;
 pub use notes::has_left;
 
 use std::{

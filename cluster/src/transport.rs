@@ -287,12 +287,17 @@ impl Transport {
         Some((peer.connection.as_ref()?.0.clone(), turns))
     }
 
-    /// Closes every connection with a code and waits until the peers must have heard of it.
-    pub(crate) async fn close(&self, code: u32) {
+    /// Closes every connection with a code, and dials nobody any more.
+    pub(crate) fn hang_up(&self, code: u32) {
         for peer in self.inner.peers.lock().values() {
             peer.dialer.abort();
         }
         self.inner.endpoint.close(code.into(), b"");
+    }
+
+    /// As [`Transport::hang_up`], and waits until the peers must have heard of it.
+    pub(crate) async fn close(&self, code: u32) {
+        self.hang_up(code);
         // The close frames leave within a few milliseconds; a peer that is gone must not hold us up.
         let _ = timeout(Duration::from_millis(200), self.inner.endpoint.wait_idle()).await;
     }

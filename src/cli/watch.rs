@@ -7,26 +7,32 @@ use std::{
     fs::File,
     io,
     os::unix::process::ExitStatusExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::{ExitStatus, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use tandem_cluster::Herald;
 use tokio::process::{Child, Command};
 
 use crate::config;
 
-/// A node process and the file it was configured by.
-#[derive(Debug)]
+/// A node process and how it was configured.
 pub(super) struct NodeProcess {
-    config: PathBuf,
+    config: config::node::Node,
     child: Child,
     pid: u32,
+    /// Why there is none is said when it is needed: files of a certificate may come later than the node.
+    herald: Result<Herald, String>,
 }
 
 impl NodeProcess {
     /// Starts this program again as the node itself, in a process group of its own, so that Ctrl-C reaches it through us.
+    ///
+    /// # Errors
+    /// When its file cannot be read or no process be started.
     pub(super) fn spawn(config: &Path, log: Option<&File>) -> io::Result<Self> {
+        let node = config::node::Node::load(config).map_err(io::Error::other)?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("serve").arg("--config").arg(config).arg("--as-node").stdin(Stdio::null()).process_group(0).kill_on_drop(true);
         if let Some(log) = log {
@@ -34,7 +40,8 @@ impl NodeProcess {
         }
         let child = command.spawn()?;
         let pid = child.id().ok_or_else(|| io::Error::other("the node ended before it began"))?;
-        Ok(Self { config: config.to_owned(), child, pid })
+        let herald = crate::node::herald(&node);
+        Ok(Self { config: node, child, pid, herald })
     }
 
     pub(super) const fn pid(&self) -> u32 {
@@ -57,8 +64,11 @@ impl NodeProcess {
 
     /// Tells the peers that this life of the node is over.
     pub(super) async fn announce(&self) -> Result<usize, String> {
-        let node = config::node::Node::load(&self.config).map_err(|e| e.to_string())?;
-        crate::node::announce_death(&node).await
+        let herald = match &self.herald {
+            Ok(herald) => herald,
+            Err(_) => &crate::node::herald(&self.config)?,
+        };
+        crate::node::announce_death(&self.config, herald).await
     }
 }
 

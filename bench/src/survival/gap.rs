@@ -83,6 +83,7 @@ fn round(report: &mut Report, options: &Options, leads: bool) -> Result<(), Erro
     }
     let all = heard.all_ms();
     heard.tell(report, label);
+    report.quantiles(&format!("{label}kill → its re-INVITE at a phone"), &mut judge::told_ms(&pairs, killed), "ms");
     let (median, p99) = (judge::at(&all, 50), judge::at(&all, 99));
     let most = if options.no_death_notice { P99_MS } else { PROVEN_P99_MS };
     report.bounded(format!("{label}both directions p50"), median, "ms", format!("≤ {MEDIAN_MS}"), median <= MEDIAN_MS);

@@ -8,11 +8,12 @@ use std::{
 };
 
 use serde_json::Value;
+use tandem::sip::message::Method;
 
 use super::stage::{Pair, Stage};
 use crate::{
     error::Error,
-    phone::{By, Phone, State, Way},
+    phone::{By, Entry, Phone, State, Way},
     report::Report,
     settle, tenant,
 };
@@ -95,6 +96,17 @@ pub fn show(side: &str, phone: &Phone, since: Instant) {
             eprintln!("{side} {after:+.3} s {way} {}\n{}", entry.peer, String::from_utf8_lossy(&entry.bytes));
         }
     });
+}
+
+/// When each phone was told where its call is now: the first INVITE within the dialog after `since`, milliseconds after it.
+pub fn told_ms(pairs: &[Pair], since: Instant) -> Vec<f64> {
+    let told = |phone: &Phone| {
+        phone.look(|ua| {
+            let is_told = |entry: &&Entry| entry.way == Way::In && entry.at > since && entry.is_request() && entry.method == Method::Invite;
+            ua.journal.entries().find(is_told).map(|entry| (entry.at - since).as_secs_f64() * 1000.0)
+        })
+    };
+    pairs.iter().flat_map(|pair| [&pair.caller, &pair.agent]).filter_map(told).collect()
 }
 
 /// A quantile of a sorted sample, as [`Report::quantiles`] takes it.

@@ -16,18 +16,18 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     runtime::Handle,
     sync::broadcast::error::RecvError,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{DEATH, Node, OPINION, PING, WITHDRAWN, claim::next_incarnation, notes, table::follow_meta};
+use super::{Node, OPINION, PING, WITHDRAWN, claim::next_incarnation, notes, table::follow_meta};
 use crate::{
-    GroupId, Incarnation, NodeId, Options, RequestError, codec,
+    GroupId, Incarnation, NodeId, RequestError, codec,
     electorate::Electorate,
     limits::{CONFIRM_PAUSE, CONFIRM_SOON, CONFIRM_TIMEOUT, COURTESY, SUCCESSION_PAUSE, SUCCESSION_TRIES},
     liveness::Liveness,
     meta::{LEFT, MetaCommand},
     offload,
-    transport::{self, CLOSED_PLAIN, Files, Handler, PeerEvent, Transport},
+    transport::PeerEvent,
 };
 
 /// Patience of one attempt to write something into the meta group.
@@ -197,18 +197,24 @@ async fn fence(node: Arc<Node>, peer: NodeId, incarnation: Incarnation) {
 /// A death that somebody vouches for.
 pub(super) async fn proven_dead(node: Arc<Node>, peer: NodeId, incarnation: Incarnation) {
     tracing::warn!(node = peer, incarnation, "the death of this node is proven");
+    // Groups that others lead need not wait for the peers' opinions.
+    publish_loss(&node, peer, incarnation);
     let (_, logs) = poll(&node, peer, incarnation).await;
     lost(&node, peer, incarnation, &logs, Duration::ZERO);
 }
 
-/// Publishes the loss and elects successors for every group the lost node led. This node stands itself only after `courtesy`.
-fn lost(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation, logs: &BTreeMap<NodeId, Logs>, courtesy: Duration) {
+fn publish_loss(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation) {
     if node.liveness.lose(peer, incarnation) {
         metrics::counter!("cluster_nodes_lost_total").increment(1);
         tokio::spawn(fence(Arc::clone(node), peer, incarnation));
     }
     node.transport.cut(peer, incarnation);
     node.publish_table();
+}
+
+/// Publishes the loss and elects successors for every group the lost node led. This node stands itself only after `courtesy`.
+fn lost(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation, logs: &BTreeMap<NodeId, Logs>, courtesy: Duration) {
+    publish_loss(node, peer, incarnation);
     if node.transport.connected(peer).is_some_and(|life| life > incarnation) {
         return;
     }
@@ -281,49 +287,4 @@ impl Node {
         }
         codec::encode(&opinion).map(Bytes::from).map_err(|error| error.to_string())
     }
-}
-
-/// Answers nothing: a watcher only speaks.
-struct Silent;
-
-impl Handler for Silent {
-    fn handle(&self, _: NodeId, _: u8, _: u32, _: Bytes) -> crate::BoxFuture<Result<Bytes, String>> {
-        Box::pin(async { Err("a watcher answers nothing".to_owned()) })
-    }
-}
-
-/// Tells the peers that a process is gone, with the node's own certificate. For its watcher; needs no running node.
-/// Returns how many were told.
-///
-/// # Errors
-/// When the certificate cannot be used or no socket can be bound.
-pub async fn announce_death(options: &Options, incarnation: Incarnation, within: Duration) -> std::io::Result<usize> {
-    let node = options.node;
-    let listen = std::net::SocketAddr::new(options.listen.ip(), 0);
-    let files = Files { ca: options.ca.clone(), cert: options.cert.clone(), key: options.key.clone() };
-    let transport = Transport::start(
-        transport::Options { node, incarnation, listen, files, loss_after_ms: 1_000, levels: (0, options.feature_level) },
-        Arc::new(Silent),
-    )?;
-    let peers = notes::known(options);
-    transport.set_peers(&peers);
-    let notice = codec::encode(&(node, incarnation))?;
-    let told = peers.keys().filter(|peer| **peer != node).map(|peer| tell(&transport, *peer, &notice, within));
-    let told = futures::future::join_all(told).await.into_iter().filter(|told| *told).count();
-    transport.close(CLOSED_PLAIN).await;
-    Ok(told)
-}
-
-async fn tell(transport: &Transport, peer: NodeId, notice: &[u8], within: Duration) -> bool {
-    let mut events = transport.events();
-    let told = async {
-        loop {
-            match transport.request(peer, DEATH, 0, notice, within).await {
-                // Not connected yet: wait for the next connection, or a little.
-                Err(RequestError::Unreachable(..)) => drop(timeout(SUCCESSION_PAUSE, events.recv()).await),
-                answer => return answer.is_ok(),
-            }
-        }
-    };
-    timeout(within, told).await.unwrap_or(false)
 }

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use tandem_cluster::{Cluster, NodeState, Options, announce_death, limits, log::Faults};
+use tandem_cluster::{Cluster, Herald, NodeState, Options, limits, log::Faults};
 
 use super::register::{Drag, Fleet, GROUPS, SECOND, Seen, all_registered, eventually, eventually_at, rows, start, write};
 
@@ -72,14 +72,20 @@ async fn no_acknowledged_write_is_lost_when_a_leader_dies_suddenly() {
     .await;
 }
 
+/// A watcher that begins only when its node is dead.
+async fn announce(options: Options, incarnation: u64) {
+    Herald::start(options).expect("the certificate is good").announce(incarnation, 5 * SECOND).await.expect("a notice encodes");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_told_by_the_watcher_needs_no_silence() {
     let fleet = Fleet::new(3);
     let [first, second, third] = fleet.three().await;
     let (dead, incarnation) = (third.0.node(), third.0.incarnation());
+    let herald = Herald::start(fleet.options(dead)).expect("the certificate is good");
     drop(third);
     // On a starved machine a connection alone may take seconds.
-    let told = announce_death(&fleet.options(dead), incarnation, 30 * SECOND).await.expect("the certificate is good");
+    let told = herald.announce(incarnation, 30 * SECOND).await.expect("a notice encodes");
     assert_eq!(told, 2, "both survivors hear of it");
     for (cluster, _) in [&first, &second] {
         let lost = || cluster.nodes().borrow().get(&dead).is_some_and(|row| row.state == NodeState::Lost);
@@ -95,7 +101,7 @@ async fn a_node_taken_for_dead_begins_a_new_life_without_a_restart() {
     let fleet = Fleet::new(3);
     let [first, second, third] = fleet.three().await;
     let life = third.0.incarnation();
-    announce_death(&fleet.options(3), life, 5 * SECOND).await.expect("the certificate is good");
+    announce(fleet.options(3), life).await;
     eventually("a new life", || third.0.incarnation() > life && third.0.lease_valid()).await;
     for (cluster, _) in [&first, &second] {
         eventually("the new life is known", || {
@@ -180,7 +186,7 @@ async fn survivors_with_slow_disks_agree_on_a_successor() {
     faults.slow(SECOND / 10);
     let (dead, incarnation) = (nodes[0].node(), nodes[0].incarnation());
     drop(nodes.remove(0));
-    announce_death(&fleet.options(dead), incarnation, 5 * SECOND).await.expect("the certificate is good");
+    announce(fleet.options(dead), incarnation).await;
     for survivor in &nodes {
         eventually("another leader of every group", || {
             (0..=GROUPS).all(|group| survivor.leader(group).is_some_and(|leader| leader != dead))

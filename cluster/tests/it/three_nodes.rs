@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use tandem_cluster::{NodeState, ProposeError, pki};
+use tandem_cluster::{Herald, NodeState, ProposeError, pki};
 
 use super::register::{Fleet, GROUPS, SECOND, eventually, rows, write};
 
@@ -101,7 +101,8 @@ async fn a_certificate_of_another_authority_is_refused() {
     (options.ca, options.cert, options.key) =
         (strangers.path().join("ca.pem"), strangers.path().join("node2.pem"), strangers.path().join("node2.key"));
     pki::issue(strangers.path(), 2, &[]).expect("reissued");
-    assert!(tandem_cluster::announce_death(&options, 1, SECOND).await.is_ok_and(|told| told == 0));
+    let herald = Herald::start(options).expect("the files can be read");
+    assert!(herald.announce(1, SECOND).await.is_ok_and(|told| told == 0));
     assert!(first.nodes().borrow().values().all(|row| row.state != NodeState::Lost));
     drop(Arc::new(first));
 }
