@@ -4,8 +4,9 @@
 //! sends and receives nothing.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -96,11 +97,13 @@ pub struct Book {
     ipv4: Option<Family>,
     ipv6: Option<Family>,
     sides: HashMap<LegId, Side>,
+    /// The last descriptions that were read, newest first: those of a call are needed several times in a row.
+    read: VecDeque<(Bytes, Arc<Description>)>,
 }
 
 impl Book {
     pub fn new(ipv4: Option<Family>, ipv6: Option<Family>) -> Self {
-        Self { ipv4, ipv6, sides: HashMap::new() }
+        Self { ipv4, ipv6, sides: HashMap::new(), read: VecDeque::new() }
     }
 
     pub fn legs(&self) -> usize {
@@ -109,7 +112,7 @@ impl Book {
 
     /// [`MediaPlane::pass`](super::MediaPlane::pass). What was changed before an error holds too.
     pub fn pass(&mut self, from: LegId, to: LegId, sdp: &[u8], changed: &mut Changed) -> Result<Bytes, Error> {
-        let description = sdp::parse(sdp)?;
+        let description = self.parse(sdp)?;
         self.note(from, sdp, &description.audio);
         self.open(to, description.audio.is_ipv6, changed)?;
         let bytes = match self.manner(from, to, &description) {
@@ -127,7 +130,7 @@ impl Book {
 
     /// [`MediaPlane::answer`](super::MediaPlane::answer).
     pub fn answer(&mut self, leg: LegId, offer: &[u8], changed: &mut Changed) -> Result<Bytes, Error> {
-        let description = sdp::parse(offer)?;
+        let description = self.parse(offer)?;
         let codecs = spoken(&description.audio).ok_or(Error::NoCodec)?;
         self.note(leg, offer, &description.audio);
         self.open(leg, description.audio.is_ipv6, changed)?;
@@ -140,7 +143,7 @@ impl Book {
 
     /// [`MediaPlane::offer`](super::MediaPlane::offer).
     pub fn offer(&mut self, from: LegId, to: LegId, sdp: &[u8], changed: &mut Changed) -> Result<Bytes, Error> {
-        let description = sdp::parse(sdp)?;
+        let description = self.parse(sdp)?;
         self.note(from, sdp, &description.audio);
         self.open(to, description.audio.is_ipv6, changed)?;
         let law = description.audio.codecs.iter().find_map(|(_, codec)| codec.law()).unwrap_or(Law::Mu);
@@ -155,7 +158,7 @@ impl Book {
 
     /// [`MediaPlane::restore`](super::MediaPlane::restore).
     pub fn restore(&mut self, leg: LegId, image: &Image, changed: &mut Changed) -> Result<(), Error> {
-        let description = sdp::parse(&image.sdp)?;
+        let description = self.parse(&image.sdp)?;
         self.note(leg, &image.sdp, &description.audio);
         let side = self.sides.entry(leg).or_default();
         side.version = side.version.max(image.version);
@@ -190,6 +193,17 @@ impl Book {
             family.ports.give(port);
         }
         true
+    }
+
+    /// As [`sdp::parse`], remembering what was read last.
+    fn parse(&mut self, bytes: &[u8]) -> Result<Arc<Description>, Error> {
+        if let Some((_, known)) = self.read.iter().find(|(known, _)| known == bytes) {
+            return Ok(Arc::clone(known));
+        }
+        let description = Arc::new(sdp::parse(bytes)?);
+        self.read.truncate(limits::READ_MAX - 1);
+        self.read.push_front((Bytes::copy_from_slice(bytes), Arc::clone(&description)));
+        Ok(description)
     }
 
     fn note(&mut self, leg: LegId, sdp: &[u8], audio: &Audio) {
@@ -234,15 +248,16 @@ impl Book {
     }
 
     /// How the party of `to` is told what the party of `from` said.
-    fn manner(&self, from: LegId, to: LegId, description: &Description) -> Manner {
+    fn manner(&mut self, from: LegId, to: LegId, description: &Arc<Description>) -> Manner {
+        let said = self.sides.get(&to).and_then(|listener| listener.said.as_ref()).map(|said| said.bytes.clone());
+        let shape = said.and_then(|said| self.parse(&said).ok());
         let (Some(source), Some(listener)) = (self.sides.get(&from), self.sides.get(&to)) else { return Manner::Retold };
-        let shape = listener.said.as_ref().and_then(|said| sdp::parse(&said.bytes).ok());
         if listener.own
             && let Some(shape) = shape
         {
             let common = if source.restored && listener.restored { common(from, to, &description.audio, &shape.audio) } else { None };
             return match common.or_else(|| spoken(&shape.audio)) {
-                Some(codecs) => Manner::Own(Box::new(shape), codecs),
+                Some(codecs) => Manner::Own(shape, codecs),
                 None => Manner::Retold,
             };
         }
@@ -251,7 +266,7 @@ impl Book {
         {
             let law = codecs.iter().find_map(|(_, codec)| codec.law()).unwrap_or(Law::Mu);
             let event = description.audio.number(&Codec::Event(8_000)).filter(|number| ![0, 8].contains(number));
-            return Manner::Own(Box::new(shape.unwrap_or_else(|| description.clone())), sdp::either_law(law, event));
+            return Manner::Own(shape.unwrap_or_else(|| Arc::clone(description)), sdp::either_law(law, event));
         }
         Manner::Retold
     }
@@ -305,8 +320,9 @@ impl Book {
     /// An address that would send our packets back to ourselves.
     fn is_ours(&self, address: SocketAddr) -> bool {
         let family = if address.is_ipv6() { &self.ipv6 } else { &self.ipv4 };
-        let is_local = family.as_ref().is_some_and(|family| [family.ports.address(), family.advertise].contains(&address.ip()));
-        is_local && self.sides.values().any(|side| side.pair.is_some_and(|(_, port)| port == address.port() & !1))
+        family
+            .as_ref()
+            .is_some_and(|family| [family.ports.address(), family.advertise].contains(&address.ip()) && family.ports.holds(address.port()))
     }
 }
 
@@ -321,7 +337,7 @@ impl Side {
 enum Manner {
     Retold,
     /// A description of ours in the shape of the listener's session.
-    Own(Box<Description>, Codecs),
+    Own(Arc<Description>, Codecs),
 }
 
 /// G.711 and events for a leg that we speak to ourselves: the first law it names, under its own numbers.

@@ -12,6 +12,8 @@ pub const MEDIA_LINES_MAX: usize = 16;
 pub const CODECS_MAX: usize = 64;
 /// Attributes of a description in all.
 pub const ATTRIBUTES_MAX: usize = 512;
+/// Descriptions that were read last and are kept in case they come again.
+pub const READ_MAX: usize = 8;
 
 // Packets.
 

@@ -3,7 +3,7 @@
 //! A freed pair is used again last, so that late packets of an old call find nobody.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     net::{IpAddr, SocketAddr, UdpSocket},
     ops::RangeInclusive,
 };
@@ -31,6 +31,8 @@ pub struct Pair {
 pub struct Ports {
     address: IpAddr,
     free: VecDeque<u16>,
+    /// RTP's ports of pairs that are in use.
+    taken: HashSet<u16>,
 }
 
 impl Ports {
@@ -38,7 +40,7 @@ impl Ports {
     pub fn new(address: IpAddr, range: &RangeInclusive<u16>) -> Self {
         let mut free: Vec<u16> = range.clone().filter(|port| port % 2 == 0 && *port > 0 && *port < *range.end()).collect();
         free.shuffle(&mut rand::rng());
-        Self { address, free: free.into() }
+        Self { address, free: free.into(), taken: HashSet::new() }
     }
 
     pub fn address(&self) -> IpAddr {
@@ -50,7 +52,10 @@ impl Ports {
         for _ in 0..self.free.len().min(limits::PORT_TRIES_MAX) {
             let port = self.free.pop_front().expect("as many as there are");
             match (bind(self.address, port), bind(self.address, port + 1)) {
-                (Some(rtp), Some(rtcp)) => return Ok(Pair { address: self.address, port, rtp, rtcp }),
+                (Some(rtp), Some(rtcp)) => {
+                    self.taken.insert(port);
+                    return Ok(Pair { address: self.address, port, rtp, rtcp });
+                }
                 _ => self.free.push_back(port),
             }
         }
@@ -59,7 +64,13 @@ impl Ports {
 
     /// A pair that is used no more.
     pub fn give(&mut self, port: u16) {
+        self.taken.remove(&port);
         self.free.push_back(port);
+    }
+
+    /// Whether a port is of a pair that is in use, RTP's or RTCP's.
+    pub fn holds(&self, port: u16) -> bool {
+        self.taken.contains(&(port & !1))
     }
 }
 
@@ -96,7 +107,9 @@ mod tests {
         let mut ports = Ports::new(HERE, &(41_102..=41_103));
         let pair = ports.take().expect("free");
         assert!(matches!(ports.take(), Err(Error::NoPort)));
+        assert!(ports.holds(pair.port) && ports.holds(pair.port + 1));
         ports.give(pair.port);
+        assert!(!ports.holds(pair.port));
         assert!(matches!(ports.take(), Err(Error::NoPort)), "still bound");
         drop(pair);
         assert!(ports.take().is_ok());

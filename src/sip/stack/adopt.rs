@@ -247,7 +247,9 @@ impl Stack {
     fn has_resumed(&mut self, id: LegId, described: Option<Bytes>) {
         let dialog = self.legs[&id].dialog.clone();
         self.report(id, LegEvent::Adopted { dialog });
-        if let Some(sdp) = described {
+        // A description that only counts on from the last one says nothing new to our own relay.
+        let leg = &self.legs[&id];
+        if let Some(sdp) = described.filter(|sdp| !(leg.anchored && same_but_origin(sdp, &leg.media.1))) {
             if let Some(peer) = self.legs.get(&id).and_then(|leg| leg.peer) {
                 // The other party's side is not touched by this: its ports are its own.
                 self.carry(id, peer, &sdp).ok();
@@ -326,6 +328,12 @@ impl Stack {
     }
 }
 
+/// Whether two descriptions differ in their `o=` line at most, which counts versions (RFC 4566 §5.2).
+fn same_but_origin(one: &[u8], other: &[u8]) -> bool {
+    let lines = |text| <[u8]>::split(text, |byte| *byte == b'\n').filter(|line| !line.starts_with(b"o="));
+    lines(one).eq(lines(other))
+}
+
 /// Where a caller's answers go: the source of its INVITE; over a connection that is gone, the port it listens on
 /// (RFC 3261 §18.2.2).
 fn source_of(dialog: &Dialog, transport: Transport) -> Option<SocketAddr> {
@@ -356,4 +364,16 @@ fn invite_of(dialog: &Dialog) -> Option<Message> {
         invite = invite.field(Name::Supported, "timer").field(Name::SessionExpires, format!("{};refresher=uac", dialog.session_expires_s));
     }
     read_own(&invite.empty()).filter(|invite| invite.top_via().is_some() && param(&invite.text(Name::From), "tag").is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_but_origin;
+
+    #[test]
+    fn a_description_that_only_counts_on_is_the_same() {
+        let (one, two) = (b"v=0\r\no=- 7 1 IN IP4 10.0.0.1\r\ns=-\r\n", b"v=0\r\no=- 7 2 IN IP4 10.0.0.1\r\ns=-\r\n");
+        assert!(same_but_origin(one, two));
+        assert!(!same_but_origin(one, b"v=0\r\no=- 7 1 IN IP4 10.0.0.1\r\ns=-\r\na=inactive\r\n"));
+    }
 }
