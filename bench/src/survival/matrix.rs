@@ -3,6 +3,7 @@
 
 mod callback;
 mod consult;
+mod forward;
 
 use std::{
     collections::BTreeMap,
@@ -57,10 +58,13 @@ const HELD_BY_CALLER: usize = 3;
 const HELD_BY_AGENT: usize = 4;
 const WRAP_UP: usize = 5;
 const CONSULTING: usize = 6;
-const CALLED_BACK: usize = 7;
+const SENT_ON: usize = 7;
+const CALLED_BACK: usize = 8;
 /// The group of the agents who are asked; nobody calls its queue.
-const ASKED: usize = 8;
-const STATES: [(&str, &str); 8] = [
+const ASKED: usize = 9;
+/// Among the callers, the phones of the numbers outside; they call nobody.
+const NUMBERS: usize = 9;
+const STATES: [(&str, &str); 9] = [
     ("queued", "waiting in the queue"),
     ("ringing", "ringing at the agent"),
     ("connected", "connected"),
@@ -68,6 +72,7 @@ const STATES: [(&str, &str); 8] = [
     ("held-by-agent", "held by the agent"),
     ("wrap-up", "agent in wrap-up"),
     ("consulting", "attended transfer half-way"),
+    ("sent-on", "sent on to a number outside"),
     ("callback", "callback scheduled"),
 ];
 
@@ -144,13 +149,15 @@ fn verdict(cell: &[Option<&'static str>]) -> String {
 
 fn column(options: &Options, transport: Transport, ip: IpAddr, registered: bool) -> Result<Cells, Error> {
     let n = options.calls;
-    let mut setup = Setup::pairs(n * STATES.len(), &options.common);
+    let mut setup = Setup::pairs(n * (STATES.len() + 1), &options.common);
     (setup.transport, setup.ip, setup.registered) = (transport, ip, registered);
     let queues = STATES.iter().map(|(queue, _)| *queue).chain(["asked"]);
     setup.groups = queues.map(|queue| Group::answering(queue, n)).collect();
     setup.groups[QUEUED].available = false;
     setup.groups[CALLED_BACK].available = false;
-    setup.reached = n * CALLED_BACK..n * (CALLED_BACK + 1);
+    setup.reached = n * CALLED_BACK..n * (NUMBERS + 1);
+    let numbers: Vec<_> = (n * NUMBERS..n * (NUMBERS + 1)).map(stage::number).collect();
+    setup.further = format!("[transfer]\nnumbers = {numbers:?}\n");
     setup.groups[RINGING].on_ring = OnRing::Ring;
     setup.groups[WRAP_UP].wrap_up_s = WRAP_UP_S;
     let stage = Stage::open(setup, |lab| {
@@ -166,8 +173,8 @@ fn column(options: &Options, transport: Transport, ip: IpAddr, registered: bool)
     for state in [CONNECTED, HELD_BY_CALLER, HELD_BY_AGENT, WRAP_UP] {
         calls.insert(state, stage.talk(callers[state], &stage.agents[state], NODE, STATES[state].0)?);
     }
-    // Without audio at the node there is no consultation and no callback.
-    let consulted = if options.common.media == Media::Direct { Vec::new() } else { on_command(&stage, &callers)? };
+    // Without audio at the node there is no consultation, no callback and no number outside.
+    let (consulted, sent_on) = if options.common.media == Media::Direct { (Vec::new(), Vec::new()) } else { on_command(&stage, &callers)? };
     for state in [QUEUED, RINGING] {
         stage.call(callers[state], NODE, STATES[state].0);
     }
@@ -185,6 +192,7 @@ fn column(options: &Options, transport: Transport, ip: IpAddr, registered: bool)
     thread::sleep(OBSERVED);
     let mut cells = look(&stage, &callers, &calls);
     consult::look(&mut cells, CONSULTING, &stage, &consulted, &[2, 3]);
+    forward::look(&mut cells, SENT_ON, &sent_on);
     if !consulted.is_empty() {
         make_available(&stage, &stage.agents[CALLED_BACK]);
         callback::look(&mut cells, CALLED_BACK, callers[CALLED_BACK], &stage.agents[CALLED_BACK]);
@@ -200,21 +208,31 @@ fn column(options: &Options, transport: Transport, ip: IpAddr, registered: bool)
         }
     }
     // Callers of a state that was not set up have called nobody.
-    let called = stage.callers.iter().filter(|caller| caller.state().is_some()).count();
+    let called = callers[..NUMBERS].iter().flat_map(|of_state| of_state.iter()).filter(|caller| caller.state().is_some()).count();
     let records = settle::records_or_so(&stage.lab, called)?;
     Ok(with_records(cells, &callers, &records))
 }
 
-/// Brings calls into the states that only a command leads to. Returns those whose agents ask somebody.
-fn on_command(stage: &Stage, callers: &[&[Phone]]) -> Result<Vec<consult::Consulted>, Error> {
+/// The id of the call of a phone, among rows of calls.
+fn id_of(rows: &[Value], caller: &Phone) -> Result<String, Error> {
+    let number = caller.look(|ua| ua.options.user.clone());
+    let id = rows.iter().find(|row| row["from"] == number.as_str()).and_then(|row| row["id"].as_str());
+    id.map(str::to_owned).ok_or_else(|| Error::Setup(format!("the call of {number} is not listed")))
+}
+
+/// Brings calls into the states that only a command leads to. Returns those whose agents ask somebody, and callers with the numbers
+/// that they were sent on to.
+fn on_command(stage: &Stage, callers: &[&[Phone]]) -> Result<(Vec<consult::Consulted>, Vec<Pair>), Error> {
     let pairs = stage.talk(callers[CONSULTING], &stage.agents[CONSULTING], NODE, STATES[CONSULTING].0)?;
     let consulted = consult::begin(stage, pairs, &stage.agents[ASKED])?;
+    let pairs = stage.talk(callers[SENT_ON], &stage.agents[SENT_ON], NODE, STATES[SENT_ON].0)?;
+    let sent_on = forward::begin(stage, pairs, callers[NUMBERS])?;
     stage.call(callers[CALLED_BACK], NODE, STATES[CALLED_BACK].0);
     if !callers[CALLED_BACK].iter().all(|caller| caller.wait_state(State::Proceeding(182), stage::SETUP_WITHIN)) {
         return Err(Error::Setup("a caller that was to wait does not".to_owned()));
     }
     callback::begin(stage, callers[CALLED_BACK])?;
-    Ok(consulted)
+    Ok((consulted, sent_on))
 }
 
 fn hold(calls: &BTreeMap<usize, Vec<Pair>>) -> Result<(), Error> {
@@ -333,7 +351,7 @@ fn with_records(mut cells: Cells, callers: &[&[Phone]], records: &[Value]) -> Ce
                 [_] => Some("recorded as not answered"),
                 _ => Some("two records"),
             };
-            for side in ["caller", "agent", "second agent"] {
+            for side in ["caller", "agent", "second agent", "number"] {
                 if let Some(cell) = cells.get_mut(&(state, side)).and_then(|cell| cell.get_mut(n)) {
                     *cell = cell.or(wrong);
                 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::{Cells, NODE, SERVED_WITHIN, stage};
+use super::{Cells, NODE, SERVED_WITHIN, id_of, stage};
 use crate::{
     error::Error,
     phone::{By, Phone, State},
@@ -17,12 +17,10 @@ use crate::{
 pub(super) fn begin(stage: &Stage, callers: &[Phone]) -> Result<(), Error> {
     let rows = stage.lab.all(&format!("/api/v1/calls?tenant={}", tenant::TENANT))?;
     for caller in callers {
-        let number = caller.look(|ua| ua.options.user.clone());
-        let id = rows.iter().find(|row| row["from"] == number.as_str()).and_then(|row| row["id"].as_str());
-        let id = id.ok_or_else(|| Error::Setup(format!("the call of {number} is not listed")))?;
+        let id = id_of(&rows, caller)?;
         stage.lab.post(NODE, &format!("/api/v1/calls/{id}/callback?tenant={}", tenant::TENANT), &json!({}))?;
         if !caller.wait_state(State::Over(By::Refused(480)), SERVED_WITHIN) {
-            return Err(Error::Setup(format!("{number} is not let go for its callback: {:?}", caller.state())));
+            return Err(Error::Setup(format!("a caller is not let go for its callback: {:?}", caller.state())));
         }
         caller.listen_anew();
     }

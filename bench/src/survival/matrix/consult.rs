@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::{Cells, NODE, RESUMED_WITHIN, judge, stage};
+use super::{Cells, NODE, RESUMED_WITHIN, id_of, judge, stage};
 use crate::{
     error::Error,
     phone::{By, Phone, State},
@@ -32,9 +32,7 @@ pub(super) fn begin(stage: &Stage, pairs: Vec<Pair>, asked: &[Phone]) -> Result<
     let rows = stage.lab.all(&format!("/api/v1/calls?tenant={}", tenant::TENANT))?;
     let mut begun = Vec::new();
     for (pair, asked) in pairs.into_iter().zip(asked) {
-        let number = pair.caller.look(|ua| ua.options.user.clone());
-        let id = rows.iter().find(|row| row["from"] == number.as_str()).and_then(|row| row["id"].as_str());
-        let id = id.ok_or_else(|| Error::Setup(format!("the call of {number} is not listed")))?.to_owned();
+        let id = id_of(&rows, &pair.caller)?;
         let agent = asked.look(|ua| ua.options.user.clone());
         stage.lab.post(NODE, &path(&id, "consult"), &json!({ "agent": agent }))?;
         begun.push(Consulted { id, pair, asked: asked.clone() });
