@@ -4,6 +4,7 @@
 //! way in; equal states and equal commands give equal bytes on every replica.
 
 pub mod agent;
+pub mod aid;
 pub mod assist;
 pub mod call;
 pub mod callback;

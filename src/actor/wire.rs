@@ -32,6 +32,7 @@ impl Address {
     pub(super) fn of(command: &Command) -> Self {
         match command {
             Command::Arrive(arrive) => Self::Call(arrive.domain.clone(), arrive.call),
+            Command::Note(new) => Self::Call(new.domain.clone(), new.call),
             Command::Schedule(new) => Self::Call(new.domain.clone(), new.call),
             Command::Leg(report) => Self::Call(report.domain.clone(), report.leg.call),
             Command::HangUp { domain, call, .. }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    aid::Notes,
     assist::Assist,
     callback::Callback,
     cdr::{Attempt, Dialled, Kept, Transfer},
@@ -99,6 +100,8 @@ pub struct Talk {
     pub tapes: Kept<Tape>,
     /// How it went from one to another.
     pub transfers: Kept<Transfer>,
+    /// What was written down for the agents who had it.
+    pub(super) notes: Option<Box<Notes>>,
 }
 
 /// A consultation, from the ringing of the one who is asked on.

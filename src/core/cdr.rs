@@ -63,6 +63,9 @@ pub struct ClosedCall {
     pub callback: Option<CalledBack>,
     /// AI had to do with it.
     pub assistance: Option<Box<Assistance>>,
+    /// What was written down for the agents who had it: a bincoded `Kept<Note>` under the key of the caller; empty if nothing was.
+    #[serde(with = "serde_bytes")]
+    pub notes: Vec<u8>,
 }
 
 /// A call went from an agent to somebody else.
@@ -343,6 +346,7 @@ mod tests {
             transfers: Kept::default(),
             callback: None,
             assistance: None,
+            notes: Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    aid::NewNote,
     assist::{Assisted, Cause},
     id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, QueueId, RequestId, SkillId, TrunkId},
     matrix::Mode,
@@ -79,6 +80,8 @@ pub enum Command {
     SwitchAi { scope: Scope, off: bool, reason: String, by: Actor },
     /// A life of a node that carried callbacks is about to be declared lost without heirs: they go to these.
     KeepCallbacks { from: Edge, heirs: Vec<Edge> },
+    /// An edge wrote down what was said in a call, or found an answer to it, for the person who has the call.
+    Note(Box<NewNote>),
 }
 
 /// Where AI is switched off.

@@ -4,6 +4,7 @@
 
 mod adopt;
 mod agents;
+mod aid;
 mod arrive;
 mod assist;
 mod bindings;

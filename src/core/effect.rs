@@ -187,6 +187,8 @@ pub enum EventKind {
     ContactForwarded,
     /// It did not, and the contact waits again.
     ContactForwardFailed,
+    /// Something said was written down for the agent who has the contact, or answered from an article.
+    ContactNoted,
 }
 
 impl EventKind {
@@ -236,6 +238,7 @@ impl EventKind {
             Self::AiSwitched => "ai.switched",
             Self::ContactForwarded => "contact.forwarded",
             Self::ContactForwardFailed => "contact.forward_failed",
+            Self::ContactNoted => "contact.noted",
         }
     }
 }

@@ -26,6 +26,9 @@ pub const TIMERS_PER_COMMAND_MAX: usize = 256;
 /// Lines of a transcript a call keeps, in the same way as attempts, and bytes of each.
 pub const LINES_MAX: usize = 128;
 pub const LINE_BYTES_MAX: usize = 1_000;
+/// Notes for agents a call keeps, in the same way, and bytes of what names an article.
+pub const NOTES_MAX: usize = 128;
+pub const SOURCE_BYTES_MAX: usize = 256;
 /// Takeovers a record keeps of one call.
 pub const TAKEOVERS_PER_RECORD_MAX: usize = 16;
 /// Characters kept of why AI was switched.

@@ -3,11 +3,14 @@
 //! What comes out is a plan of the whole call. It says how things are to be and not what is to be changed, so that an edge that
 //! knows nothing of the call yet carries out the same plan as one that carried out the plan before. How is the edge's.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::call::{Call, CallState, Leg};
+use super::{
+    aid::Hearing,
+    call::{Call, CallState, Leg},
+};
 
 /// What a leg that we called is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -60,6 +63,13 @@ pub enum Taping {
     On { part: u32, masked: bool },
 }
 
+impl Taping {
+    /// What is said is to be kept nowhere.
+    pub const fn is_masked(self) -> bool {
+        matches!(self, Self::On { masked: true, .. })
+    }
+}
+
 /// How the media of a call is to be. Legs that are not named are not up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -69,6 +79,8 @@ pub struct Plan {
     pub taping: Taping,
     /// Legs that are recorded while `taping` is on.
     pub taped: Vec<u16>,
+    /// Whose words are written down for the agent who has the call.
+    pub hearing: Option<Arc<Hearing>>,
 }
 
 /// A party that is up, as the matrix sees it.
@@ -144,6 +156,7 @@ impl Call {
             legs: seats.iter().filter(|_| self.assisted_on().is_none()).map(|seat| (seat.n, hears(seat))).collect(),
             taping: self.taping,
             taped: seats.iter().filter(is_party).map(|seat| seat.n).collect(),
+            hearing: None,
         })
     }
 }
@@ -154,12 +167,17 @@ impl Plan {
         let mut legs = self.legs.iter();
         let (Some((one, first)), Some((other, second)), None) = (legs.next(), legs.next(), legs.next()) else { return false };
         let heard = |hears: &Hears, n: u16| *hears == Hears::Legs(vec![n]);
-        self.taping == Taping::Off && heard(first, *other) && heard(second, *one)
+        (self.taping, &self.hearing) == (Taping::Off, &None) && heard(first, *other) && heard(second, *one)
     }
 
     /// True if both say the same, whatever their versions.
     pub(super) fn says_as(&self, other: &Self) -> bool {
-        (&self.legs, self.taping, &self.taped) == (&other.legs, other.taping, &other.taped)
+        (&self.legs, self.taping, &self.taped, &self.hearing) == (&other.legs, other.taping, &other.taped, &other.hearing)
+    }
+
+    /// Whether the party `by` hears the party `n`.
+    pub(super) fn hears(&self, by: u16, n: u16) -> bool {
+        matches!(self.legs.get(&by), Some(Hears::Legs(legs)) if legs.contains(&n))
     }
 }
 

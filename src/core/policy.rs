@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{AgentId, QueueId, SkillId, TrunkId};
+use super::{
+    aid::Aid,
+    id::{AgentId, QueueId, SkillId, TrunkId},
+};
 
 pub use assistant::{Assistant, Sharing, Unanswered, Words};
 
@@ -119,6 +122,8 @@ pub struct Queue {
     pub record: Recording,
     pub callback: Callbacks,
     pub sharing: Sharing,
+    /// What its people are given while they have a contact; none is nothing.
+    pub aid: Option<Arc<Aid>>,
 }
 
 /// How customers of a queue are called back.

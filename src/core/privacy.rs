@@ -16,10 +16,10 @@ use chacha20poly1305::{
     aead::{Aead, Payload},
 };
 use hmac::{Hmac, Mac};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
-use super::{assist::Line, cdr::Kept, codec, id::CallId, limits::ERASURES_PER_DOMAIN_MAX, party::Party};
+use super::{aid::Note, assist::Line, cdr::Kept, codec, id::CallId, limits::ERASURES_PER_DOMAIN_MAX, party::Party};
 
 /// Depth of the tree. Four bits a level: 48 bits of pseudonym, so that an erasure in a domain of ten million callers
 /// hits a second person with a probability of 4e-8. Every call walks down once, and an erasure keeps all but one of the
@@ -111,19 +111,36 @@ impl Keys {
 
     /// Seals what was said in a call under its caller's key. Done once for a call, like `seal`, and under another nonce.
     pub fn seal_transcript(&self, party: &Party, call: CallId, lines: &Kept<Line>) -> Vec<u8> {
-        let Some(key) = self.key(self.current(&normalize(&party.user))) else { return Vec::new() };
-        let text = codec::encode(lines);
-        XChaCha20Poly1305::new(&key.into())
-            .encrypt(&transcript_nonce(call), Payload { msg: &text, aad: &call.0.to_be_bytes() })
-            .expect("a transcript is far below the cipher's limit of 256 GiB")
+        self.seal_beside(party, call, transcript_nonce(call), lines)
     }
 
     /// Opens what [`Self::seal_transcript`] made, by the sealed caller of the same record; `None` if the caller was erased.
     pub fn open_transcript(&self, sealed: &Sealed, call: CallId, transcript: &[u8]) -> Option<Kept<Line>> {
+        self.open_beside(sealed, call, transcript_nonce(call), transcript)
+    }
+
+    /// Seals what was noted of a call under its caller's key. Done once for a call, like `seal`, and under another nonce.
+    pub fn seal_notes(&self, party: &Party, call: CallId, notes: &Kept<Note>) -> Vec<u8> {
+        self.seal_beside(party, call, notes_nonce(call), notes)
+    }
+
+    /// Opens what [`Self::seal_notes`] made, by the sealed caller of the same record; `None` if the caller was erased.
+    pub fn open_notes(&self, sealed: &Sealed, call: CallId, notes: &[u8]) -> Option<Kept<Note>> {
+        self.open_beside(sealed, call, notes_nonce(call), notes)
+    }
+
+    /// Seals what is kept beside the caller of a call, under the caller's key and a nonce that nothing else of the call has.
+    fn seal_beside<T: Serialize>(&self, party: &Party, call: CallId, nonce: XNonce, value: &T) -> Vec<u8> {
+        let Some(key) = self.key(self.current(&normalize(&party.user))) else { return Vec::new() };
+        XChaCha20Poly1305::new(&key.into())
+            .encrypt(&nonce, Payload { msg: &codec::encode(value), aad: &call.0.to_be_bytes() })
+            .expect("what is said in a call is far below the cipher's limit of 256 GiB")
+    }
+
+    fn open_beside<T: DeserializeOwned>(&self, sealed: &Sealed, call: CallId, nonce: XNonce, bytes: &[u8]) -> Option<T> {
         let key = self.key(sealed.subject)?;
-        let payload = Payload { msg: transcript, aad: &call.0.to_be_bytes() };
-        let text = XChaCha20Poly1305::new(&key.into()).decrypt(&transcript_nonce(call), payload).ok()?;
-        codec::decode(&text).ok()
+        let payload = Payload { msg: bytes, aad: &call.0.to_be_bytes() };
+        codec::decode(&XChaCha20Poly1305::new(&key.into()).decrypt(&nonce, payload).ok()?).ok()
     }
 
     /// Seals a number that a call was sent to, under that number's key: the same text whenever a call goes there again.
@@ -240,6 +257,13 @@ fn transcript_nonce(call: CallId) -> XNonce {
 fn number_nonce(call: CallId) -> XNonce {
     let mut nonce = nonce(call);
     nonce[23] = 2;
+    nonce
+}
+
+/// Differs from all of them in its last byte.
+fn notes_nonce(call: CallId) -> XNonce {
+    let mut nonce = nonce(call);
+    nonce[23] = 3;
     nonce
 }
 

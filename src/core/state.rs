@@ -181,6 +181,7 @@ impl State {
             Command::Schedule(new) if self.is_lost(new.edge) => Outcome::Rejected(Reason::Stale),
             Command::Schedule(new) => self.within(at, &new.domain, out, |domain, ctx| domain.schedule(ctx, new)),
             Command::KeepCallbacks { from, heirs } => self.move_calls(at, out, (*from, heirs), Domain::keep_callbacks),
+            Command::Note(new) => self.within(at, &new.domain, out, |domain, ctx| domain.note(ctx, new)),
             Command::Recorded { domain, leg, edge, part, saved } => {
                 self.within(at, domain, out, |domain, ctx| domain.recorded(ctx, *leg, *edge, *part, saved.as_ref()))
             }

@@ -3,6 +3,7 @@
 mod adoption;
 
 mod agents;
+mod aid;
 mod assist;
 mod callback;
 mod consult;

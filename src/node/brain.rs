@@ -21,7 +21,7 @@ use crate::{
         assist::{self, Cause, Judged, Resolution, Resolved, Speaker},
         policy::{self, Words},
     },
-    sip::brain::{Answer, Brain, Said},
+    sip::brain::{Answer, Brain, Said, Suggestion},
 };
 
 /// Assistants kept ready; tenants have few, and one that is not kept is made again.
@@ -159,6 +159,20 @@ impl Brain for Minds {
             None => Box::pin(async { None }),
         }
     }
+
+    fn overhear(&self, of: Arc<policy::Assistant>, samples: Vec<i16>) -> BoxFuture<Option<String>> {
+        let heard = self.hear(of, samples);
+        Box::pin(async move { heard.await.map(|text| mask(&text)) })
+    }
+
+    fn suggest(&self, of: Arc<policy::Assistant>, text: String) -> BoxFuture<Option<Suggestion>> {
+        let knowledge = self.knowledge.get(&of.knowledge).cloned();
+        Box::pin(async move {
+            let knowledge = knowledge?;
+            let passage = knowledge.search(language(&of.language), &text).first()?.passage;
+            Some(Suggestion { text: passage.text.clone(), source: passage.source() })
+        })
+    }
 }
 
 /// A line of the contact as an assistant knows it.
@@ -240,7 +254,10 @@ fn judged(triage: &Triage) -> Judged {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{id::CallId, time::WallTime};
+    use crate::{
+        ai::speech::Scripted,
+        core::{id::CallId, time::WallTime},
+    };
 
     async fn say(minds: &Minds, history: &mut Vec<assist::Line>, text: &str) -> Answer {
         let assistant = Arc::new(policy::Assistant { language: "en".into(), knowledge: "bank".into(), ..policy::Assistant::default() });
@@ -282,6 +299,24 @@ mod tests {
         assert_eq!(answer.helped, Some(true));
         let bye = say(&minds, &mut history, "goodbye").await;
         assert_eq!(bye.done.map(|done| done.resolved), Some(Resolved::Yes));
+    }
+
+    #[tokio::test]
+    async fn what_a_person_hears_is_written_down_masked_and_answered_from_articles_or_not_at_all() {
+        let mut minds = minds(Some("# Lost cards\n\n## Block a lost card\n\nBlock the lost card in the app under Cards.\n"));
+        let script = ["My card 4111 1111 1111 1111 is lost, how do I block a lost card?".to_owned()];
+        minds.speech = Some(Arc::new(Scripted::hearing(script.map(Ok))));
+        let of = |knowledge: &str| Arc::new(policy::Assistant { language: "en".into(), knowledge: knowledge.into(), ..Default::default() });
+        let text = minds.overhear(of("bank"), vec![0; 800]).await.expect("it is understood");
+        assert!(!text.contains("4111") && text.contains("[card]"), "{text}");
+        let found = minds.suggest(of("bank"), text.clone()).await.expect("there is an article");
+        assert_eq!(
+            (found.text.as_str(), found.source.as_str()),
+            ("Block the lost card in the app under Cards.", "Lost cards › Block a lost card")
+        );
+        assert_eq!(minds.suggest(of("none"), text).await, None, "no such articles");
+        assert_eq!(minds.suggest(of("bank"), "Do you sell boats?".into()).await, None);
+        assert_eq!(minds.overhear(of("bank"), vec![0; 800]).await, None, "nothing is understood any more");
     }
 
     #[test]

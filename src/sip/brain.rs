@@ -39,6 +39,15 @@ pub struct Answer {
     pub done: Option<Resolution>,
 }
 
+/// Something that may help a person to answer a customer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suggestion {
+    /// A passage of an article, as its author wrote it.
+    pub text: String,
+    /// Which one, by title and heading.
+    pub source: String,
+}
+
 /// Never fails and never takes long: what has no better answer has a plain one. The edge has a deadline of its own all the same.
 pub trait Brain: Send + Sync + 'static {
     /// What a customer is told first: that no person speaks.
@@ -54,4 +63,10 @@ pub trait Brain: Send + Sync + 'static {
 
     /// What a recording of one utterance says: 8 kHz, one channel. `None` if nobody can tell.
     fn hear(&self, assistant: Arc<Assistant>, samples: Vec<i16>) -> BoxFuture<Option<String>>;
+
+    /// The same as it may be stored: personal data is masked.
+    fn overhear(&self, assistant: Arc<Assistant>, samples: Vec<i16>) -> BoxFuture<Option<String>>;
+
+    /// What the articles of an assistant have to do with what a customer said; `None` if nothing.
+    fn suggest(&self, assistant: Arc<Assistant>, text: String) -> BoxFuture<Option<Suggestion>>;
 }

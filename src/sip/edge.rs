@@ -10,6 +10,7 @@ mod backend;
 mod freed;
 mod fresh;
 mod inbox;
+mod listeners;
 pub mod metrics;
 mod outbound;
 mod recorded;

@@ -221,5 +221,15 @@ pub const SPEECH_MAX: Duration = Duration::from_secs(120);
 /// How long a caller may say nothing until it is asked again, and how often, until a person takes over.
 pub const LISTEN_FOR: Duration = Duration::from_secs(15);
 pub const SILENCES_MAX: u8 = 2;
+/// Calls of people on one node that are written down for them; of further ones nothing is.
+pub const LISTENERS_MAX: usize = 4_096;
+/// Utterances of one call that wait to be understood; further ones are lost.
+pub const UTTERANCES_WAITING_MAX: usize = 8;
+/// How long it may take to find what to suggest to an agent.
+pub const SUGGEST_WITHIN: Duration = Duration::from_secs(2);
+/// How often a note is proposed until it is given up, how long each time may take, and the pause between.
+pub const NOTED_TRIES_MAX: u32 = 3;
+pub const NOTED_TIMEOUT: Duration = Duration::from_secs(3);
+pub const NOTED_PAUSE: Duration = Duration::from_millis(500);
 /// How long one who begins to speak may speak and be understood.
 pub const SPOKEN_WITHIN: Duration = Duration::from_secs(30);

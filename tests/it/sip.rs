@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what cannot be had fails the test")]
 
 mod abuse;
+mod assist;
 mod calls;
 mod control;
 mod fake;

@@ -113,6 +113,7 @@ fn queue() -> Queue {
         record: Recording::Off,
         callback: Default::default(),
         sharing: Sharing { within_ms: 4_000, unanswered: Unanswered::Rollback, ..Sharing::default() },
+        aid: None,
     }
 }
 

@@ -140,6 +140,26 @@ pub(super) struct QueueRow {
     pub(super) callback: CallbackRow,
     #[serde(default)]
     pub(super) ai: SharingRow,
+    pub(super) assist: Option<Spanned<AssistRow>>,
+}
+
+/// What the people of a queue are given while they have a contact.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AssistRow {
+    /// What customers say is written down for the agent who has them.
+    #[serde(default)]
+    pub(super) transcript: bool,
+    /// What agents say as well.
+    #[serde(default)]
+    pub(super) agents: bool,
+    /// Answers from articles are suggested.
+    #[serde(default)]
+    pub(super) suggest: bool,
+    /// ISO 639-1 code; English by default.
+    pub(super) language: Option<Text>,
+    /// A folder of articles, as the nodes call it.
+    pub(super) knowledge: Option<Text>,
 }
 
 /// How customers of a queue are called back.

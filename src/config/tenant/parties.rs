@@ -77,14 +77,9 @@ fn assistant(source: &Source<'_>, row: &AgentRow, kind: KindName) -> Result<Opti
         (None, KindName::Human) => return Ok(None),
         (written, KindName::Ai) => written.as_ref(),
     };
-    let language = written.and_then(|row| row.get_ref().language.as_ref());
-    if let Some(unknown) = language.filter(|language| !LANGUAGES.contains(&language.get_ref().as_str())) {
-        let told = format_args!("{:?} is none of en, es, zh", unknown.get_ref());
-        return Err(source.at(unknown.span(), "agent.assistant.language", told));
-    }
-    let language = language.map_or("en", |language| language.get_ref());
+    let language = language(source, "agent.assistant.language", written.and_then(|row| row.get_ref().language.as_ref()))?;
     let Some(written) = written else {
-        return Ok(Some(Assistant { language: language.to_owned(), ..Assistant::default() }));
+        return Ok(Some(Assistant { language, ..Assistant::default() }));
     };
     let (place, row) = (written.span(), written.get_ref());
     let words = |key: &str, words: &WordsRow| match words {
@@ -107,13 +102,23 @@ fn assistant(source: &Source<'_>, row: &AgentRow, kind: KindName) -> Result<Opti
         }
     }
     Ok(Some(Assistant {
-        language: language.to_owned(),
+        language,
         disclosure: disclosure.unwrap_or_default(),
         greeting: row.greeting.as_ref().map(|row| words("agent.assistant.greeting", row)).transpose()?.unwrap_or_default(),
         keys,
         pack: row.pack.clone(),
         knowledge: row.knowledge.clone(),
     }))
+}
+
+/// A language that AI speaks; English unless another one is given.
+pub(super) fn language(source: &Source<'_>, key: &str, code: Option<&Text>) -> Result<String, Error> {
+    match code {
+        Some(code) if !LANGUAGES.contains(&code.get_ref().as_str()) => {
+            Err(source.at(code.span(), key, format_args!("{:?} is none of en, es, zh", code.get_ref())))
+        }
+        code => Ok(code.map_or("en", |code| code.get_ref()).to_owned()),
+    }
 }
 
 /// A person's phone must register first; an AI agent is there.

@@ -1,16 +1,22 @@
 //! Queues of a tenant file: defaults, routing steps that only widen, and fallbacks that lead somewhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use toml::Spanned;
 
 use super::{
     Error, Source,
     file::{
-        AnswerName, CallbackRow, FallbackRow, MissesRow, QueueRow, RecordName, SharingRow, StepRow, StrategyName, Text, UnansweredName,
+        AnswerName, AssistRow, CallbackRow, FallbackRow, MissesRow, QueueRow, RecordName, SharingRow, StepRow, StrategyName, Text,
+        UnansweredName,
     },
+    parties::language,
 };
 use crate::core::{
+    aid::Aid,
     id::QueueId,
     limits::{CALLBACK_DIALS_MAX, ROUTING_STEPS_MAX},
     policy::{
@@ -77,6 +83,7 @@ fn queue(source: &Source<'_>, row: &QueueRow, names: &BTreeSet<&str>, policy: &P
         treatment: treatment(source, row, policy.media)?,
         callback: callback(source, &row.callback)?,
         sharing: sharing(source, &row.ai, names)?,
+        aid: aid(source, row.assist.as_ref(), policy.media)?.map(Arc::new),
         record: recording(source, row, policy.media)?,
     })
 }
@@ -140,6 +147,32 @@ fn sharing(source: &Source<'_>, row: &SharingRow, names: &BTreeSet<&str>) -> Res
         }),
         failures_max: row.failures_max.unwrap_or(by_default.failures_max),
     })
+}
+
+/// What people are given while they have a contact. All else needs what is said to be written down.
+fn aid(source: &Source<'_>, row: Option<&Spanned<AssistRow>>, media: Media) -> Result<Option<Aid>, Error> {
+    let Some(place) = row else { return Ok(None) };
+    let row = place.get_ref();
+    if !row.transcript {
+        let wanted = row.agents || row.suggest;
+        return if wanted {
+            Err(source.at(place.span(), "queue.assist.transcript", "must be true for what else is wanted"))
+        } else {
+            Ok(None)
+        };
+    }
+    if media != Media::Anchored {
+        return Err(source.at(place.span(), "queue.assist", "only with media = \"anchored\": no other audio passes a node"));
+    }
+    if row.suggest && row.knowledge.is_none() {
+        return Err(source.at(place.span(), "queue.assist.suggest", "needs `knowledge`, the articles to suggest from"));
+    }
+    Ok(Some(Aid {
+        suggest: row.suggest,
+        agents: row.agents,
+        language: language(source, "queue.assist.language", row.language.as_ref())?,
+        knowledge: row.knowledge.as_ref().map(|name| name.get_ref().clone()).unwrap_or_default(),
+    }))
 }
 
 pub(super) fn positive(source: &Source<'_>, key: &str, seconds: Option<&Spanned<u64>>, default_s: u64) -> Result<u64, Error> {

@@ -270,6 +270,7 @@ id = "support"
 ai = { first = false, people = "people", priority = 2, within_s = 30, unanswered = "rollback", failures_max = 2 }
 [[queue]]
 id = "people"
+assist = { transcript = true, suggest = true, language = "es", knowledge = "bank" }
 [[agent]]
 id = "ada"
 kind = "ai"
@@ -299,6 +300,26 @@ fn what_an_ai_agent_may_not_be_is_refused_at_its_line() {
         ("kind = \"ai\"", "contact = \"sip:a@127.0.0.1\"", "only with kind = \"ai\""),
         ("greeting = {", "disclosure = \"\", greeting = {", "must be told that no person speaks"),
         ("people = \"people\"", "people = \"nobody\"", "nobody"),
+    ] {
+        let error = told_of(AI, good, bad);
+        assert!(error.contains(told) && error.contains(".toml:"), "{error}");
+    }
+}
+
+#[test]
+fn people_are_assisted_only_where_their_tenant_says_so_and_in_what_it_says() {
+    let queues = parsed(AI).policy.queues;
+    let aid = queues["people"].aid.as_deref().expect("wanted there");
+    assert_eq!((aid.suggest, aid.agents, aid.language.as_str(), aid.knowledge.as_str()), (true, false, "es", "bank"));
+    assert_eq!(queues["support"].aid, None);
+    let off = AI.replace("transcript = true, suggest = true", "transcript = false");
+    assert_eq!(parsed(&off).policy.queues["people"].aid, None);
+    let direct = format!("{}\n", AI.replace("id = \"demo\"", "id = \"demo\"\nmedia = \"direct\""));
+    assert!(parse_toml("t.toml", &direct).expect_err("refused").to_string().contains("queue.assist: only with media"));
+    for (good, bad, told) in [
+        ("transcript = true, ", "", "queue.assist.transcript"),
+        (", knowledge = \"bank\" }\n[[agent]]", " }\n[[agent]]", "needs `knowledge`"),
+        ("suggest = true, language = \"es\"", "suggest = true, language = \"tlh\"", "none of en, es, zh"),
     ] {
         let error = told_of(AI, good, bad);
         assert!(error.contains(told) && error.contains(".toml:"), "{error}");

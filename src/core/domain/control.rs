@@ -148,11 +148,14 @@ impl Domain {
     /// change of who is up, held, muted or recorded. Two parties that just talk need no order.
     pub(super) fn replan(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
-        if call.just_talks() {
+        let rules = &self.policy.queues[&call.queue];
+        if call.just_talks() && rules.aid.is_none() {
             return;
         }
-        let music = self.policy.queues[&call.queue].treatment.music.as_ref();
-        let plan = call.plan(music);
+        let mut plan = call.plan(rules.treatment.music.as_ref());
+        if let (Some(plan), Some(aid)) = (&mut plan, &rules.aid) {
+            plan.hearing = call.hearing(plan, aid);
+        }
         let (taping, taped) = plan.as_ref().map_or((Taping::Off, &[][..]), |plan| (plan.taping, &plan.taped));
         let node = call.edge.node;
         call.talk().tapes.keep_up(taping, taped, node, ctx.at.stamp());

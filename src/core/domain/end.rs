@@ -122,6 +122,7 @@ impl Domain {
             let Assist { turns, takeovers, resolution, .. } = *assist;
             Box::new(Assistance { contained, turns, takeovers, resolution, transcript })
         });
+        let notes = talk.notes.take().map(|notes| self.keys.seal_notes(&call.from, call.id, &notes.rows)).unwrap_or_default();
         let closed = ClosedCall {
             call_id: call.id,
             tenant: ctx.domain.clone(),
@@ -147,6 +148,7 @@ impl Domain {
             decisions: call.decisions,
             transfers: talk.transfers,
             assistance,
+            notes,
             callback: call.callback.map(|callback| CalledBack { scheduled: callback.scheduled, dials: callback.dials }),
         };
         if ctx.shared.retention.closing(ctx.at.wall, &ctx.shared.archive) {

@@ -18,12 +18,13 @@ use crate::core::{
 };
 
 /// The catalogue: ids and what they say.
-pub const STEP_INVARIANTS: [(&str, &str); 9] = [
+pub const STEP_INVARIANTS: [(&str, &str); 10] = [
     ("C1", "only an arrival or a callback that is asked for makes a call, and a call that leaves the state leaves exactly one record"),
     ("D1", "records follow each other without a gap, chained by hash, and agree with themselves"),
     ("Q1", "no call ever loses its age"),
     ("Q2", "nobody is offered a call while one that comes first, and that they fit, is left waiting"),
     ("P1", "what a life reports of a call that another one has changes nothing"),
+    ("N1", "what is noted of a call is for the person who has it when that is committed, and for nobody else"),
     ("F1", "no call is sent to a number that its tenant does not allow"),
     ("T1", "log time never goes back, and timers fire if and only if they stand and are due"),
     ("E1", "effects are named by their entry, once and in order, and none is for a life of a node that is over"),
@@ -49,6 +50,7 @@ impl Step<'_> {
         self.calls(&mut found);
         self.order_of_service(&mut found);
         self.owners(&mut found);
+        self.notes(&mut found);
         self.numbers(&mut found);
         self.times(&mut found);
         self.names(&mut found);
@@ -182,6 +184,16 @@ impl Step<'_> {
         expect(found, "P1", Some(&report.domain), fenced, || {
             format!("{:?} said {:?} of {:?}, which it does not have, and was heard", report.edge, report.event, report.leg)
         });
+    }
+
+    fn notes(&self, found: &mut Vec<Violation>) {
+        let Command::Note(new) = self.command else { return };
+        let call = |state: &State| state.domains().get(&new.domain).and_then(|domain| domain.calls().get(&new.call)).cloned();
+        let (before, after) = (call(self.before), call(self.after));
+        let last = |call: &Option<Box<Call>>| call.as_ref()?.notes()?.rows.rows.last().map(|note| (note.n, note.owner));
+        let owner = before.as_ref().and_then(|call| call.person_on());
+        let fits = last(&before) == last(&after) || last(&after).is_some_and(|(_, of)| Some(of) == owner);
+        expect(found, "N1", Some(&new.domain), fits, || format!("a note of {} is for {}, and {owner:?} has it", new.call, new.note.owner));
     }
 
     fn numbers(&self, found: &mut Vec<Violation>) {

@@ -1,6 +1,7 @@
 //! Random commands, many of them: every invariant after every step, the same log to the same bytes, snapshot and tail to
 //! the same as a full replay. What was accepted is printed, so that the coverage can be judged.
 
+mod aid;
 mod assist;
 mod generator;
 mod policy;
@@ -24,7 +25,7 @@ const COMMANDS_PER_SEED: u64 = 12_500;
 const ACCEPTED_MIN: u64 = 100;
 
 /// The variants of `Command`; `name` does not compile without each.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 29] = [
     "PublishPolicy",
     "RemoveDomain",
     "Arrive",
@@ -53,6 +54,7 @@ const COMMANDS: [&str; 28] = [
     "KeepCallbacks",
     "TakeOver",
     "SwitchAi",
+    "Note",
 ];
 
 const fn name(command: &Command) -> &'static str {
@@ -85,6 +87,7 @@ const fn name(command: &Command) -> &'static str {
         Command::KeepCallbacks { .. } => "KeepCallbacks",
         Command::TakeOver { .. } => "TakeOver",
         Command::SwitchAi { .. } => "SwitchAi",
+        Command::Note(_) => "Note",
     }
 }
 

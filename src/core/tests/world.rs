@@ -60,6 +60,7 @@ pub(crate) fn queue(strategy: Strategy) -> Queue {
         record: Recording::Off,
         callback: Callbacks::default(),
         sharing: Sharing::default(),
+        aid: None,
     }
 }
 

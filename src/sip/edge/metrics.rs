@@ -12,6 +12,7 @@ pub const CONNECTIONS: &str = "tandem_sip_connections";
 pub const CONNECTIONS_REFUSED_TOTAL: &str = "tandem_sip_connections_refused_total";
 pub const CONNECTIONS_CUT_TOTAL: &str = "tandem_sip_connections_cut_total";
 pub const ASSISTANTS: &str = "tandem_ai_conversations";
+pub const UTTERANCES_LOST_TOTAL: &str = "tandem_assist_utterances_lost_total";
 pub const CALLS: &str = "tandem_sip_calls";
 pub const ARRIVALS_BOUND: &str = "tandem_sip_arrivals_bound";
 pub const ARRIVAL_COMMIT_SECONDS: &str = "tandem_sip_arrival_commit_seconds";
@@ -35,6 +36,10 @@ pub fn describe() {
     describe_counter!(CONNECTIONS_REFUSED_TOTAL, "Connections closed on arrival because there were too many");
     describe_counter!(CONNECTIONS_CUT_TOTAL, "Connections cut because the peer did not read");
     describe_gauge!(ASSISTANTS, "Conversations of AI agents on this node");
+    describe_counter!(
+        UTTERANCES_LOST_TOTAL,
+        "Utterances that were not written down for an agent because too many waited or none could be committed"
+    );
     describe_gauge!(CALLS, "Calls whose caller leg is on this node");
     describe_gauge!(ARRIVALS_BOUND, "Arrivals that may await their commit at once");
     describe_histogram!(ARRIVAL_COMMIT_SECONDS, Unit::Seconds, "INVITE admitted to its arrival committed");

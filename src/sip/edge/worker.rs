@@ -21,6 +21,7 @@ use super::{
     freed::{self, Freed},
     fresh::Caller,
     inbox::{Established, Finding},
+    listeners::Listeners,
     metrics as names, stateless,
     targets::Phone,
     verdicts::Verdicts,
@@ -64,6 +65,7 @@ pub(super) struct Worker {
     pub(super) media: Planes,
     pub(super) brain: Option<Arc<dyn Brain>>,
     pub(super) assistants: Assistants,
+    pub(super) listeners: Listeners,
     pub(super) transport: Transport,
     pub(super) me: Edge,
     pub(super) stack: Stack,
@@ -135,6 +137,7 @@ impl Worker {
             media,
             brain,
             assistants: Assistants::default(),
+            listeners: Listeners::default(),
             me,
         }
     }
@@ -204,6 +207,7 @@ impl Worker {
         self.renew_nonce_key();
         self.registrar.expire(now);
         self.assistants_due(now);
+        self.listeners_due();
         metrics::gauge!(names::CALLS).set(self.calls.len() as f64);
         metrics::gauge!(names::REGISTRATIONS).set(self.registrar.len() as f64);
         metrics::gauge!(names::ARRIVALS_BOUND).set(self.admission.bound() as f64);
@@ -240,6 +244,7 @@ impl Worker {
         self.stack.set_nodes(self.backend.nodes());
         self.withheld.clear();
         self.assistants.clear();
+        self.listeners.clear();
         self.phones.clear();
         for (_, live) in self.calls.drain() {
             self.admission.gone(&live.account);
@@ -283,7 +288,10 @@ impl Worker {
             }
             Finding::Media(media::Event::Digit { leg, digit, .. }) => self.key_pressed(now, leg, digit),
             Finding::Media(media::Event::Speaks { leg }) => self.speaks(now, leg),
-            Finding::Media(media::Event::Utterance { leg, samples }) => self.uttered(leg, &samples),
+            Finding::Media(media::Event::Utterance { leg, samples }) => {
+                self.uttered(leg, &samples);
+                self.overheard(leg, &samples);
+            }
             Finding::Assistant { leg, step, found } => self.found_for(now, leg, step, found),
             Finding::Media(media::Event::Latched { leg, source }) => {
                 self.stack.latched(leg, source);

@@ -16,7 +16,7 @@ use tandem::{
         tape,
     },
     media,
-    sip::message::Method,
+    sip::{brain::Brain, message::Method},
 };
 
 use super::fake::{Node, PATIENCE, Peer, demo, response, trunk, until};
@@ -24,8 +24,8 @@ use super::fake::{Node, PATIENCE, Peer, demo, response, trunk, until};
 /// Samples of 20 ms.
 const FRAME: usize = 160;
 /// Codes of μ-law: nothing, and the loudest there is, which decodes to less than -30 000.
-const SILENCE: u8 = 0xFF;
-const SECRET: u8 = 0x00;
+pub(super) const SILENCE: u8 = 0xFF;
+pub(super) const SECRET: u8 = 0x00;
 
 /// The audio of a phone: it says one code again and again, and listens.
 struct Audio {
@@ -87,9 +87,9 @@ enum Sound {
     Made,
 }
 
-struct Call {
-    node: Node,
-    leg: LegId,
+pub(super) struct Call {
+    pub(super) node: Node,
+    pub(super) leg: LegId,
     agent: LegId,
     /// The caller's and the agent's.
     audio: Vec<Audio>,
@@ -125,8 +125,13 @@ fn ring(audio: &str, at: SocketAddr, aside: bool) -> Ring {
 impl Call {
     /// A caller and an agent that talk through the relay.
     async fn talking() -> Self {
+        Self::talking_beside(None).await
+    }
+
+    /// The same at a node that has this for its AI.
+    pub(super) async fn talking_beside(brain: Option<Arc<dyn Brain>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let node = Node::with_media(1, demo(trunk(&["127.0.0.0/8"])), relay(folder.path())).await;
+        let node = Node::with_media(1, demo(trunk(&["127.0.0.0/8"])), relay(folder.path()), brain).await;
         let (caller, phone) = (Peer::new().await, Peer::new().await);
         let (mut one, mut other) = (Audio::new(0x11), Audio::new(0x22));
         let udp = node.addr(Transport::Udp);
@@ -160,7 +165,7 @@ impl Call {
 
     fn plan(&self, version: u32, legs: &[(u16, Hears)], taping: Taping) {
         let legs: std::collections::BTreeMap<_, _> = legs.iter().cloned().collect();
-        let plan = Plan { version, taped: vec![0, 1], legs, taping };
+        let plan = Plan { version, taped: vec![0, 1], legs, taping, hearing: None };
         self.node.order(self.leg, Action::Media(Arc::new(plan)));
     }
 
@@ -175,7 +180,7 @@ impl Call {
     }
 
     /// Everybody says a code of its own for some frames.
-    async fn say(&mut self, codes: &[u8], frames: usize) {
+    pub(super) async fn say(&mut self, codes: &[u8], frames: usize) {
         for (audio, code) in self.audio.iter_mut().zip(codes) {
             audio.code = *code;
         }

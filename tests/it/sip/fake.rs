@@ -25,6 +25,7 @@ use tandem::{
     media::{Direct, MediaPlane},
     sip::{
         auth::Algorithm,
+        brain::Brain,
         edge::{Backend, Handle, NodeAddresses, Options},
         message::{Message, parse},
         registrar::{Owner, Replicated},
@@ -211,16 +212,22 @@ impl Node {
         Self::open(id, directory, timeouts, true).await
     }
 
-    /// A node that carries audio.
-    pub(crate) async fn with_media(id: u64, directory: Directory, media: Arc<dyn MediaPlane>) -> Self {
-        Self::carrying(id, directory, (Timeouts::default(), true), media).await
+    /// A node that carries audio, and has this for its AI.
+    pub(crate) async fn with_media(id: u64, directory: Directory, media: Arc<dyn MediaPlane>, brain: Option<Arc<dyn Brain>>) -> Self {
+        Self::carrying(id, directory, (Timeouts::default(), true), media, brain).await
     }
 
     async fn open(id: u64, directory: Directory, timeouts: Timeouts, caught_up: bool) -> Self {
-        Self::carrying(id, directory, (timeouts, caught_up), Arc::new(Direct::default())).await
+        Self::carrying(id, directory, (timeouts, caught_up), Arc::new(Direct::default()), None).await
     }
 
-    async fn carrying(id: u64, directory: Directory, (timeouts, caught_up): (Timeouts, bool), media: Arc<dyn MediaPlane>) -> Self {
+    async fn carrying(
+        id: u64,
+        directory: Directory,
+        (timeouts, caught_up): (Timeouts, bool),
+        media: Arc<dyn MediaPlane>,
+        brain: Option<Arc<dyn Brain>>,
+    ) -> Self {
         let any = || vec![Listen::on(([127, 0, 0, 1], 0).into())];
         let transport = transport::Options { udp: any(), tcp: any(), tls: any(), timeouts, ..transport::Options::default() };
         let options = Options { transport, ..Options::default() };
@@ -240,7 +247,7 @@ impl Node {
             nodes: Mutex::default(),
             looks: AtomicU64::new(0),
         });
-        edge.serve(fake.clone(), media, None);
+        edge.serve(fake.clone(), media, brain);
         Self { edge, fake, orders: AtomicU64::new(0) }
     }
 

@@ -120,7 +120,8 @@ impl Generator {
             n if n < arriving => self.arrive(),
             0..450 => self.report(rows),
             450..465 => self.recorded(rows),
-            465..550 | 976..982 => self.control(rows),
+            465..475 => self.note(rows),
+            475..550 | 976..982 => self.control(rows),
             550..590 => self.consult(rows),
             590..640 => self.transfer(rows),
             640..740 => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::core::{
+    aid::Aid,
     policy::{
         Agent, AgentKind, Assistant, Callbacks, Channel, Fallback, Hours, OnClose, Outside, Policy, Recording, Route, Sharing, Step,
         Strategy, Treatment, Unanswered,
@@ -56,6 +57,7 @@ pub(super) fn policy(strategy: Strategy) -> Policy {
     policy.trunks.insert("out".into(), trunk_out(&["+49"]));
     policy.outside = Outside { numbers: vec!["+4930".into()], ring_ms: 6_000 };
     let support = policy.queues.get_mut("support").expect("made above");
+    support.aid = Some(Arc::new(Aid { suggest: true, ..Aid::default() }));
     support.sharing = Sharing { within_ms: 3_000, unanswered: Unanswered::Rollback, people: Some("ring".into()), ..Sharing::default() };
     for queue in policy.queues.values_mut() {
         queue.callback = Callbacks { dials_max: 2, pause_ms: 4_000, ring_ms: 8_000, max_age_ms: 40_000 };

@@ -105,7 +105,7 @@ fn talking() -> (Bench, Arc<Scribe>, LegId) {
 fn plan(version: u32, legs: &[(u16, Hears)]) -> Action {
     let legs: std::collections::BTreeMap<_, _> = legs.iter().cloned().collect();
     let taped = legs.keys().copied().collect();
-    Action::Media(Arc::new(Plan { version, legs, taping: Taping::Off, taped }))
+    Action::Media(Arc::new(Plan { version, legs, taping: Taping::Off, taped, hearing: None }))
 }
 
 fn held(version: u32) -> Action {
@@ -173,7 +173,7 @@ fn a_leg_that_is_restored_after_the_plan_came_hears_what_the_plan_says() {
 
 fn taped(version: u32, taping: Taping) -> Action {
     let legs = [(0, Hears::Legs(vec![1])), (1, Hears::Legs(vec![0]))].into();
-    Action::Media(Arc::new(Plan { version, legs, taping, taped: vec![0] }))
+    Action::Media(Arc::new(Plan { version, legs, taping, taped: vec![0], hearing: None }))
 }
 
 #[test]
