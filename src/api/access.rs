@@ -10,7 +10,7 @@ use super::problem::Problem;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Everything.
+    /// Everything but what is an agent's alone.
     Admin,
     /// Runs the floor: sees and moves calls, sets agents' states.
     Supervisor,
@@ -58,6 +58,8 @@ pub enum Operation {
     RemoveTenant,
     SetAgentState,
     SetOwnState,
+    /// What is said in an agent's own calls: for that agent and nobody else.
+    OwnAssist,
     HangUp,
     Requeue,
     /// Hold, mute, transfer and what else is done to a call that talks. An agent's token reaches its own calls only, which the
@@ -80,7 +82,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::ReadCluster,
         Self::ReadQueues,
         Self::ReadAgents,
@@ -95,6 +97,7 @@ impl Operation {
         Self::RemoveTenant,
         Self::SetAgentState,
         Self::SetOwnState,
+        Self::OwnAssist,
         Self::HangUp,
         Self::Requeue,
         Self::ControlCall,
@@ -130,7 +133,7 @@ impl Operation {
 pub const fn allows(role: Role, operation: Operation) -> bool {
     use Operation as O;
     match role {
-        Role::Admin => true,
+        Role::Admin => !matches!(operation, O::OwnAssist),
         Role::Supervisor => matches!(
             operation,
             O::ReadCluster
@@ -151,7 +154,7 @@ pub const fn allows(role: Role, operation: Operation) -> bool {
                 | O::TakeOver
                 | O::TakeOverAll
         ),
-        Role::Agent => matches!(operation, O::SetOwnState | O::ControlCall),
+        Role::Agent => matches!(operation, O::SetOwnState | O::OwnAssist | O::ControlCall),
         Role::Auditor => matches!(
             operation,
             O::ReadCluster
@@ -217,7 +220,7 @@ mod tests {
     use super::*;
 
     /// The table once more, written as a person would check it: a, s, g, u = admin, supervisor, agent, auditor.
-    const EXPECTED: [(Operation, &str); 27] = [
+    const EXPECTED: [(Operation, &str); 28] = [
         (Operation::ReadCluster, "asu"),
         (Operation::ReadQueues, "asu"),
         (Operation::ReadAgents, "asu"),
@@ -232,6 +235,7 @@ mod tests {
         (Operation::RemoveTenant, "a"),
         (Operation::SetAgentState, "as"),
         (Operation::SetOwnState, "asg"),
+        (Operation::OwnAssist, "g"),
         (Operation::HangUp, "as"),
         (Operation::Requeue, "as"),
         (Operation::ControlCall, "asg"),
@@ -258,9 +262,9 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_may_only_set_its_own_state_and_control_its_own_calls() {
+    fn an_agent_may_only_set_its_own_state_and_hear_about_and_control_its_own_calls() {
         let allowed: Vec<Operation> = Operation::ALL.into_iter().filter(|o| allows(Role::Agent, *o)).collect();
-        assert_eq!(allowed, [Operation::SetOwnState, Operation::ControlCall]);
+        assert_eq!(allowed, [Operation::SetOwnState, Operation::OwnAssist, Operation::ControlCall]);
     }
 
     #[test]

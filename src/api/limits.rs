@@ -27,6 +27,8 @@ pub const STREAMS_MAX: usize = 256;
 /// Piece of a backup that is sent at once, bytes, and pieces that wait for a slow client.
 pub const BACKUP_PIECE_BYTES: usize = 256 << 10;
 pub const BACKUP_PIECES_WAITING: usize = 8;
+/// An assist stream whose partition cannot be read tries again after this.
+pub const ASSIST_RETRY: Duration = Duration::from_millis(500);
 /// Backups being taken of one node at once.
 pub const BACKUPS_MAX: usize = 1;
 /// Events kept for `Last-Event-ID`.

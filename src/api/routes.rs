@@ -1,6 +1,7 @@
 //! The paths of the API. A test holds them equal to `openapi.json`.
 
 pub mod agents;
+pub mod assist;
 pub mod backup;
 pub mod callbacks;
 pub mod calls;
@@ -49,6 +50,7 @@ pub fn all(app: Arc<App>) -> Router {
         .route("/api/v1/queues", get(collect::list::<queues::Queues>))
         .route("/api/v1/agents", get(collect::list::<agents::Agents>))
         .route("/api/v1/agents/{id}/state", post(agents::set_state))
+        .route("/api/v1/agents/{id}/assist", get(assist::stream))
         .route("/api/v1/calls", get(collect::list::<calls::Calls>))
         .route("/api/v1/calls/{id}", get(calls::one).delete(calls::hang_up))
         .route("/api/v1/calls/{id}/explain", get(calls::explain))

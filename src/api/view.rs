@@ -5,6 +5,7 @@
 mod assist;
 mod callback;
 mod explain;
+mod note;
 mod tapes;
 mod transfer;
 
@@ -14,6 +15,7 @@ pub use self::{
     assist::{AssistView, AssistanceView, LineView, line},
     callback::{CallbackView, CalledBackView},
     explain::{ExplainView, explain},
+    note::{NoteView, note},
     tapes::TapeView,
     transfer::{ForwardView, ForwardedView, TransferView},
 };
@@ -274,6 +276,8 @@ pub struct CdrView {
     pub callback: Option<CalledBackView>,
     /// AI had to do with it.
     pub ai: Option<AssistanceView>,
+    /// What was written down for the agents who had it. Null if nothing was, for whoever may not see it, and when the caller was erased.
+    pub notes: Option<Vec<NoteView>>,
     /// Place in the archive of its partition.
     pub seq: u64,
 }
@@ -333,6 +337,7 @@ pub fn cdr(seq: u64, row: &ClosedCall, keys: Option<&Keys>, open: bool) -> CdrVi
         recordings: row.tapes.rows.iter().map(|tape| tapes::taped(row, tape)).collect(),
         callback: row.callback.as_ref().map(callback::closed),
         ai: row.assistance.as_deref().map(|ai| assist::closed(row, ai, keys.filter(|_| open))),
+        notes: note::closed(row, keys.filter(|_| open)),
         seq,
     }
 }

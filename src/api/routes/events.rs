@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Shorter than any idle time of a proxy, and than our own.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Which events are wanted; every one given must match.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -72,7 +72,7 @@ pub async fn stream(
         who.check_in(Operation::Events, tenant)?;
     }
     filter.tenant = filter.tenant.or_else(|| who.tenant.clone());
-    if let Some(elsewhere) = redirect(&app, &filter)? {
+    if let Some(elsewhere) = redirect(&app, filter.tenant.as_deref(), "events")? {
         return Ok(elsewhere);
     }
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).or(filter.last_event_id.as_deref());
@@ -85,10 +85,10 @@ pub async fn stream(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
-/// A tenant without a replica here: its events are on another node, which the client is sent to.
-fn redirect(app: &App, filter: &Filter) -> Result<Option<Response>, Problem> {
-    let Some(tenant) = &filter.tenant else { return Ok(None) };
-    let group = app.group_of(&tenant.as_str().into())?;
+/// A tenant without a replica here: its stream of this path is on another node, which the client is sent to.
+pub(super) fn redirect(app: &App, tenant: Option<&str>, path: &str) -> Result<Option<Response>, Problem> {
+    let Some(tenant) = tenant else { return Ok(None) };
+    let group = app.group_of(&tenant.into())?;
     let cluster = app.live.cluster();
     if cluster.hosts(group) {
         return Ok(None);
@@ -96,7 +96,7 @@ fn redirect(app: &App, filter: &Filter) -> Result<Option<Response>, Problem> {
     let node = forward::host_of(cluster, group)?;
     let http = cluster.nodes().borrow().get(&node).and_then(|node| node.attributes.get("http").cloned());
     let http = http.ok_or_else(|| Problem::unavailable(format!("node {node} has told no HTTP address")))?;
-    let location = format!("http://{http}/api/v1/events?tenant={}", super::collect::escape(tenant));
+    let location = format!("http://{http}/api/v1/{path}?tenant={}", super::collect::escape(tenant));
     let location = HeaderValue::from_str(&location).map_err(|e| Problem::internal(e.to_string()))?;
     Ok(Some((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()))
 }

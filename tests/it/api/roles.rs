@@ -38,6 +38,26 @@ fn an_agent_changes_its_own_state_and_nothing_else() {
 }
 
 #[test]
+fn what_is_said_in_an_agents_calls_is_for_that_agent_alone() {
+    let cluster = shared();
+    let bob = token(&cluster, &json!({ "role": "agent", "tenant": "acme", "agent": "bob" }));
+    let path = "/api/v1/agents/bob/assist?tenant=acme";
+    for role in ["admin", "supervisor", "auditor"] {
+        let other = token(&cluster, &json!({ "role": role, "tenant": "acme" }));
+        problem(&cluster.ask_as(&other, 1, "GET", path, &[], ""), 403);
+    }
+    problem(&cluster.ask_as(&bob, 1, "GET", "/api/v1/agents/alice/assist?tenant=acme", &[], ""), 403);
+    problem(&cluster.ask_as(&bob, 1, "GET", &format!("{path}&last_event_id=7"), &[], ""), 400);
+    for k in 1..=3 {
+        let open = ureq::get(format!("{}{path}", cluster.server(k))).header("authorization", format!("Bearer {bob}")).call();
+        let open = open.expect("a stream at any node");
+        assert_eq!(open.headers()["content-type"], "text/event-stream", "node {k}");
+    }
+    let nobody = token(&cluster, &json!({ "role": "agent", "tenant": "acme", "agent": "nobody" }));
+    problem(&cluster.ask_as(&nobody, 1, "GET", "/api/v1/agents/nobody/assist?tenant=acme", &[], ""), 404);
+}
+
+#[test]
 fn an_auditor_reads_and_a_supervisor_runs_the_floor_but_neither_configures() {
     let cluster = shared();
     let auditor = token(&cluster, &json!({ "role": "auditor" }));
