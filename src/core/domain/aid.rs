@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::core::{
     Outcome, Reason,
     aid::{Aid, Hearing, NewNote, NoteKind},
-    call::Call,
+    call::{Call, CallState},
     effect::EventKind,
     matrix::Plan,
     state::Ctx,
@@ -57,7 +57,8 @@ impl Call {
     /// says, nobody was to hear, and what a paused recording leaves out is written down nowhere else either.
     pub(in crate::core) fn hearing(&self, plan: &Plan, aid: &Arc<Aid>) -> Option<Arc<Hearing>> {
         let (owner, customer) = (self.person_on()?, self.caller_leg()?);
-        let heard = |n: u16, by: u16| !plan.taping.is_masked() && plan.hears(by, n);
+        let hushed = plan.taping.is_masked() || matches!(self.state, CallState::Connected { held: true, .. });
+        let heard = |n: u16, by: u16| !hushed && plan.hears(by, n);
         let legs = [(customer, owner, true), (owner, customer, aid.agents)];
         let legs = legs.into_iter().filter(|(n, by, wanted)| *wanted && heard(*n, *by)).map(|(n, ..)| n).collect();
         Some(Arc::new(Hearing { owner, legs, aid: Arc::clone(aid) }))

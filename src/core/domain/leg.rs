@@ -274,6 +274,10 @@ impl Domain {
             None => call.caller.holds = holds,
         }
         self.note_hold(ctx, id, None);
+        if self.calls[&id].state.connected().is_some() {
+            // Whoever is on hold is not listened to.
+            self.replan(ctx, id);
+        }
         Outcome::Accepted
     }
 }

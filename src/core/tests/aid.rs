@@ -7,9 +7,10 @@ use crate::core::{
     Outcome, Reason,
     aid::{Aid, Hearing, NewNote, Note, NoteKind},
     call::Call,
-    command::{Actor, Command, ConsultStep, Record, Side, TransferTo, Wish},
+    command::{Actor, Command, ConsultStep, LegEvent, Record, Side, TransferTo, Wish},
     effect::{Action, EventKind},
     id::{Edge, NodeId},
+    party::{Dialog, Sdp},
     policy::Strategy,
     time::WallTime,
 };
@@ -85,6 +86,12 @@ fn nobody_is_listened_to_on_hold_muted_or_while_a_recording_is_paused() {
     control(&mut world, Wish::Hold(true));
     assert_eq!(legs(&world), NOBODY);
     control(&mut world, Wish::Hold(false));
+    for (holds, heard) in [(true, &NOBODY[..]), (false, &[0, 1])] {
+        // The agent's own phone.
+        let leg = world.leg_of("a");
+        world.report(leg, LegEvent::Media { dialog: Dialog::default(), sdp: Sdp::default(), held: holds });
+        assert_eq!(legs(&world), heard);
+    }
     control(&mut world, Wish::Mute { party: Side::Caller, muted: true });
     assert_eq!(legs(&world), [1]);
     control(&mut world, Wish::Mute { party: Side::Caller, muted: false });

@@ -15,6 +15,7 @@ use crate::{
         aid::{Aid, NewNote, Note, NoteKind},
         command::{Command, Envelope},
         id::{CallId, DomainId, Edge, LegId},
+        limits::LINE_BYTES_MAX,
         policy::Assistant,
         time::WallTime,
     },
@@ -122,7 +123,9 @@ impl Scribe {
     async fn take(&mut self, Utterance { seq, kind, at, samples }: Utterance) -> bool {
         let text = tokio::time::timeout(HEAR_WITHIN, self.brain.overhear(self.assistant.clone(), samples.to_vec())).await;
         let Some(text) = text.ok().flatten().filter(|text| !text.trim().is_empty()) else { return true };
-        if !self.note(seq, kind, at, text.clone(), String::new()).await {
+        let mut line = text.clone();
+        line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+        if !self.note(seq, kind, at, line, String::new()).await {
             return false;
         }
         if kind != NoteKind::Customer || !self.suggests {
