@@ -66,6 +66,7 @@ async fn what_goes_wrong_has_a_name_and_is_left_alone_after_three_times() {
         (Play::Status(500), Failure::Refused(500)),
         (json("{\"text\":\"\"}"), Failure::Empty),
         (json("[]"), Failure::Garbage),
+        (Play::Answer("application/json", b"{\"text\":\"\xff\xfe\"}".to_vec()), Failure::Garbage),
         (Play::Answer("application/json", vec![b' '; 1 << 20]), Failure::TooLong),
     ] {
         let fake = Fake::start(vec![play]).await;
