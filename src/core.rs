@@ -28,6 +28,7 @@ pub mod policy;
 mod pool;
 pub mod privacy;
 pub mod queue;
+mod reopen;
 pub mod retention;
 pub mod state;
 pub mod tape;

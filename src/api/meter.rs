@@ -75,6 +75,16 @@ fn count(event: &Event) {
             metrics::counter!(catalogue::TAKEOVER_TOTAL, &[("tenant", tenant), ("cause", cause), ("result", result)]).increment(1);
             return;
         }
+        EventKind::AiResolved => {
+            let resolved = field("resolved").unwrap_or("unknown").to_owned();
+            metrics::counter!(catalogue::AI_RESOLVED_TOTAL, "tenant" => tenant, "resolved" => resolved).increment(1);
+            return;
+        }
+        EventKind::ContactReopened => {
+            let resolved = field("resolved").unwrap_or("unknown").to_owned();
+            metrics::counter!(catalogue::REOPENED_TOTAL, "tenant" => tenant, "resolved" => resolved).increment(1);
+            return;
+        }
         EventKind::ContactSaid => {
             if field("fallback") == Some("true") {
                 metrics::counter!(catalogue::DECISION_FALLBACK_TOTAL, "tenant" => tenant).increment(1);

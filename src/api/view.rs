@@ -278,6 +278,8 @@ pub struct CdrView {
     pub ai: Option<AssistanceView>,
     /// What was written down for the agents who had it. Null if nothing was, for whoever may not see it, and when the caller was erased.
     pub notes: Option<Vec<NoteView>>,
+    /// The answered contact of the same customer, shortly before, that was about the same.
+    pub reopens: Option<String>,
     /// Place in the archive of its partition.
     pub seq: u64,
 }
@@ -338,6 +340,7 @@ pub fn cdr(seq: u64, row: &ClosedCall, keys: Option<&Keys>, open: bool) -> CdrVi
         callback: row.callback.as_ref().map(callback::closed),
         ai: row.assistance.as_deref().map(|ai| assist::closed(row, ai, keys.filter(|_| open))),
         notes: note::closed(row, keys.filter(|_| open)),
+        reopens: row.reopens.map(|call| call.to_string()),
         seq,
     }
 }

@@ -27,6 +27,10 @@ const DURATION_S_MAX: u64 = 7 * 24 * 3_600;
 /// Longest time to keep records, in days: what the core remembers the days of.
 const RETENTION_DAYS_MAX: u32 = 3_650;
 
+/// How long a matter may come back unless a file says otherwise, and at most, in hours.
+const REOPEN_WITHIN_H: u64 = 72;
+const REOPEN_WITHIN_H_MAX: u64 = 31 * 24;
+
 /// A tenant as its file says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
@@ -140,6 +144,11 @@ fn build(source: &Source<'_>, rows: File) -> Result<Tenant, Error> {
         }
         policy.retention_days = days.into_inner();
     }
+    let hours = rows.tenant.reopen_within_h.map_or(Ok(REOPEN_WITHIN_H), |hours| match *hours.get_ref() {
+        within @ 0..=REOPEN_WITHIN_H_MAX => Ok(within),
+        _ => Err(source.at(hours.span(), "tenant.reopen_within_h", format_args!("must be 0 to {REOPEN_WITHIN_H_MAX}"))),
+    })?;
+    policy.reopen_within_ms = hours * 3_600_000;
     for header in rows.tenant.pass_headers {
         source.name("tenant.pass_headers", &header)?;
         policy.pass_headers.push(header.into_inner());

@@ -102,6 +102,8 @@ pub struct Talk {
     pub transfers: Kept<Transfer>,
     /// What was written down for the agents who had it.
     pub(super) notes: Option<Box<Notes>>,
+    /// The contact whose matter came back with this one: known when it ends.
+    pub(super) reopens: Option<CallId>,
 }
 
 /// A consultation, from the ringing of the one who is asked on.

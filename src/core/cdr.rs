@@ -66,6 +66,8 @@ pub struct ClosedCall {
     /// What was written down for the agents who had it: a bincoded `Kept<Note>` under the key of the caller; empty if nothing was.
     #[serde(with = "serde_bytes")]
     pub notes: Vec<u8>,
+    /// The answered contact of the same customer, shortly before, that was about the same.
+    pub reopens: Option<CallId>,
 }
 
 /// A call went from an agent to somebody else.
@@ -347,6 +349,7 @@ mod tests {
             callback: None,
             assistance: None,
             notes: Vec::new(),
+            reopens: None,
         }
     }
 

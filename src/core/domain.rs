@@ -41,6 +41,7 @@ use super::{
     pool::Pool,
     privacy::Keys,
     queue::Queue,
+    reopen::Matters,
     state::Ctx,
     time::LogTime,
 };
@@ -62,6 +63,8 @@ pub struct Domain {
     /// Calls that are callbacks, by the number that is called.
     pub(super) callbacks: BTreeMap<String, CallId>,
     switches: Switches,
+    /// What answered contacts were lately about.
+    matters: Matters,
 }
 
 impl Domain {
@@ -79,6 +82,7 @@ impl Domain {
             closed: Closed::default(),
             callbacks: BTreeMap::new(),
             switches: Switches::default(),
+            matters: Matters::default(),
         }
     }
 
@@ -150,12 +154,15 @@ impl Domain {
     pub(super) fn forget_old(&mut self, now: LogTime) {
         self.parting.forget_old(now);
         self.closed.forget_old(now);
+        self.matters.forget_old(now, self.policy.reopen_within_ms);
     }
 
     pub(super) fn erase(&mut self, ctx: &mut Ctx<'_>, subject: &str) -> Outcome {
+        let was = self.keys.subject(subject);
         if self.keys.erase(subject).is_err() {
             return Outcome::Rejected(Reason::Invalid("too many erasures".to_owned()));
         }
+        self.matters.erase(was);
         ctx.event(EventKind::PrivacyErased, None, None, None, &[]);
         Outcome::Accepted
     }

@@ -189,6 +189,8 @@ pub enum EventKind {
     ContactForwardFailed,
     /// Something said was written down for the agent who has the contact, or answered from an article.
     ContactNoted,
+    /// A matter came back: with this contact the customer asked about the same again.
+    ContactReopened,
 }
 
 impl EventKind {
@@ -239,6 +241,7 @@ impl EventKind {
             Self::ContactForwarded => "contact.forwarded",
             Self::ContactForwardFailed => "contact.forward_failed",
             Self::ContactNoted => "contact.noted",
+            Self::ContactReopened => "contact.reopened",
         }
     }
 }

@@ -29,6 +29,9 @@ pub const LINE_BYTES_MAX: usize = 1_000;
 /// Notes for agents a call keeps, in the same way, and bytes of what names an article.
 pub const NOTES_MAX: usize = 128;
 pub const SOURCE_BYTES_MAX: usize = 256;
+/// Answered contacts of a domain that are remembered, so that one about the same is known, and bytes of what one is about.
+pub const MATTERS_MAX: usize = 16_384;
+pub const TOPIC_BYTES_MAX: usize = 64;
 /// Takeovers a record keeps of one call.
 pub const TAKEOVERS_PER_RECORD_MAX: usize = 16;
 /// Characters kept of why AI was switched.

@@ -34,6 +34,8 @@ pub struct Policy {
     pub media: Media,
     pub adopt_unanswered: AdoptUnanswered,
     pub outside: Outside,
+    /// How long after an answered contact another one of its customer about the same is the matter come back; 0 never.
+    pub reopen_within_ms: u64,
 }
 
 /// Which numbers outside calls may be sent on to, and how long they ring.

@@ -95,6 +95,11 @@ impl Keys {
         Self { pepper: hash(b"pepper", entropy), nodes: BTreeMap::from([(root, hash(b"root", entropy))]), erased: BTreeMap::new() }
     }
 
+    /// The pseudonym under which a subject is sealed now: the same for all of its calls, until it is erased.
+    pub(super) fn subject(&self, user: &str) -> u64 {
+        self.current(&normalize(user))
+    }
+
     /// Seals the caller of a call. A call is sealed once, so a nonce is never used for two texts under one key.
     pub fn seal(&self, party: &Party, call: CallId) -> Sealed {
         let subject = self.current(&normalize(&party.user));

@@ -12,6 +12,7 @@ mod forward;
 mod property;
 mod queues;
 mod recovery;
+mod reopen;
 mod retention;
 mod rules;
 mod strategies;

@@ -36,6 +36,8 @@ pub const SERVICE_LEVEL_RATIO: &str = "tandem_service_level_ratio";
 pub const OFFERS_TOTAL: &str = "tandem_offers_total";
 pub const TAKEOVER_TOTAL: &str = "tandem_takeover_total";
 pub const TAKEOVER_SWITCH_SECONDS: &str = "tandem_takeover_switch_seconds";
+pub const AI_RESOLVED_TOTAL: &str = "tandem_ai_resolved_total";
+pub const REOPENED_TOTAL: &str = "tandem_reopened_total";
 pub const DECISION_FALLBACK_TOTAL: &str = "tandem_decision_fallback_total";
 pub const OFFER_TO_ACCEPT_SECONDS: &str = "tandem_offer_to_accept_seconds";
 pub const HANDLE_SECONDS: &str = "tandem_handle_seconds";
@@ -108,6 +110,18 @@ pub const ROUTING: &[Row] = &[
     ),
     (TAKEOVER_TOTAL, Counter, None, "Takeovers that came to an end, by tenant, cause and result: accepted, rolled_back, queue_head, ended"),
     (TAKEOVER_SWITCH_SECONDS, Histogram, Some(Unit::Seconds), "Takeover committed to a person accepting it, by cause"),
+    (
+        AI_RESOLVED_TOTAL,
+        Counter,
+        None,
+        "Contacts that AI agents were done with, by tenant and whether the matter was settled: yes, no, unknown",
+    ),
+    (
+        REOPENED_TOTAL,
+        Counter,
+        None,
+        "Contacts about what an answered one before was about, by tenant and what that one's AI agent had said: yes, no, unknown, none",
+    ),
     (DECISION_FALLBACK_TOTAL, Counter, None, "Lines of customers that rules alone understood, by tenant"),
     (OFFERS_TOTAL, Counter, None, "Offers by tenant and result: accepted, rejected, offer_timeout, rescinded"),
     (OFFER_TO_ACCEPT_SECONDS, Histogram, Some(Unit::Seconds), "Offer made to offer accepted, by tenant"),

@@ -53,6 +53,8 @@ pub(super) struct TenantRow {
     /// Header fields passed on besides the standard ones.
     #[serde(default)]
     pub(super) pass_headers: Vec<Text>,
+    /// How long a matter may come back, in hours; 72 if left out, 0 never.
+    pub(super) reopen_within_h: Option<Spanned<u64>>,
     pub(super) media: Option<MediaName>,
     pub(super) adopt_unanswered: Option<AdoptName>,
 }

@@ -139,7 +139,7 @@ fn every_key_arrives_in_the_policy() {
 
 #[test]
 fn records_are_kept_for_good_unless_the_file_says_for_how_long() {
-    assert_eq!(parsed(DEMO).policy.retention_days, 0);
+    assert_eq!((parsed(DEMO).policy.retention_days, parsed(DEMO).policy.reopen_within_ms), (0, 72 * 3_600_000));
     let file = DEMO.replace("id = \"demo\"", "id = \"demo\"\nretention_days = 90");
     assert_eq!(parsed(&file).policy.retention_days, 90);
 }
@@ -208,6 +208,7 @@ fn a_mistake_is_told_with_file_line_and_key() {
         ("support = 5 }", "support = 0 }", "t.toml:13: agent.skills: support has level 0"),
         ("id = \"demo\"", "id = \"de mo\"", "t.toml:2: tenant.id: \"de mo\" is no name"),
         ("id = \"demo\"\n", "", "t.toml:1: missing field `id`"),
+        ("id = \"demo\"", "id = \"demo\"\nreopen_within_h = 745", "t.toml:3: tenant.reopen_within_h: must be 0 to 744"),
         ("id = \"demo\"", "id = \"demo\"\nretention_days = 0", "t.toml:3: tenant.retention_days: must be 1 to 3650"),
         ("[[route]]", "[[route]", "t.toml:15: "),
     ] {

@@ -2,7 +2,7 @@
 
 use crate::core::{
     Outcome, Reason,
-    assist::{Assist, Assistance, TakeoverResult},
+    assist::{Assist, Assistance, Resolved, TakeoverResult},
     call::{Call, CallState},
     callback::CalledBack,
     cdr::{Attempt, AttemptResult, CallOutcome, ClosedCall},
@@ -72,7 +72,7 @@ impl Domain {
 
     /// Removes the row and archives the record: the only way a call leaves the state.
     fn close(&mut self, ctx: &mut Ctx<'_>, id: CallId, outcome: CallOutcome, reason: &str, owner: Option<&AgentId>, gave_up: bool) {
-        let call = self.calls.remove(&id).expect("the caller looked it up");
+        let mut call = self.calls.remove(&id).expect("the caller looked it up");
         assert!(call.legs.is_empty(), "a closed call holds no agent");
         if let Some((deadline, what)) = call.timer.clone() {
             ctx.cancel_timer(deadline, what);
@@ -96,9 +96,28 @@ impl Domain {
             data.push(("held_ms", call.held_ms(ctx.at.time).to_string()));
         }
         let queue = call.queue.clone();
+        self.note_matter(ctx, &mut call);
         self.record(ctx, call, outcome, reason, owner, true);
         self.closed.insert(id, Outcome::Duplicate, ctx.at.time);
         ctx.event(EventKind::ContactEnded, Some(id), owner, Some(&queue), &data);
+    }
+
+    /// Links a call that ends with the contact before it that was about the same, and remembers it as that if it was answered.
+    fn note_matter(&mut self, ctx: &mut Ctx<'_>, call: &mut Call) {
+        if self.policy.reopen_within_ms == 0 || !call.is_known() {
+            return;
+        }
+        let (subject, topic) = (self.keys.subject(&call.from.user), call.topic());
+        if let Some(before) = self.matters.find(subject, &topic) {
+            call.talk().reopens = Some(before.call);
+            let resolved = before.resolved.map_or("none", Resolved::name);
+            let data = [("reopens", before.call.to_string()), ("topic", topic.to_string()), ("resolved", resolved.to_owned())];
+            ctx.event(EventKind::ContactReopened, Some(call.id), None, Some(&call.queue), &data);
+        }
+        if call.answered.is_some() {
+            let resolved = call.assist.as_ref().and_then(|assist| assist.resolution.as_ref()).map(|resolution| resolution.resolved);
+            self.matters.insert(subject, topic, call.id, ctx.at.time, resolved);
+        }
     }
 
     /// Archives what is kept of a call.
@@ -149,6 +168,7 @@ impl Domain {
             transfers: talk.transfers,
             assistance,
             notes,
+            reopens: talk.reopens,
             callback: call.callback.map(|callback| CalledBack { scheduled: callback.scheduled, dials: callback.dials }),
         };
         if ctx.shared.retention.closing(ctx.at.wall, &ctx.shared.archive) {
