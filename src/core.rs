@@ -9,6 +9,7 @@ pub mod assist;
 pub mod call;
 pub mod callback;
 pub mod cdr;
+pub mod chat;
 pub mod codec;
 pub mod command;
 pub mod domain;

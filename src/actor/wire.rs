@@ -33,6 +33,7 @@ impl Address {
         match command {
             Command::Arrive(arrive) => Self::Call(arrive.domain.clone(), arrive.call),
             Command::Note(new) => Self::Call(new.domain.clone(), new.call),
+            Command::OpenChat(new) => Self::Call(new.domain.clone(), new.call),
             Command::Schedule(new) => Self::Call(new.domain.clone(), new.call),
             Command::Leg(report) => Self::Call(report.domain.clone(), report.leg.call),
             Command::HangUp { domain, call, .. }
@@ -42,6 +43,7 @@ impl Address {
             | Command::Consult { domain, call, .. }
             | Command::Callback { domain, call, .. }
             | Command::ConsultStep { domain, call, .. }
+            | Command::Chat { domain, call, .. }
             | Command::TakeOver { domain, call, .. } => Self::Call(domain.clone(), *call),
             Command::Refer { domain, leg, .. } | Command::Recorded { domain, leg, .. } => Self::Call(domain.clone(), leg.call),
             Command::AgentIntent { domain, agent, .. } | Command::Bind { domain, agent, .. } | Command::Unbind { domain, agent, .. } => {

@@ -112,7 +112,7 @@ impl Problem {
             }
             Reason::VersionConflict { .. } => Self::precondition_failed(detail),
             Reason::Invalid(_) => Self::invalid(detail),
-            Reason::TooManyCalls(_) | Reason::QueueFull => Self::busy(detail),
+            Reason::TooManyCalls(_) | Reason::QueueFull | Reason::TooFast => Self::busy(detail),
             Reason::NotYours => Self::forbidden(detail),
             Reason::NumberBarred => Self::number_barred(detail),
             Reason::Level(_) => Self::not_implemented(detail),

@@ -4,6 +4,7 @@
 
 mod assist;
 mod callback;
+mod chat;
 mod explain;
 mod note;
 mod tapes;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     assist::{AssistView, AssistanceView, LineView, line},
     callback::{CallbackView, CalledBackView},
+    chat::{ChatView, ClosedChatView, Items},
     explain::{ExplainView, explain},
     note::{NoteView, note},
     tapes::TapeView,
@@ -27,7 +29,7 @@ use crate::core::{
     domain::Domain,
     id::{AgentId, DomainId, QueueId},
     matrix::{Role, Taping},
-    policy::AgentKind,
+    policy::{AgentKind, Channel},
     privacy::{Caller, Keys},
     queue::Queue,
     time::{LogTime, Stamp, WallTime},
@@ -131,7 +133,7 @@ pub fn agent(tenant: &DomainId, domain: &Domain, id: &AgentId, row: &Agent) -> A
         misses: row.misses,
         talked_s: row.talked_ms as f64 / 1000.0,
         contacts: row.contacts.iter().map(|(call, _)| call.to_string()).collect(),
-        reachable: policy.is_some_and(|policy| row.is_reachable(policy)),
+        reachable: policy.is_some_and(|policy| row.is_reachable(policy, Channel::Voice)),
         registered: row.bindings.len(),
         skills: policy.map(|policy| policy.skills.iter().map(|(skill, level)| (skill.to_string(), *level)).collect()).unwrap_or_default(),
     }
@@ -178,6 +180,10 @@ pub struct CallView {
     pub forward: Option<ForwardView>,
     /// AI has to do with it.
     pub ai: Option<AssistView>,
+    /// `voice` or `chat`.
+    pub channel: String,
+    /// It is written.
+    pub chat: Option<ChatView>,
 }
 
 pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
@@ -215,6 +221,8 @@ pub fn call(tenant: &DomainId, row: &Call, open: bool) -> CallView {
         callback: row.callback.as_ref().map(|row| callback::live(row, open)),
         forward: transfer::live(row, open),
         ai: row.assist.as_deref().map(assist::live),
+        channel: row.channel().name().to_owned(),
+        chat: row.chat.as_deref().map(chat::live),
     }
 }
 
@@ -280,6 +288,14 @@ pub struct CdrView {
     pub notes: Option<Vec<NoteView>>,
     /// The answered contact of the same customer, shortly before, that was about the same.
     pub reopens: Option<String>,
+    /// `voice` or `chat`.
+    pub channel: String,
+    /// It was written.
+    pub chat: Option<ClosedChatView>,
+    /// The chat that this call went on with.
+    pub continues: Option<String>,
+    /// The call that this chat went on as.
+    pub continued_as: Option<String>,
     /// Place in the archive of its partition.
     pub seq: u64,
 }
@@ -341,6 +357,10 @@ pub fn cdr(seq: u64, row: &ClosedCall, keys: Option<&Keys>, open: bool) -> CdrVi
         ai: row.assistance.as_deref().map(|ai| assist::closed(row, ai, keys.filter(|_| open))),
         notes: note::closed(row, keys.filter(|_| open)),
         reopens: row.reopens.map(|call| call.to_string()),
+        channel: if row.chat.is_some() { "chat" } else { "voice" }.to_owned(),
+        chat: row.chat.as_deref().map(|chat| chat::closed(row, chat, keys.filter(|_| open))),
+        continues: row.callback.as_ref().and_then(|callback| callback.continues).map(|call| call.to_string()),
+        continued_as: row.chat.as_ref().and_then(|chat| chat.continued_as).map(|call| call.to_string()),
         seq,
     }
 }

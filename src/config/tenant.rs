@@ -137,7 +137,8 @@ fn build(source: &Source<'_>, rows: File) -> Result<Tenant, Error> {
     let realm = rows.tenant.realm.unwrap_or_else(|| id.clone());
     let media = rows.tenant.media.map_or_else(Default::default, Into::into);
     let adopt_unanswered = rows.tenant.adopt_unanswered.map_or_else(Default::default, Into::into);
-    let mut policy = Policy { calls_max: rows.tenant.calls_max, media, adopt_unanswered, ..Policy::default() };
+    let (calls_max, chats_max) = (rows.tenant.calls_max, rows.tenant.chats_max);
+    let mut policy = Policy { calls_max, chats_max, media, adopt_unanswered, ..Policy::default() };
     if let Some(days) = rows.tenant.retention_days {
         if !(1..=RETENTION_DAYS_MAX).contains(days.get_ref()) {
             return Err(source.at(days.span(), "tenant.retention_days", format_args!("must be 1 to {RETENTION_DAYS_MAX}")));

@@ -24,6 +24,8 @@ pub struct Agent {
     pub idle_since: LogTime,
     /// Calls offered to it or talking with it, as (call, leg).
     pub contacts: BTreeSet<(CallId, u16)>,
+    /// How many of them are chats.
+    pub chats: u8,
     pub wrap_up_until: Option<LogTime>,
     /// The contact being wrapped up: its queue and when it ended.
     pub(super) wraps: Option<(QueueId, LogTime)>,
@@ -47,8 +49,13 @@ pub struct Agent {
     /// Its profile in the pool.
     pub(super) profile: u32,
     /// How it was put into the pool: ready, or kept away by something.
-    pub(super) standing: Option<Result<Figures, Filter>>,
+    pub(super) standing: Option<Standing>,
+    /// The same for chats; none of an agent that takes none.
+    pub(super) chat_standing: Option<Standing>,
 }
+
+/// Ready for an offer, or kept away by something.
+pub(super) type Standing = Result<Figures, Filter>;
 
 /// How an agent's offers ended, since ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -98,6 +105,7 @@ impl Agent {
             pending: None,
             idle_since: now,
             contacts: BTreeSet::new(),
+            chats: 0,
             wrap_up_until: None,
             wraps: None,
             rest_until: None,
@@ -113,6 +121,7 @@ impl Agent {
             expires: BTreeMap::new(),
             profile: 0,
             standing: None,
+            chat_standing: None,
         }
     }
 
@@ -133,9 +142,10 @@ impl Agent {
         self.expires.iter().max_by_key(|(_, until)| **until).and_then(|(instance, _)| self.bindings.get(instance))
     }
 
-    /// True if an offer can reach it.
-    pub fn is_reachable(&self, policy: &policy::Agent) -> bool {
+    /// True if an offer can reach it. Who chats needs no phone.
+    pub fn is_reachable(&self, policy: &policy::Agent, channel: Channel) -> bool {
         match policy.kind {
+            AgentKind::Human if channel == Channel::Chat => true,
             AgentKind::Human => policy.contact.is_some() || self.newest_binding().is_some(),
             // It answers wherever the caller is.
             AgentKind::Ai => policy.assistant.is_some(),
@@ -143,20 +153,19 @@ impl Agent {
     }
 
     /// What keeps an offer of a call away, if anything does. A break that was asked for keeps it away at once.
-    pub fn kept_away_by(&self, policy: &policy::Agent) -> Option<Filter> {
+    pub fn kept_away_by(&self, policy: &policy::Agent, channel: Channel) -> Option<Filter> {
         match (&self.presence, &self.pending) {
             (Presence::Offline, _) | (_, Some(Intent::Offline)) => return Some(Filter::Offline),
             (Presence::Break(_), _) | (_, Some(_)) => return Some(Filter::Break),
             (Presence::Available, None) => {}
         }
-        let voice = u8::try_from(self.contacts.len()).unwrap_or(u8::MAX);
         if self.wrap_up_until.is_some() {
             Some(Filter::WrapUp)
-        } else if !policy.has_room(&[(Channel::Voice, voice)], Channel::Voice) {
+        } else if !policy.has_room(&self.used(), channel) {
             Some(Filter::Busy)
         } else if self.rest_until.is_some() {
             Some(Filter::Penalty)
-        } else if !self.is_reachable(policy) {
+        } else if !self.is_reachable(policy, channel) {
             Some(Filter::NoPhone)
         } else {
             None
@@ -165,8 +174,18 @@ impl Agent {
 
     /// True if it can be rung and one more call fits, whatever it wants to be offered.
     pub fn has_slot(&self, policy: &policy::Agent) -> bool {
-        let voice = u8::try_from(self.contacts.len()).unwrap_or(u8::MAX);
-        policy.has_room(&[(Channel::Voice, voice)], Channel::Voice) && self.is_reachable(policy)
+        policy.has_room(&self.used(), Channel::Voice) && self.is_reachable(policy, Channel::Voice)
+    }
+
+    /// Its contacts by channel.
+    fn used(&self) -> [(Channel, u8); 2] {
+        let voice = u8::try_from(self.contacts.len()).unwrap_or(u8::MAX).saturating_sub(self.chats);
+        [(Channel::Voice, voice), (Channel::Chat, self.chats)]
+    }
+
+    /// How it stands in the pool of a channel.
+    pub(super) const fn standing_in(&mut self, channel: Channel) -> &mut Option<Standing> {
+        if matches!(channel, Channel::Chat) { &mut self.chat_standing } else { &mut self.standing }
     }
 
     /// True if it is available, be it busy, and did not ask to go.
@@ -174,9 +193,9 @@ impl Agent {
         self.presence == Presence::Available && self.pending.is_none()
     }
 
-    /// True if an offer may be made now.
+    /// True if an offer of a call may be made now.
     pub fn is_free(&self, policy: &policy::Agent) -> bool {
-        self.kept_away_by(policy).is_none()
+        self.kept_away_by(policy, Channel::Voice).is_none()
     }
 
     pub(super) const fn figures(&self) -> Figures {

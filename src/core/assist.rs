@@ -161,6 +161,10 @@ pub enum Assisted {
     Turn(Box<Turn>),
     /// It is done: it says good-bye and hangs up next.
     Resolved(Resolution),
+    /// In a chat: it takes the contact by writing that no person does.
+    Opened(Box<Line>),
+    /// In a chat: its answer, and how the matter stands if it is done.
+    Wrote(Box<Turn>, Option<Resolution>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +207,18 @@ impl Line {
 pub enum Speaker {
     Customer,
     Assistant,
+    /// An agent who is a person.
+    Person,
+}
+
+impl Speaker {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Assistant => "assistant",
+            Self::Person => "person",
+        }
+    }
 }
 
 /// What was understood of a line, in thousandths of certainty.

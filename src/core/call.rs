@@ -9,6 +9,7 @@ use super::{
     assist::Assist,
     callback::Callback,
     cdr::{Attempt, Dialled, Kept, Transfer},
+    chat::Chat,
     command::{Actor, TimerKind},
     effect::Order,
     explain::Decision,
@@ -88,6 +89,8 @@ pub struct Call {
     pub assist: Option<Box<Assist>>,
     /// It was sent on to a number outside.
     pub forward: Option<Box<Forward>>,
+    /// It is written, not spoken.
+    pub chat: Option<Box<Chat>>,
 }
 
 /// What only a call has that was answered: those that wait are many, and keep no room for it.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     call::{Call, CallState, CallerLeg},
     command::Actor,
+    id::CallId,
     limits::{NUMBER_DIGITS_MAX, NUMBER_DIGITS_MIN},
     party::{Dialog, Sdp},
     time::{LogTime, Stamp, WallTime},
@@ -29,6 +30,8 @@ pub struct Callback {
     pub leg: Option<u16>,
     /// The customer answered: from then on it is a call like any other.
     pub reached: bool,
+    /// The chat it goes on with.
+    pub continues: Option<CallId>,
 }
 
 /// What the record of such a call says of it.
@@ -36,6 +39,8 @@ pub struct Callback {
 pub struct CalledBack {
     pub scheduled: Stamp,
     pub dials: u8,
+    /// The chat it went on with.
+    pub continues: Option<CallId>,
 }
 
 /// True for what can be dialled: digits, `*` and `#`, with a leading `+` or not.
@@ -66,12 +71,20 @@ impl CallerLeg {
 impl Call {
     /// The number of the leg of whoever called, or is called back. `None` while nobody is on the phone.
     pub fn caller_leg(&self) -> Option<u16> {
+        if self.chat.is_some() {
+            return None;
+        }
         self.callback.as_ref().map_or(Some(0), |callback| callback.leg)
     }
 
     /// True while its customer is not on the phone.
     pub fn is_to_be_called_back(&self) -> bool {
         self.callback.as_ref().is_some_and(|callback| !callback.reached)
+    }
+
+    /// True while a node's death ends nothing for its customer, who has no phone in its hand.
+    pub fn is_without_phone(&self) -> bool {
+        self.chat.is_some() || self.is_to_be_called_back()
     }
 
     /// What a leg that is rung for it is offered: what its caller says of itself. A customer who was called offered nothing, and

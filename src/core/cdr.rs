@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{
     assist::Assistance,
     callback::CalledBack,
+    chat::ClosedChat,
     codec,
     command::{Actor, TransferTo},
     effect::Record,
@@ -68,6 +69,8 @@ pub struct ClosedCall {
     pub notes: Vec<u8>,
     /// The answered contact of the same customer, shortly before, that was about the same.
     pub reopens: Option<CallId>,
+    /// It was written.
+    pub chat: Option<Box<ClosedChat>>,
 }
 
 /// A call went from an agent to somebody else.
@@ -350,6 +353,7 @@ mod tests {
             assistance: None,
             notes: Vec::new(),
             reopens: None,
+            chat: None,
         }
     }
 

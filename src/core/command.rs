@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     aid::NewNote,
     assist::{Assisted, Cause},
+    chat::{ChatStep, NewChat},
     id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, QueueId, RequestId, SkillId, TrunkId},
     matrix::Mode,
     party::{Dialog, FlowRef, Headers, Party, Sdp, Transport},
@@ -82,6 +83,10 @@ pub enum Command {
     KeepCallbacks { from: Edge, heirs: Vec<Edge> },
     /// An edge wrote down what was said in a call, or found an answer to it, for the person who has the call.
     Note(Box<NewNote>),
+    /// A customer opens a chat.
+    OpenChat(Box<NewChat>),
+    /// Something is done with a chat.
+    Chat { domain: DomainId, call: CallId, step: ChatStep },
 }
 
 /// Where AI is switched off.

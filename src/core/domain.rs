@@ -9,6 +9,7 @@ mod arrive;
 mod assist;
 mod bindings;
 mod callback;
+mod chat;
 mod consult;
 mod control;
 mod end;
@@ -57,6 +58,10 @@ pub struct Domain {
     queues: BTreeMap<QueueId, Queue>,
     pub(super) on_edge: BTreeMap<Edge, BTreeSet<CallId>>,
     pub(super) pool: Pool,
+    /// The agents that take chats, as they stand to them.
+    pub(super) chat_pool: Pool,
+    /// How many of the calls are chats.
+    pub(super) chats: u32,
     /// Hang-ups and refusals on their way to legs that left their calls.
     parting: Parting,
     pub(super) closed: Closed,
@@ -78,6 +83,8 @@ impl Domain {
             queues: BTreeMap::new(),
             on_edge: BTreeMap::new(),
             pool: Pool::default(),
+            chat_pool: Pool::default(),
+            chats: 0,
             parting: Parting::default(),
             closed: Closed::default(),
             callbacks: BTreeMap::new(),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cdr::Archive,
+    chat::Write,
     command::Timer,
     id::{AgentId, CallId, DomainId, Edge, EffectId, LegId, QueueId, TrunkId},
     image::Image,
@@ -72,6 +73,8 @@ pub enum Action {
     Release,
     /// Any leg: BYE, CANCEL or a final refusal, as its state wants.
     HangUp { cause: String },
+    /// An AI agent's leg of a chat: find what it writes, and report it.
+    Write(Arc<Write>),
 }
 
 /// The cause of a hang-up of an AI agent's leg whose call a person takes over.

@@ -133,17 +133,27 @@ fn call_is_whole(found: &mut Findings, state: &State, id: &DomainId, domain: &Do
 fn agent_is_whole(found: &mut Findings, domain: &Domain, id: &AgentId) {
     let agent = &domain.agents()[id];
     let policy = &domain.policy().agents[id];
-    let slots = policy.capacity.get(&Channel::Voice).copied().unwrap_or(1);
-    found.expect("A1", agent.contacts.len() <= usize::from(slots), || format!("{id} has {} contacts", agent.contacts.len()));
+    for channel in Channel::ALL {
+        let slots = policy.capacity.get(&channel).copied().unwrap_or(u8::from(channel == Channel::Voice));
+        let of = |call| domain.calls().get(call).is_some_and(|call| call.channel() == channel);
+        let held = agent.contacts.iter().filter(|(call, _)| of(call)).count();
+        found.expect("A1", held <= usize::from(slots), || format!("{id} has {held} contacts by {}", channel.name()));
+        found.expect("A1", channel != Channel::Chat || held == usize::from(agent.chats), || format!("{id} counts {} chats", agent.chats));
+    }
     for (call, n) in &agent.contacts {
         let leg = domain.calls().get(call).and_then(|call| call.legs.get(n));
         found.expect("A1", leg.is_some_and(|leg| leg.agent == *id), || format!("{id} is held by leg {n} of {call}, which is none"));
     }
-    let standing = agent.kept_away_by(policy).map_or_else(|| Ok(agent.figures()), Err);
-    found.expect("I1", agent.standing.as_ref() == Some(&standing), || format!("{id} does not stand in the pool as it is"));
+    for (channel, known) in [(Channel::Voice, &agent.standing), (Channel::Chat, &agent.chat_standing)] {
+        let standing = agent.kept_away_by(policy, channel).map_or_else(|| Ok(agent.figures()), Err);
+        let standing = (channel == Channel::Voice || policy.takes(channel)).then_some(standing);
+        found.expect("I1", *known == standing, || format!("{id} does not stand in the pool as it is"));
+    }
 }
 
 fn indexes_agree(found: &mut Findings, domain: &Domain) {
+    let chats = domain.calls().values().filter(|call| call.chat.is_some()).count();
+    found.expect("C1", chats == domain.chats as usize, || format!("{chats} chats, {} counted", domain.chats));
     let waiting = domain.calls().values().filter(|call| call.state == CallState::Queued).count();
     let indexed: usize = domain.queues().values().map(|row| row.waiting().count()).sum();
     let counted: usize = domain.queues().values().map(|row| row.depth()).sum();
@@ -162,13 +172,13 @@ fn indexes_agree(found: &mut Findings, domain: &Domain) {
 
 fn all_is_matched(found: &mut Findings, domain: &Domain) {
     for (id, row) in domain.queues() {
-        for (require, _) in row.rows.classes() {
-            let mut profiles = row.profiles.iter().map(|number| domain.pool.profile(*number));
+        for (channel, require) in Channel::ALL.into_iter().flat_map(|of| row.rows_of(of).classes().map(move |(require, _)| (of, require))) {
+            let mut profiles = row.profiles.iter().map(|number| domain.pool_of(channel).profile(*number));
             let idle = profiles.any(|profile| profile.meets(require) && profile.ready_count() > 0);
             found.expect("Q0", !idle, || format!("queue {id} waits for {require:?} beside somebody ready"));
         }
-        for agent in row.rows.preferred() {
-            found.expect("Q0", !domain.is_ready(agent), || format!("queue {id} waits for {agent}, who is ready"));
+        for (channel, agent) in Channel::ALL.into_iter().flat_map(|of| row.rows_of(of).preferred().map(move |agent| (of, agent))) {
+            found.expect("Q0", !domain.is_ready(agent, channel), || format!("queue {id} waits for {agent}, who is ready"));
         }
     }
 }

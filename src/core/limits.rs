@@ -32,6 +32,18 @@ pub const SOURCE_BYTES_MAX: usize = 256;
 /// Answered contacts of a domain that are remembered, so that one about the same is known, and bytes of what one is about.
 pub const MATTERS_MAX: usize = 16_384;
 pub const TOPIC_BYTES_MAX: usize = 64;
+/// Characters of a line of a chat, and bytes of all lines it keeps: beyond, the oldest but the first give way.
+pub const CHAT_LINE_CHARS_MAX: usize = 4_000;
+pub const CHAT_BYTES_MAX: usize = 64 << 10;
+/// Lines before a question that an AI agent is shown.
+pub const CHAT_CONTEXT_LINES_MAX: usize = 32;
+/// A customer may write a line this often, and this many ahead of it.
+pub const CHAT_LINE_EVERY_MS: u64 = 500;
+pub const CHAT_BURST_LINES: u64 = 10;
+/// How long a chat is kept in which nobody writes.
+pub const CHAT_IDLE_MS: u64 = 15 * 60_000;
+/// How long an AI agent may be at an answer in a chat until it counts as lost.
+pub const CHAT_TURN_MS: u64 = 15_000;
 /// Takeovers a record keeps of one call.
 pub const TAKEOVERS_PER_RECORD_MAX: usize = 16;
 /// Characters kept of why AI was switched.

@@ -31,6 +31,10 @@ pub enum Outcome {
     Scheduled {
         call: CallId,
     },
+    /// A line of a chat was written under this number.
+    Said {
+        seq: u32,
+    },
 }
 
 impl Outcome {
@@ -89,4 +93,6 @@ pub enum Reason {
     NotReady(String),
     #[error("the tenant sends no calls to this number")]
     NumberBarred,
+    #[error("lines come faster than they may")]
+    TooFast,
 }

@@ -36,6 +36,8 @@ pub struct Policy {
     pub outside: Outside,
     /// How long after an answered contact another one of its customer about the same is the matter come back; 0 never.
     pub reopen_within_ms: u64,
+    /// Chats at once; 0 means that nobody may open one.
+    pub chats_max: u32,
 }
 
 /// Which numbers outside calls may be sent on to, and how long they ring.
@@ -265,6 +267,27 @@ pub enum Channel {
     Chat,
     Task,
     Callback,
+}
+
+impl Channel {
+    /// The channels that contacts come by.
+    pub const ALL: [Self; 2] = [Self::Voice, Self::Chat];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Voice => "voice",
+            Self::Chat => "chat",
+            Self::Task => "task",
+            Self::Callback => "callback",
+        }
+    }
+}
+
+impl Agent {
+    /// True if it may ever get a contact of this channel. Voice is everybody's unless it is taken away.
+    pub fn takes(&self, channel: Channel) -> bool {
+        self.capacity.get(&channel).map_or(channel == Channel::Voice, |slots| *slots > 0)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     id::{AgentId, CallId},
-    policy::{Requirement, Step},
+    policy::{Channel, Requirement, Step},
     time::LogTime,
 };
 
@@ -21,6 +21,8 @@ pub struct Queue {
     /// The routing plan in force, never empty; made from the policy.
     pub(super) steps: Vec<Step>,
     pub(super) rows: Waiting,
+    /// Chats that wait, apart: another slot of an agent is free for them.
+    pub(super) chats: Waiting,
     /// AI agents serve it, too.
     pub(super) mixed: bool,
     /// AI is switched off for it.
@@ -138,17 +140,30 @@ pub(super) fn oldest(set: &BTreeSet<Place>) -> Option<Place> {
 
 impl Queue {
     pub fn depth(&self) -> usize {
-        self.rows.by_priority.values().map(|count| *count as usize).sum()
+        self.both().flat_map(|rows| rows.by_priority.values()).map(|count| *count as usize).sum()
+    }
+
+    fn both(&self) -> impl Iterator<Item = &Waiting> {
+        [&self.rows, &self.chats].into_iter()
+    }
+
+    /// Those that wait by a channel.
+    pub(super) const fn rows_of(&self, channel: Channel) -> &Waiting {
+        if matches!(channel, Channel::Chat) { &self.chats } else { &self.rows }
+    }
+
+    pub(super) const fn rows_of_mut(&mut self, channel: Channel) -> &mut Waiting {
+        if matches!(channel, Channel::Chat) { &mut self.chats } else { &mut self.rows }
     }
 
     /// When the oldest waiting call entered.
     pub fn oldest(&self) -> Option<LogTime> {
-        self.rows.sets().filter_map(oldest).map(|(_, entered, _)| entered).min()
+        self.both().flat_map(Waiting::sets).filter_map(oldest).map(|(_, entered, _)| entered).min()
     }
 
     /// Waiting calls, in order of service within each group.
     pub fn waiting(&self) -> impl Iterator<Item = CallId> {
-        self.rows.sets().flatten().map(|(.., call)| *call)
+        self.both().flat_map(Waiting::sets).flatten().map(|(.., call)| *call)
     }
 
     pub const fn is_open(&self) -> bool {

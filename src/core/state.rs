@@ -11,6 +11,7 @@ use super::{
     Effects, Outcome, Reason,
     assist::Off,
     cdr::Archive,
+    chat::ChatStep,
     command::{Actor, Command, Envelope, Scope, Timer, TimerKind},
     domain::Domain,
     effect::{Action, Event, EventKind, Order},
@@ -118,7 +119,8 @@ impl State {
             return first.clone();
         }
         let outcome = self.dispatch(at, &envelope.command, out);
-        if let Some(request) = envelope.request {
+        // What came too fast may come again.
+        if let Some(request) = envelope.request.filter(|_| outcome != Outcome::Rejected(Reason::TooFast)) {
             self.remember(request, outcome.clone());
         }
         outcome
@@ -137,6 +139,7 @@ impl State {
 
     fn dispatch(&mut self, at: At, command: &Command, out: &mut Effects) -> Outcome {
         match command {
+            _ if self.is_of_lost(command) => Outcome::Rejected(Reason::Stale),
             Command::PublishPolicy { domain, expect, policy, entropy } => {
                 let fresh = !self.domains.contains_key(domain);
                 self.domains.entry(domain.clone()).or_insert_with(|| Domain::new(entropy));
@@ -147,7 +150,6 @@ impl State {
                 outcome
             }
             Command::RemoveDomain { domain } => self.remove(domain),
-            Command::Arrive(arrive) if self.is_lost(arrive.edge) => Outcome::Rejected(Reason::Stale),
             Command::Arrive(arrive) => self.within(at, &arrive.domain, out, |domain, ctx| domain.arrive(ctx, arrive)),
             Command::Leg(report) => self.within(at, &report.domain, out, |domain, ctx| domain.leg_report(ctx, report)),
             Command::AgentIntent { domain, agent, intent, by } => {
@@ -160,7 +162,6 @@ impl State {
                 self.everywhere(at, out, |domain, ctx| domain.lead(ctx, (*grace_ms).min(GRACE_MS_MAX)));
                 Outcome::Accepted
             }
-            Command::EdgeLost { edge, .. } if self.is_lost(*edge) => Outcome::Rejected(Reason::Stale),
             Command::EdgeLost { edge, heirs } => self.lose(at, *edge, heirs, out),
             Command::HandOver { from, heirs } => self.move_calls(at, out, (*from, heirs), Domain::hand_over),
             Command::EffectsDone { domain, effects } => self.within(at, domain, out, |domain, _| domain.effects_done(effects)),
@@ -178,8 +179,9 @@ impl State {
             Command::Callback { domain, call, number, by } => {
                 self.within(at, domain, out, |domain, ctx| domain.call_back(ctx, *call, number.as_deref(), by))
             }
-            Command::Schedule(new) if self.is_lost(new.edge) => Outcome::Rejected(Reason::Stale),
             Command::Schedule(new) => self.within(at, &new.domain, out, |domain, ctx| domain.schedule(ctx, new)),
+            Command::OpenChat(new) => self.within(at, &new.domain, out, |domain, ctx| domain.open_chat(ctx, new)),
+            Command::Chat { domain, call, step } => self.within(at, domain, out, |domain, ctx| domain.chat_step(ctx, *call, step)),
             Command::KeepCallbacks { from, heirs } => self.move_calls(at, out, (*from, heirs), Domain::keep_callbacks),
             Command::Note(new) => self.within(at, &new.domain, out, |domain, ctx| domain.note(ctx, new)),
             Command::Recorded { domain, leg, edge, part, saved } => {
@@ -202,6 +204,17 @@ impl State {
             }
             Command::DropOld => self.drop_old(at, out),
             Command::Erase { domain, subject } => self.within(at, domain, out, |domain, ctx| domain.erase(ctx, subject)),
+        }
+    }
+
+    /// Whether a command names a life of a node that is over as the one that is to have a new call, or to be declared lost.
+    fn is_of_lost(&self, command: &Command) -> bool {
+        match command {
+            Command::Arrive(arrive) => self.is_lost(arrive.edge),
+            Command::Schedule(new) => self.is_lost(new.edge),
+            Command::OpenChat(new) => self.is_lost(new.edge),
+            Command::Chat { step: ChatStep::Phone { edge, .. }, .. } | Command::EdgeLost { edge, .. } => self.is_lost(*edge),
+            _ => false,
         }
     }
 

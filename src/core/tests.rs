@@ -6,6 +6,7 @@ mod agents;
 mod aid;
 mod assist;
 mod callback;
+mod chat;
 mod consult;
 mod control;
 mod forward;

@@ -179,6 +179,8 @@ impl Brain for Minds {
 fn remembered(line: &assist::Line) -> Line {
     match line.who {
         Speaker::Customer => Line::customer(&line.text),
+        // A person who had the contact before: nothing it wrote asked to be said again.
+        Speaker::Person => Line::assistant(&line.text, true),
         Speaker::Assistant => {
             let helped = !line.sources.iter().any(|source| NO_ANSWER.contains(&source.as_str()));
             Line::assistant(&line.text, helped)

@@ -7,6 +7,7 @@ mod arrivals;
 mod asked;
 mod assistants;
 mod backend;
+mod chats;
 mod freed;
 mod fresh;
 mod inbox;

@@ -304,7 +304,8 @@ impl SimEdge {
             | Action::Speak
             | Action::Ring(_)
             | Action::Release
-            | Action::Media(_) => {}
+            | Action::Media(_)
+            | Action::Write(_) => {}
         }
     }
 

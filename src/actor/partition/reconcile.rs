@@ -37,7 +37,8 @@ pub(super) fn start(shared: Arc<Shared>, replica: Arc<Replica>, partition: Actor
 fn legs(state: &State) -> BTreeMap<Edge, Vec<(DomainId, LegId)>> {
     let mut found: BTreeMap<Edge, Vec<(DomainId, LegId)>> = BTreeMap::new();
     for (domain, rows) in state.domains() {
-        for call in rows.calls().values() {
+        // No edge has a leg of a chat.
+        for call in rows.calls().values().filter(|call| call.chat.is_none()) {
             let known = call.legs.iter().filter(|(_, leg)| leg.order.is_none()).map(|(n, _)| *n);
             let heard = !call.is_to_be_called_back() || call.caller.order.is_none();
             let line = call.line().filter(|line| line.order.is_none()).map(|line| line.n);

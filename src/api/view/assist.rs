@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{rfc3339, stamp};
 use crate::core::{
-    assist::{Assist, Assistance, Line, Resolution, Speaker, Taken, TakeoverResult},
+    assist::{Assist, Assistance, Line, Resolution, Taken, TakeoverResult},
     cdr::ClosedCall,
     privacy::Keys,
 };
@@ -50,7 +50,7 @@ pub struct ResolutionView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LineView {
     pub at: String,
-    /// `customer` or `assistant`.
+    /// `customer`, `assistant` or `person`.
     pub who: String,
     pub text: String,
     pub intent: Option<String>,
@@ -97,11 +97,7 @@ pub fn line(row: &Line) -> LineView {
     let judged = row.judged.as_ref();
     LineView {
         at: rfc3339(row.at),
-        who: match row.who {
-            Speaker::Customer => "customer",
-            Speaker::Assistant => "assistant",
-        }
-        .to_owned(),
+        who: row.who.name().to_owned(),
         text: row.text.clone(),
         intent: judged.and_then(|judged| judged.intent.clone()),
         confidence: judged.map(|judged| judged.confidence),

@@ -48,6 +48,9 @@ pub(super) struct TenantRow {
     /// Live calls at once; 0 means the built-in limit.
     #[serde(default)]
     pub(super) calls_max: u32,
+    /// Chats at once; without it nobody may open one.
+    #[serde(default)]
+    pub(super) chats_max: u32,
     /// Days for which records of closed calls are kept; left out, they are kept for good.
     pub(super) retention_days: Option<Spanned<u32>>,
     /// Header fields passed on besides the standard ones.

@@ -39,7 +39,8 @@ pub(super) fn agents(source: &Source<'_>, realm: &str, queues: &[QueueRow], rows
 
 fn agent(source: &Source<'_>, realm: &str, known: &BTreeSet<&str>, row: &AgentRow) -> Result<Agent, Error> {
     let kind = row.kind.unwrap_or(KindName::Human);
-    if kind == KindName::Human && row.contact.is_none() && row.password.is_none() {
+    let chats = row.capacity.iter().any(|(channel, slots)| Channel::from(*channel) == Channel::Chat && *slots > 0);
+    if kind == KindName::Human && row.contact.is_none() && row.password.is_none() && !chats {
         return Err(source.at(row.id.span(), "agent.contact", "an agent needs a `contact`, or a `password` for a phone that registers"));
     }
     if let Some(queue) = row.queues.iter().find(|queue| !known.contains(queue.get_ref().as_str())) {

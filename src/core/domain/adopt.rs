@@ -60,13 +60,14 @@ impl Domain {
     pub(in crate::core) fn hand_over(&mut self, ctx: &mut Ctx<'_>, from: Edge, heirs: &[Edge]) -> usize {
         let rings = |call: &Call| {
             let number = matches!(call.state, CallState::Dialling { .. }) || call.rings_outside();
-            number || call.legs.values().any(|leg| leg.answered.is_none())
+            number || (call.chat.is_none() && call.legs.values().any(|leg| leg.answered.is_none()))
         };
         let calls: Vec<_> = self.calls_on(from).filter(|id| !rings(&self.calls[id])).collect();
         for id in &calls {
             let call = &self.calls[id];
             let own = call.caller_leg().into_iter().chain(call.line().map(|line| line.n));
-            let legs: Vec<_> = own.chain(call.legs.keys().copied()).collect();
+            // No edge has a leg of a chat.
+            let legs: Vec<_> = own.chain(call.legs.keys().copied()).filter(|_| call.chat.is_none()).collect();
             self.adopt(ctx, *id, heir_of(heirs, *id));
             for n in legs {
                 ctx.order(LegId { call: *id, n }, from, Action::Release, None);
@@ -75,9 +76,12 @@ impl Domain {
         calls.len()
     }
 
-    fn adopt(&mut self, ctx: &mut Ctx<'_>, id: CallId, heir: Edge) {
+    pub(super) fn adopt(&mut self, ctx: &mut Ctx<'_>, id: CallId, heir: Edge) {
         if self.calls[&id].is_to_be_called_back() {
             return self.move_callback(ctx, id, heir);
+        }
+        if self.calls[&id].chat.is_some() {
+            return self.move_chat(ctx, id, heir);
         }
         let ringing = self.calls[&id].legs.iter().filter(|(_, leg)| leg.answered.is_none()).map(|(n, _)| *n);
         for n in ringing.collect::<Vec<_>>() {

@@ -119,9 +119,12 @@ impl Domain {
     pub(super) fn release(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, contact: (CallId, u16), talked_ms: Option<u64>, queue: &QueueId) {
         let wrap_up_ms = self.policy.queues[queue].wrap_up_ms;
         let now = ctx.at.time;
-        let wraps = wrap_up_ms > 0 && !self.is_ai(id);
+        // Of several chats at once, the end of one is no pause.
+        let chat = self.calls[&contact.0].chat.is_some();
+        let wraps = wrap_up_ms > 0 && !chat && !self.is_ai(id);
         let agent = self.agents.get_mut(id).expect("agents with contacts are never forgotten");
         assert!(agent.contacts.remove(&contact), "only a booked contact is released");
+        agent.chats -= u8::from(chat);
         if let Some(talked_ms) = talked_ms {
             agent.talked(talked_ms, now);
         }

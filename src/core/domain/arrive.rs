@@ -30,6 +30,11 @@ impl From<Reason> for Refusal {
 }
 
 impl Refusal {
+    /// The same where no SIP status is asked for.
+    pub(super) fn why(self) -> Reason {
+        self.reason
+    }
+
     fn outcome(self) -> Outcome {
         match self {
             Self { reason, status: Some(status) } => Outcome::Refused { status, reason },
@@ -126,6 +131,7 @@ impl Domain {
             callback: None,
             assist: None,
             forward: None,
+            chat: None,
         }
     }
 
@@ -198,7 +204,7 @@ impl Domain {
         };
         let serves = self.pool.profile(self.agents[&agent].profile).serves.contains(&call.queue);
         let barred = self.is_ai(&agent) && (self.is_ai_off(ctx, &call.queue) || Self::needs_person(call));
-        if serves && !barred && (affinity_ms > 0 || self.is_ready(&agent)) {
+        if serves && !barred && (affinity_ms > 0 || self.is_ready(&agent, call.channel())) {
             let call = self.calls.get_mut(&id).expect("looked up above");
             call.waits_for = Some(agent);
             call.waits_until = Some(ctx.at.time.plus_ms(affinity_ms));
@@ -210,14 +216,20 @@ impl Domain {
         let untold = |call: &Call| call.state == CallState::Queued && !call.is_to_be_called_back() && !is_told(call);
         let Some(call) = self.calls.get(&id).filter(|call| untold(call)) else { return };
         let (queue, priority) = (call.queue.clone(), call.priority);
-        let position = self.queues[&queue].rows.position(priority);
+        let position = self.queues[&queue].rows_of(call.channel()).position(priority);
         self.treat(ctx, id, false);
+        if let Some(chat) = self.calls.get_mut(&id).and_then(|call| call.chat.as_mut()) {
+            chat.told = true;
+        }
         let data = [("position", position.to_string()), ("priority", priority.to_string())];
         ctx.event(EventKind::ContactQueued, Some(id), None, Some(&queue), &data);
     }
 }
 
-/// True if the caller's edge was last told that the call waits.
+/// True if the caller's edge was last told that the call waits, or whoever reads a chat was.
 fn is_told(call: &Call) -> bool {
+    if let Some(chat) = &call.chat {
+        return chat.told;
+    }
     call.caller.order.as_ref().is_some_and(|order| matches!(order.action, Action::Queue { .. } | Action::Treat(_)))
 }

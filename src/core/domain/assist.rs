@@ -22,7 +22,15 @@ impl Domain {
     pub(super) fn assisted(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, event: &Assisted) -> Outcome {
         let call = &self.calls[&id];
         let has_it = call.assisted_on() == Some(n);
+        let in_chat = call.chat.is_some();
         match event {
+            Assisted::Opened(line) if in_chat && call.state == CallState::Offering && call.legs[&n].assistant => {
+                self.opened(ctx, id, n, line)
+            }
+            Assisted::Opened(_) => Outcome::Rejected(Reason::Stale),
+            Assisted::Wrote(turn, resolution) if in_chat && has_it => self.wrote(ctx, id, turn, resolution.as_ref()),
+            Assisted::Wrote(..) => Outcome::Rejected(Reason::NotYours),
+            _ if in_chat => Outcome::Rejected(Reason::Invalid("not said in a chat".to_owned())),
             Assisted::Engaged if call.state == CallState::Offering && call.legs[&n].assistant => self.engaged(ctx, id, n),
             Assisted::Engaged => Outcome::Rejected(Reason::Stale),
             _ if !has_it => Outcome::Rejected(Reason::NotYours),
@@ -71,10 +79,30 @@ impl Domain {
     }
 
     fn turn(&mut self, ctx: &mut Ctx<'_>, id: CallId, turn: &Turn) -> Outcome {
+        let cause = self.count_turn(id, turn);
+        let call = self.calls.get_mut(&id).expect("the caller looked it up");
+        let assist = call.assist.as_mut().expect("looked up by the caller");
+        assist.transcript.push(turn.line.clone());
+        let agent = call.legs[&assist.leg.expect("looked up by the caller")].agent.clone();
+        let queue = call.queue.clone();
+        let mut data = vec![("who", turn.line.who.name().to_owned()), ("turn", assist.turns.to_string())];
+        if let Some(judged) = &turn.line.judged {
+            data.extend(judged.intent.iter().map(|intent| ("intent", intent.clone())));
+            data.push(("confidence", judged.confidence.to_string()));
+            data.push(("fallback", judged.fallback.to_string()));
+        }
+        ctx.event(EventKind::ContactSaid, Some(id), Some(&agent), Some(&queue), &data);
+        match cause {
+            Some(cause) => self.take_over(ctx, id, None, cause, &crate::core::command::Actor::Agent(agent)),
+            None => Outcome::Accepted,
+        }
+    }
+
+    /// Counts a turn, and how often in a row it did not help. Returns why a person is to take over, if one is.
+    pub(super) fn count_turn(&mut self, id: CallId, turn: &Turn) -> Option<Cause> {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         let failures_max = self.policy.queues[&call.queue].sharing.failures_max;
         let assist = call.assist.as_mut().expect("looked up by the caller");
-        assist.transcript.push(turn.line.clone());
         assist.turns = assist.turns.saturating_add(1);
         assist.failures = match turn.helped {
             Some(true) => 0,
@@ -82,26 +110,10 @@ impl Domain {
             None => assist.failures,
         };
         let worn = failures_max > 0 && assist.failures >= failures_max;
-        let agent = call.legs[&assist.leg.expect("looked up by the caller")].agent.clone();
-        let queue = call.queue.clone();
-        let who = match turn.line.who {
-            Speaker::Customer => "customer",
-            Speaker::Assistant => "assistant",
-        };
-        let mut data = vec![("who", who.to_owned()), ("turn", assist.turns.to_string())];
-        if let Some(judged) = &turn.line.judged {
-            data.extend(judged.intent.iter().map(|intent| ("intent", intent.clone())));
-            data.push(("confidence", judged.confidence.to_string()));
-            data.push(("fallback", judged.fallback.to_string()));
-        }
-        ctx.event(EventKind::ContactSaid, Some(id), Some(&agent), Some(&queue), &data);
-        match turn.wants.or(worn.then_some(Cause::RepeatedFailure)) {
-            Some(cause) => self.take_over(ctx, id, None, cause, &crate::core::command::Actor::Agent(agent)),
-            None => Outcome::Accepted,
-        }
+        turn.wants.or(worn.then_some(Cause::RepeatedFailure))
     }
 
-    fn resolved(&mut self, ctx: &mut Ctx<'_>, id: CallId, resolution: &Resolution) -> Outcome {
+    pub(super) fn resolved(&mut self, ctx: &mut Ctx<'_>, id: CallId, resolution: &Resolution) -> Outcome {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         let assist = call.assist.as_mut().expect("looked up by the caller");
         let mut resolution = resolution.clone();
@@ -150,9 +162,9 @@ impl Domain {
         self.replan(ctx, id);
     }
 
-    /// Whether the caller's audio comes to where an AI agent could hear it.
+    /// Whether an AI agent could hear the customer: it writes, or its audio comes to where one is.
     pub(super) const fn can_talk(call: &Call) -> bool {
-        call.anchored && call.sdp.is_some() && call.callback.is_none()
+        call.chat.is_some() || call.anchored && call.sdp.is_some() && call.callback.is_none()
     }
 
     /// Whether only a person may have the call as it is now.

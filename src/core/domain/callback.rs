@@ -15,7 +15,7 @@ use crate::core::{
     effect::{Action, EventKind},
     explain::Trigger,
     hours,
-    id::{CallId, Edge, QueueId},
+    id::{CallId, DomainId, Edge, QueueId},
     limits::{CALLBACK_AGAIN_MS, CALLBACK_AHEAD_MS_MAX, CALLBACKS_MAX, CALLS_PER_DOMAIN_MAX, HOURS_CHECK_MS},
     party::{Dialog, Party, Sdp},
     policy::Media,
@@ -31,7 +31,7 @@ impl Domain {
         let Some(call) = self.calls.get(&id) else { return Outcome::Rejected(Reason::NoCall) };
         let number = number.unwrap_or(&call.from.user).to_owned();
         // Whoever talked to an agent already, or is about to, is better served on the line.
-        if call.state != CallState::Queued || call.callback.is_some() || call.answered.is_some() || call.emergency {
+        if call.state != CallState::Queued || call.callback.is_some() || call.answered.is_some() || call.emergency || call.chat.is_some() {
             let state = if call.state == CallState::Queued { "not for a callback" } else { call.state.name() };
             return Outcome::Rejected(Reason::WrongState(state.to_owned()));
         }
@@ -73,7 +73,9 @@ impl Domain {
         }
         let from = ctx.at.time.plus_ms(ahead_ms);
         let (until, priority) = (from.plus_ms(rules.callback.max_age_ms), new.priority.unwrap_or(rules.priority));
-        let mut call = self.new_call(ctx, &arrival_of(new), new.queue.clone(), priority, false, 0);
+        let party = Party { user: new.number.clone(), ..Party::default() };
+        let arrive = Arrive { from: party, priority: new.priority, ..arrival_of(&new.domain, new.call, new.edge, new.queue.as_str()) };
+        let mut call = self.new_call(ctx, &arrive, new.queue.clone(), priority, false, 0);
         // Who asked for a later time has no older claim than who calls then.
         (call.entered, call.joined, call.step_from, call.queued) = (from, from, from, None);
         self.on_edge.entry(new.edge).or_default().insert(new.call);
@@ -83,7 +85,7 @@ impl Domain {
         Outcome::Scheduled { call: new.call }
     }
 
-    fn may_be_dialled(&self, number: &str) -> Result<(), Reason> {
+    pub(super) fn may_be_dialled(&self, number: &str) -> Result<(), Reason> {
         self.way_to(number)?;
         if self.policy.media == Media::Direct {
             return Err(Reason::NotAnchored);
@@ -98,7 +100,7 @@ impl Domain {
     }
 
     /// Makes a call that is in no index one to be called back.
-    fn enrol(
+    pub(super) fn enrol(
         &mut self,
         ctx: &mut Ctx<'_>,
         id: CallId,
@@ -112,7 +114,18 @@ impl Domain {
         self.callbacks.insert(number.clone(), id);
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         let (scheduled, due) = (ctx.at.stamp(), ctx.at.time);
-        call.callback = Some(Box::new(Callback { number, by: by.clone(), scheduled, at, due, until, dials: 0, leg: None, reached: false }));
+        call.callback = Some(Box::new(Callback {
+            number,
+            by: by.clone(),
+            scheduled,
+            at,
+            due,
+            until,
+            dials: 0,
+            leg: None,
+            reached: false,
+            continues: None,
+        }));
         call.state = CallState::Deferred;
         let queue = call.queue.clone();
         ctx.event(EventKind::CallbackScheduled, Some(id), None, Some(&queue), &[("by", by.to_string())]);
@@ -299,12 +312,12 @@ impl Domain {
         self.await_turn(ctx, id, Trigger::CallWaiting);
     }
 
-    /// Callbacks go on at `heirs` though nobody knows how long the edge they were at has been silent: their customers hold no
+    /// Callbacks and chats go on at `heirs` though nobody knows how long the edge they were at has been silent: their customers hold no
     /// phone in their hands. Returns how many there were.
     pub(in crate::core) fn keep_callbacks(&mut self, ctx: &mut Ctx<'_>, from: Edge, heirs: &[Edge]) -> usize {
-        let ids: Vec<_> = self.calls_on(from).filter(|id| self.calls[id].is_to_be_called_back()).collect();
+        let ids: Vec<_> = self.calls_on(from).filter(|id| self.calls[id].is_without_phone()).collect();
         for id in &ids {
-            self.move_callback(ctx, *id, super::adopt::heir_of(heirs, *id));
+            self.adopt(ctx, *id, super::adopt::heir_of(heirs, *id));
         }
         // What was to be said from there is nobody's to say: the phones it was for have long been silent.
         self.parting.take_edge(from);
@@ -312,9 +325,9 @@ impl Domain {
         ids.len()
     }
 
-    /// True if callbacks depend on an edge.
+    /// True if callbacks or chats depend on an edge.
     pub fn has_callbacks_on(&self, edge: Edge) -> bool {
-        self.calls_on(edge).any(|id| self.calls[&id].is_to_be_called_back())
+        self.calls_on(edge).any(|id| self.calls[&id].is_without_phone())
     }
 }
 
@@ -325,18 +338,18 @@ const fn ahead_ms(now: WallTime, at: WallTime) -> u64 {
 }
 
 /// What a call that nobody made looks like as one.
-fn arrival_of(new: &NewCallback) -> Arrive {
+pub(super) fn arrival_of(domain: &DomainId, call: CallId, edge: Edge, to: &str) -> Arrive {
     Arrive {
-        domain: new.domain.clone(),
-        call: new.call,
-        edge: new.edge,
+        domain: domain.clone(),
+        call,
+        edge,
         trunk: None,
-        to_user: new.queue.to_string(),
-        from: Party { user: new.number.clone(), ..Party::default() },
+        to_user: to.to_owned(),
+        from: Party::default(),
         dialog: Dialog::default(),
         sdp: None,
         headers: Vec::new(),
-        priority: new.priority,
+        priority: None,
         skills: Vec::new(),
         prefer: None,
         anchored: true,

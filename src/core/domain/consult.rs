@@ -64,7 +64,7 @@ impl Domain {
         match to {
             TransferTo::Number(_) => Err(Reason::Invalid("a number cannot be asked".to_owned())),
             TransferTo::Agent(agent) if self.is_ai(agent) => Err(Reason::NotReady(format!("{agent} is an AI agent"))),
-            TransferTo::Agent(agent) => self.takes_transfer(owner, agent).map(|()| agent.clone()),
+            TransferTo::Agent(agent) => self.takes_transfer(owner, agent, call.channel()).map(|()| agent.clone()),
             TransferTo::Queue(queue) => {
                 if !self.queues.contains_key(queue) {
                     return Err(Reason::NoQueue(queue.to_string()));

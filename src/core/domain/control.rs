@@ -113,7 +113,7 @@ impl Domain {
     /// Begins the recording of a call that was just answered, if its queue records all.
     pub(super) fn tape_if_ruled(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
         let call = &self.calls[&id];
-        if self.policy.queues[&call.queue].record != Recording::All {
+        if call.chat.is_some() || self.policy.queues[&call.queue].record != Recording::All {
             return;
         }
         if call.anchored {
@@ -149,7 +149,7 @@ impl Domain {
     pub(super) fn replan(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         let rules = &self.policy.queues[&call.queue];
-        if call.just_talks() && rules.aid.is_none() {
+        if call.chat.is_some() || (call.just_talks() && rules.aid.is_none()) {
             return;
         }
         let mut plan = call.plan(rules.treatment.music.as_ref());

@@ -4,8 +4,9 @@ use crate::core::{
     Outcome, Reason,
     assist::{Assist, Assistance, Resolved, TakeoverResult},
     call::{Call, CallState},
-    callback::CalledBack,
+    callback::{Callback, CalledBack},
     cdr::{Attempt, AttemptResult, CallOutcome, ClosedCall},
+    chat::ClosedChat,
     command::Actor,
     effect::{Action, EventKind},
     explain::Trigger,
@@ -83,6 +84,7 @@ impl Domain {
                 self.on_edge.remove(&call.edge);
             }
         }
+        self.chats -= u32::from(call.chat.is_some());
         if let Some(callback) = &call.callback {
             self.callbacks.remove(&callback.number);
         }
@@ -137,11 +139,17 @@ impl Domain {
         let person = |attempt: &Attempt| attempt.answered.is_some() && !self.is_ai(&attempt.agent);
         let contained = call.answered.is_some() && !call.attempts.rows.iter().any(person);
         let assistance = call.assist.take().map(|assist| {
-            let transcript = self.keys.seal_transcript(&call.from, call.id, &assist.transcript);
+            // What was written is sealed once, with the chat.
+            let spoken = call.chat.is_none().then_some(&assist.transcript);
+            let transcript = spoken.map(|lines| self.keys.seal_transcript(&call.from, call.id, lines)).unwrap_or_default();
             let Assist { turns, takeovers, resolution, .. } = *assist;
             Box::new(Assistance { contained, turns, takeovers, resolution, transcript })
         });
         let notes = talk.notes.take().map(|notes| self.keys.seal_notes(&call.from, call.id, &notes.rows)).unwrap_or_default();
+        let chat = call.chat.take().map(|chat| {
+            let transcript = self.keys.seal_transcript(&call.from, call.id, &chat.lines);
+            Box::new(ClosedChat { lines: chat.last(), transcript, continued_as: chat.continued_as })
+        });
         let closed = ClosedCall {
             call_id: call.id,
             tenant: ctx.domain.clone(),
@@ -169,7 +177,11 @@ impl Domain {
             assistance,
             notes,
             reopens: talk.reopens,
-            callback: call.callback.map(|callback| CalledBack { scheduled: callback.scheduled, dials: callback.dials }),
+            callback: call.callback.map(|callback| {
+                let Callback { scheduled, dials, continues, .. } = *callback;
+                CalledBack { scheduled, dials, continues }
+            }),
+            chat,
         };
         if ctx.shared.retention.closing(ctx.at.wall, &ctx.shared.archive) {
             ctx.out.day_begins = Some(ctx.shared.archive.next_seq);
@@ -193,6 +205,9 @@ impl Domain {
     pub(super) fn call_too_long(&mut self, ctx: &mut Ctx<'_>, id: CallId) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.timer = None;
+        if call.chat.is_some() && matches!(call.state, CallState::Connected { .. }) {
+            return self.chat_due(ctx, id);
+        }
         match call.state {
             CallState::Deferred => self.await_turn(ctx, id, Trigger::CallWaiting),
             CallState::Dialling { .. } => self.not_reached(ctx, id, 408, true),

@@ -8,7 +8,7 @@ use crate::core::{
     call::{Call, CallState},
     explain::Trigger,
     id::{AgentId, CallId, QueueId},
-    policy::{AgentKind, Requirement, Step},
+    policy::{AgentKind, Channel, Requirement, Step},
     pool::{PERSON, Pool},
     queue::Place,
     state::Ctx,
@@ -26,13 +26,14 @@ impl Domain {
         }
         let steps: BTreeMap<_, _> = self.policy.queues.keys().map(|id| (id.clone(), self.plan(id))).collect();
         let (pool, profiles) = Pool::new(&self.policy, &steps);
+        self.chat_pool = pool.clone();
         self.pool = pool;
         self.rebuild_queues(ctx, steps);
         // Every ready agent looks for a call anew, so the waiting calls need not look for an agent.
         for (id, profile) in profiles {
             let initial = &self.policy.agents[&id].initial;
             let agent = self.agents.entry(id.clone()).or_insert_with(|| Agent::new(initial, ctx.at.time));
-            (agent.profile, agent.standing) = (profile, None);
+            (agent.profile, agent.standing, agent.chat_standing) = (profile, None, None);
             self.index_agent(ctx, &id);
         }
     }
@@ -51,7 +52,7 @@ impl Domain {
             let row = self.queues.entry(id).or_default();
             (row.steps, row.profiles, row.ai_off) = (steps, serving, ai_off);
             row.mixed = row.profiles.iter().any(|number| self.pool.profile(*number).kind == AgentKind::Ai);
-            row.rows = Default::default();
+            (row.rows, row.chats) = Default::default();
         }
         for call in self.calls.values_mut().filter(|call| call.state == CallState::Queued) {
             let row = self.queues.get_mut(&call.queue).expect("publish refuses to drop a queue in use");
@@ -61,7 +62,8 @@ impl Domain {
                 policy.is_some_and(|policy| policy.kind == AgentKind::Human || !row.ai_off)
             };
             call.waits_for = call.waits_for.take().filter(waited_for);
-            row.rows.enter(call.place(), &require(&row.steps, only_people(row.mixed, row.ai_off, call), call), call.waits_for.as_ref());
+            let require = require(&row.steps, only_people(row.mixed, row.ai_off, call), call).into_owned();
+            row.rows_of_mut(call.channel()).enter(call.place(), &require, call.waits_for.as_ref());
         }
     }
 
@@ -78,20 +80,33 @@ impl Domain {
 
     /// Puts an agent where it belongs in the pool. One that became ready looks for a call when the command is done.
     pub(super) fn index_agent(&mut self, ctx: &mut Ctx<'_>, id: &AgentId) {
-        let agent = self.agents.get_mut(id).expect("only known agents are indexed");
-        let before = agent.standing.take();
-        if let Some(before) = &before {
-            self.pool.take(agent.profile, id, before);
+        self.index_in(ctx, id, Channel::Voice);
+        if self.policy.agents[id].takes(Channel::Chat) {
+            self.index_in(ctx, id, Channel::Chat);
         }
-        let standing = match agent.kept_away_by(&self.policy.agents[id]) {
+    }
+
+    fn index_in(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, channel: Channel) {
+        let agent = self.agents.get_mut(id).expect("only known agents are indexed");
+        let pool = if channel == Channel::Chat { &mut self.chat_pool } else { &mut self.pool };
+        let before = agent.standing_in(channel).take();
+        if let Some(before) = &before {
+            pool.take(agent.profile, id, before);
+        }
+        let standing = match agent.kept_away_by(&self.policy.agents[id], channel) {
             Some(filter) => Err(filter),
             None => Ok(agent.figures()),
         };
-        self.pool.put(agent.profile, id, &standing);
+        pool.put(agent.profile, id, &standing);
         if standing.is_ok() && !matches!(before, Some(Ok(_))) {
             ctx.freed.insert((agent.idle_since, id.clone()));
         }
-        agent.standing = Some(standing);
+        *agent.standing_in(channel) = Some(standing);
+    }
+
+    /// The agents as they stand to contacts of a channel.
+    pub(in crate::core) const fn pool_of(&self, channel: Channel) -> &Pool {
+        if matches!(channel, Channel::Chat) { &self.chat_pool } else { &self.pool }
     }
 
     /// Puts a call into its queue's index. It looks for an agent when the command is done.
@@ -101,7 +116,8 @@ impl Domain {
         let row = self.queues.get_mut(&call.queue).expect("calls are in known queues");
         call.step = call.step.min(row.steps.len() as u16 - 1);
         let require = require(&row.steps, only_people(row.mixed, row.ai_off, call), call);
-        row.rows.enter(call.place(), &require, call.waits_for.as_ref());
+        let require = require.into_owned();
+        row.rows_of_mut(call.channel()).enter(call.place(), &require, call.waits_for.as_ref());
         ctx.unmatched.insert(call.place(), trigger);
     }
 
@@ -112,7 +128,8 @@ impl Domain {
         match call.state {
             CallState::Queued => {
                 let require = require(&row.steps, only_people(row.mixed, row.ai_off, call), call);
-                row.rows.leave(call.place(), &require, call.waits_for.as_ref());
+                let require = require.into_owned();
+                row.rows_of_mut(call.channel()).leave(call.place(), &require, call.waits_for.as_ref());
             }
             CallState::Deferred | CallState::Forwarding | CallState::Forwarded => {}
             CallState::Offering | CallState::Connected { .. } | CallState::Dialling { .. } => {

@@ -24,6 +24,11 @@ impl Domain {
         if call.edge != report.edge {
             return Outcome::Rejected(Reason::Stale);
         }
+        // Of a chat, only what an AI agent's node is ordered to do is somebody's to report.
+        let of_edge = call.chat.is_none() || call.legs.get(&n).is_some_and(|leg| leg.assistant);
+        if !of_edge || (call.chat.is_some() && matches!(report.event, LegEvent::Adopted { .. })) {
+            return Outcome::Rejected(Reason::NoLeg);
+        }
         let is_caller = call.caller_leg() == Some(n);
         let is_line = call.line().is_some_and(|line| line.n == n);
         let seq = match call.legs.get_mut(&n) {
@@ -259,7 +264,11 @@ impl Domain {
             self.takeover_ends(ctx, id, TakeoverResult::Accepted(agent.clone()));
         }
         ctx.event(EventKind::ContactConnected, Some(id), Some(&agent), Some(&queue), &[]);
-        self.set_call_timer(ctx, id, ctx.at.time.plus_ms(CALL_MS_MAX), TimerKind::Call { call: id });
+        if self.calls[&id].chat.is_some() {
+            self.set_chat_timer(ctx, id);
+        } else {
+            self.set_call_timer(ctx, id, ctx.at.time.plus_ms(CALL_MS_MAX), TimerKind::Call { call: id });
+        }
         self.note_hold(ctx, id, None);
         self.tape_if_ruled(ctx, id);
         self.replan(ctx, id);

@@ -12,7 +12,7 @@ use crate::core::{
     explain::{Candidate, Decision, Filter, RankKey, Trigger},
     id::{AgentId, CallId, QueueId},
     limits::{DECISION_LISTED_MAX, RING_ALL_MAX},
-    policy::{AgentKind, Strategy},
+    policy::{AgentKind, Channel, Strategy},
     pool::{Order, Profile, Rank},
     queue::{Place, oldest},
     state::Ctx,
@@ -43,7 +43,7 @@ impl Domain {
     fn match_call(&mut self, ctx: &mut Ctx<'_>, id: CallId, trigger: &Trigger) {
         let Some(call) = self.calls.get(&id).filter(|call| call.state == CallState::Queued) else { return };
         let chosen = match &call.waits_for {
-            Some(agent) if self.is_ready(agent) => vec![agent.clone()],
+            Some(agent) if self.is_ready(agent, call.channel()) => vec![agent.clone()],
             Some(_) => return,
             None => {
                 let at_once = if self.policy.queues[&call.queue].strategy == Strategy::RingAll { RING_ALL_MAX } else { 1 };
@@ -70,8 +70,7 @@ impl Domain {
 
     /// Gives a free agent the call that is first in order over all its queues; under several slots, as many as it has.
     fn match_agent(&mut self, ctx: &mut Ctx<'_>, id: &AgentId, trigger: &Trigger) {
-        while self.is_ready(id) {
-            let Some(call) = self.first_for(ctx, id) else { return };
+        while let Some(call) = self.first_for(ctx, id) {
             let alone = self.calls[&call].waits_for.is_some();
             if !alone && self.policy.queues[&self.calls[&call].queue].strategy == Strategy::RingAll {
                 self.match_call(ctx, call, trigger);
@@ -100,23 +99,30 @@ impl Domain {
         }
     }
 
-    pub(in crate::core) fn is_ready(&self, agent: &AgentId) -> bool {
-        matches!(self.agents.get(agent).map(|agent| &agent.standing), Some(Some(Ok(_))))
+    /// Whether an agent may be offered a contact of this channel now.
+    pub(in crate::core) fn is_ready(&self, agent: &AgentId, channel: Channel) -> bool {
+        let standing = |agent: &'_ crate::core::agent::Agent| match channel {
+            Channel::Chat => matches!(agent.chat_standing, Some(Ok(_))),
+            Channel::Voice | Channel::Task | Channel::Callback => matches!(agent.standing, Some(Ok(_))),
+        };
+        self.agents.get(agent).is_some_and(standing)
     }
 
-    /// The call an agent is to get: the first over the heads of all groups it meets.
+    /// The call an agent is to get: the first over the heads of all groups it meets, of the channels it has a slot left for.
     fn first_for(&self, ctx: &Ctx<'_>, agent: &AgentId) -> Option<CallId> {
         let profile = self.pool.profile(self.agents[agent].profile);
         let mut best: Option<Service> = None;
-        for id in &profile.serves {
-            let queue = &self.queues[id];
-            if queue.rows.is_empty() {
+        let ready = Channel::ALL.map(|channel| (channel, self.is_ready(agent, channel)));
+        let channels = ready.into_iter().filter(|(_, ready)| *ready).map(|(channel, _)| channel);
+        for (id, channel) in channels.flat_map(|channel| profile.serves.iter().map(move |id| (id, channel))) {
+            let rows = self.queues[id].rows_of(channel);
+            if rows.is_empty() {
                 continue;
             }
             let promote_ms = self.policy.queues[id].promote_after_ms;
             let is_old = |(_, entered, _): &Place| promote_ms > 0 && ctx.at.time.ms_since(*entered) >= promote_ms;
-            let met = queue.rows.classes().filter(|(require, _)| profile.meets(require)).map(|(_, set)| set);
-            for set in met.chain(queue.rows.preferring(agent)) {
+            let met = rows.classes().filter(|(require, _)| profile.meets(require)).map(|(_, set)| set);
+            for set in met.chain(rows.preferring(agent)) {
                 let old = (promote_ms > 0).then(|| oldest(set)).flatten().filter(is_old).map(|(_, entered, id)| (false, 0, entered, id));
                 let head = set.first().map(|(priority, entered, id)| (true, *priority, *entered, *id));
                 best = old.or(head).into_iter().chain(best).min();
@@ -146,7 +152,7 @@ impl Domain {
         let strategy = self.policy.queues[&call.queue].strategy;
         let mut best: Vec<(u64, Rank)> = Vec::new();
         for number in &self.queues[&call.queue].profiles {
-            let profile = self.pool.profile(*number);
+            let profile = self.pool_of(call.channel()).profile(*number);
             if kind.is_some_and(|kind| profile.kind != kind) || !profile.meets(&require) {
                 continue;
             }
@@ -223,7 +229,7 @@ impl Domain {
         let require = self.requirement(call);
         let mut eligible = 0;
         for number in &self.queues[&call.queue].profiles {
-            let profile: &Profile = self.pool.profile(*number);
+            let profile: &Profile = self.pool_of(call.channel()).profile(*number);
             if let Some(lacking) = profile.lacks(&require) {
                 decision.count(lacking, profile.size);
                 continue;

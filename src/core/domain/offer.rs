@@ -14,6 +14,7 @@ use crate::core::{
     matrix::Role,
     parting::Farewell,
     party::{Engage, Target},
+    policy::Channel,
     state::Ctx,
 };
 
@@ -33,8 +34,8 @@ impl Domain {
         let queue = self.calls[&id].queue.clone();
         let timeout_ms = self.policy.queues[&queue].offer_timeout_ms.max(OFFER_TIMEOUT_MS_MIN);
         let (target, timeout_ms) = match self.engage(id, agent) {
-            Some(target) => (target, timeout_ms.min(ENGAGE_MS_MAX)),
-            None => (self.agents[agent].target(&self.policy.agents[agent]).expect("a ready agent can be reached"), timeout_ms),
+            Some(target) => (Some(target), timeout_ms.min(ENGAGE_MS_MAX)),
+            None => (self.agents[agent].target(&self.policy.agents[agent]), timeout_ms),
         };
         let deadline = ctx.at.time.plus_ms(timeout_ms);
         let n = self.call_out(ctx, id, (agent, role), target, deadline, 0);
@@ -56,32 +57,38 @@ impl Domain {
         Some(Target::Assistant(Box::new(Engage { agent: agent.clone(), assistant, transcript })))
     }
 
-    /// Opens a leg to `target` for an agent and books the agent. Returns the leg's number.
+    /// Opens a leg to `target` for an agent and books the agent. Returns the leg's number. A person who is offered a chat hears of it
+    /// by the event, and needs no target.
     pub(super) fn call_out(
         &mut self,
         ctx: &mut Ctx<'_>,
         id: CallId,
         (agent, role): (&AgentId, Role),
-        target: Target,
+        target: Option<Target>,
         deadline: crate::core::time::LogTime,
         redirects: u8,
     ) -> u16 {
+        let channel = self.calls[&id].channel();
+        let assistant = matches!(target, Some(Target::Assistant(_)));
+        let writes = (assistant && channel == Channel::Chat).then(|| self.write_order(id, agent, 0, String::new()));
         let call = self.calls.get_mut(&id).expect("offered calls are live");
         let n = call.next_leg;
         call.next_leg += 1;
-        let assistant = matches!(target, Target::Assistant(_));
-        let ring = Ring {
-            target,
-            caller: call.from.clone(),
-            queue: Some(call.queue.clone()),
-            trunk: call.trunk.clone(),
-            sdp: call.offered(),
-            headers: call.headers.iter().cloned().chain(call.takeover_headers()).collect(),
-            max_forwards: MAX_FORWARDS,
-            anchored: call.anchored,
-            aside: role != Role::Agent || call.callback.is_some(),
+        let ring = |target| {
+            Action::ring(Ring {
+                target,
+                caller: call.from.clone(),
+                queue: Some(call.queue.clone()),
+                trunk: call.trunk.clone(),
+                sdp: call.offered(),
+                headers: call.headers.iter().cloned().chain(call.takeover_headers()).collect(),
+                max_forwards: MAX_FORWARDS,
+                anchored: call.anchored,
+                aside: role != Role::Agent || call.callback.is_some(),
+            })
         };
-        let order = ctx.order(call.leg_id(n), call.edge, Action::ring(ring), None);
+        let action = if channel == Channel::Chat { writes } else { Some(ring(target.expect("a ready agent can be reached"))) };
+        let order = action.map(|action| ctx.order(call.leg_id(n), call.edge, action, None));
         let leg = Leg {
             role,
             assistant,
@@ -92,7 +99,7 @@ impl Domain {
             deadline: Some(deadline),
             dialog: None,
             seq: 0,
-            order: Some(order),
+            order,
             redirects,
             sdp: None,
             adopting: false,
@@ -105,8 +112,9 @@ impl Domain {
         let row = self.agents.get_mut(agent).expect("chosen agents are known");
         let room = match role {
             Role::Supervisor(_) => row.has_slot(&self.policy.agents[agent]),
-            Role::Agent | Role::Consult => row.kept_away_by(&self.policy.agents[agent]).is_none() || redirects > 0,
+            Role::Agent | Role::Consult => row.kept_away_by(&self.policy.agents[agent], channel).is_none() || redirects > 0,
         };
+        row.chats += u8::from(channel == Channel::Chat);
         assert!(room && row.contacts.insert((id, n)), "no agent is booked beyond its slots (A1)");
         n
     }
@@ -114,11 +122,15 @@ impl Domain {
     /// The agent's phone named another place (3xx): it is rung there for the rest of the offer's time.
     pub(super) fn redirect(&mut self, ctx: &mut Ctx<'_>, id: CallId, n: u16, contact: &str) -> bool {
         let leg = &self.calls[&id].legs[&n];
+        if leg.assistant {
+            // It has no phone that could be elsewhere.
+            return false;
+        }
         let (agent, redirects) = (leg.agent.clone(), leg.redirects + 1);
         let Some(deadline) = leg.deadline.filter(|_| redirects <= REDIRECTS_MAX && self.calls[&id].next_leg < LEGS_PER_CALL_MAX) else {
             return false;
         };
-        let target = Target::Contact { uri: contact.to_owned() };
+        let target = Some(Target::Contact { uri: contact.to_owned() });
         let call = self.calls.get_mut(&id).expect("the caller looked it up");
         call.legs.remove(&n).expect("looked up above");
         ctx.cancel_timer(deadline, TimerKind::Offer { call: id, leg: n });
@@ -211,7 +223,9 @@ impl Domain {
             result,
         });
         let (edge, queue) = (call.edge, call.queue.clone());
-        if let Some(cause) = cause.filter(|_| leg.assistant) {
+        if call.chat.is_some() {
+            // No edge has anything to end: what it still reports of the leg is not taken.
+        } else if let Some(cause) = cause.filter(|_| leg.assistant) {
             // Whatever its customer's leg is ordered next says the same, so that this need not be kept.
             ctx.order(LegId { call: id, n }, edge, Action::HangUp { cause: cause.to_owned() }, None);
         } else if let Some(cause) = cause {

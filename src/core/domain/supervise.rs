@@ -46,7 +46,7 @@ impl Domain {
         if !row.has_slot(policy) {
             return Outcome::Rejected(Reason::NotReady(format!("{agent} is in another call")));
         }
-        let Some(target) = row.target(policy).filter(|_| policy.assistant.is_none()) else {
+        let target @ Some(_) = row.target(policy).filter(|_| policy.assistant.is_none()) else {
             return Outcome::Rejected(Reason::NotReady(format!("{agent} has no phone")));
         };
         let timeout_ms = self.policy.queues[&self.calls[&id].queue].offer_timeout_ms.max(OFFER_TIMEOUT_MS_MIN);

@@ -194,6 +194,9 @@ impl Domain {
         if let Some(assist) = call.assist.as_mut().filter(|assist| assist.leg == Some(leg)) {
             (assist.leg, assist.disclosed) = (None, None);
         }
+        if let Some(chat) = &mut call.chat {
+            (chat.turn, chat.told) = (None, false);
+        }
         (call.caller.held, call.caller.muted) = (false, false);
         (call.step, call.joined, call.step_from) = (0, ctx.at.time, ctx.at.time);
         (call.waits_for, call.waits_until) = (None, None);

@@ -13,7 +13,7 @@ use crate::core::{
     explain::Trigger,
     id::{AgentId, CallId, Edge, LegId},
     limits::OFFER_TIMEOUT_MS_MIN,
-    policy::AgentKind,
+    policy::{AgentKind, Channel},
     state::Ctx,
 };
 
@@ -32,7 +32,7 @@ impl Domain {
         let owner = &call.legs[&leg].agent;
         let taken = match to {
             TransferTo::Queue(queue) => self.turns_away(ctx, queue, call.emergency).and_then(|no| no.map_or(Ok(()), |(why, _)| Err(why))),
-            TransferTo::Agent(agent) => self.takes_transfer(owner, agent).and_then(|()| self.takes_back(ctx, call, agent)),
+            TransferTo::Agent(agent) => self.takes_transfer(owner, agent, call.channel()).and_then(|()| self.takes_back(ctx, call, agent)),
             TransferTo::Number(number) => self.way_out(call, number).map(drop),
         };
         if let Err(reason) = taken {
@@ -67,12 +67,15 @@ impl Domain {
     }
 
     /// Whether an agent could be rung at once: one who is busy keeps the call where it is, and whoever asked hears why.
-    pub(super) fn takes_transfer(&self, owner: &AgentId, agent: &AgentId) -> Result<(), Reason> {
+    pub(super) fn takes_transfer(&self, owner: &AgentId, agent: &AgentId, channel: Channel) -> Result<(), Reason> {
         let Some(row) = self.agents.get(agent) else { return Err(Reason::NoAgent(agent.to_string())) };
         if agent == owner {
             return Err(Reason::NotReady(format!("agent {agent} has the call")));
         }
-        match row.kept_away_by(&self.policy.agents[agent]) {
+        if !self.policy.agents[agent].takes(channel) {
+            return Err(Reason::NotReady(format!("agent {agent} takes no {}", channel.name())));
+        }
+        match row.kept_away_by(&self.policy.agents[agent], channel) {
             Some(filter) => Err(Reason::NotReady(format!("agent {agent}: {filter}"))),
             None => Ok(()),
         }

@@ -23,6 +23,10 @@ impl Domain {
     /// Lets the edge of a waiting caller say that it waits. `answer` answers it even where its queue would not.
     pub(super) fn treat(&mut self, ctx: &mut Ctx<'_>, id: CallId, answer: bool) {
         let call = &self.calls[&id];
+        if call.chat.is_some() {
+            // Nobody listens: a chat shows that it waits.
+            return;
+        }
         let rules = &self.policy.queues[&call.queue].treatment;
         if !can_be_treated(call) || !(answer || rules.answer_waiting || call.caller.up.is_some()) {
             let position = self.queues[&call.queue].rows.position(call.priority);

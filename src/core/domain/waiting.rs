@@ -33,7 +33,8 @@ impl Domain {
         let call = &self.calls[&id];
         let waits_until = call.waits_until.filter(|_| call.waits_for.is_some());
         let taken = call.assist.as_ref().and_then(|assist| assist.takeover.as_ref()).map(|open| open.until);
-        let ends = [Some(self.gives_up_at(call)), self.unanswered_until(call), call.announce_at, taken];
+        let idle = call.chat.as_ref().map(|chat| chat.idle_until);
+        let ends = [Some(self.gives_up_at(call)), self.unanswered_until(call), call.announce_at, taken, idle];
         let next = self.step_ends(call).into_iter().chain(waits_until).chain(ends.into_iter().flatten());
         let next = next.fold(LogTime(u64::MAX), LogTime::min);
         // What is over already is due now, and not before.
@@ -84,6 +85,9 @@ impl Domain {
         let now = ctx.at.time;
         if call.is_to_be_called_back() && now >= self.gives_up_at(call) {
             return self.end_call(ctx, id, CallOutcome::Failed, "callback_expired", 480, None);
+        }
+        if call.chat.as_ref().is_some_and(|chat| now >= chat.idle_until) {
+            return self.end_call(ctx, id, CallOutcome::Abandoned, "chat_idle", 480, None);
         }
         let overdue = self.unanswered_until(call).is_some_and(|until| now >= until);
         let silent = overdue && !self.answer_for_long_wait(ctx, id);

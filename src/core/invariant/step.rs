@@ -9,6 +9,7 @@ use crate::core::{
     Command, Effects, Outcome, State,
     call::{Call, CallState},
     cdr::{Attempt, AttemptResult, CallOutcome, ClosedCall, chain},
+    chat::ChatStep,
     domain::Domain,
     effect::{Action, EventKind, Record},
     id::{AgentId, CallId, DomainId},
@@ -125,6 +126,8 @@ impl Step<'_> {
         let arrived = match self.command {
             Command::Arrive(arrive) => Some((arrive.domain.clone(), arrive.call)),
             Command::Schedule(new) => Some((new.domain.clone(), new.call)),
+            Command::OpenChat(new) => Some((new.domain.clone(), new.call)),
+            Command::Chat { domain, step: ChatStep::Phone { call, .. }, .. } => Some((domain.clone(), *call)),
             _ => None,
         };
         let live = |key: &(DomainId, CallId)| self.after.domains().get(&key.0).is_some_and(|domain| domain.calls().contains_key(&key.1));
@@ -164,7 +167,10 @@ impl Step<'_> {
             let place = |call: &Call| (call.state, call.queue.clone(), call.priority, call.step, call.waits_for.clone());
             waiting.state == CallState::Queued && place(then) == place(waiting)
         });
-        stood && after.may_serve(agent, waiting) && self.service(after, waiting) < self.service(after, offered)
+        offered.channel() == waiting.channel()
+            && stood
+            && after.may_serve(agent, waiting)
+            && self.service(after, waiting) < self.service(after, offered)
     }
 
     /// Order of service: promoted calls by age, then by priority, age and id.
@@ -237,8 +243,10 @@ impl Step<'_> {
     }
 
     fn nothing_for_nothing(&self, found: &mut Vec<Violation>) {
-        let changed =
-            matches!(self.outcome, Outcome::Accepted | Outcome::Published { .. } | Outcome::Offer { .. } | Outcome::Scheduled { .. });
+        let changed = matches!(
+            self.outcome,
+            Outcome::Accepted | Outcome::Published { .. } | Outcome::Offer { .. } | Outcome::Scheduled { .. } | Outcome::Said { .. }
+        );
         let Effects { orders, events, records, timers, day_begins: _, kept } = self.effects;
         let refused = matches!(self.command, Command::Arrive(_)) && records.len() <= 1 && orders.is_empty() && timers.is_empty();
         let silent = orders.is_empty() && events.is_empty() && records.is_empty() && timers.is_empty() && kept.is_none();

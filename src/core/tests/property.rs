@@ -3,6 +3,7 @@
 
 mod aid;
 mod assist;
+mod chat;
 mod generator;
 mod policy;
 
@@ -13,6 +14,7 @@ use crate::core::{
     Command, Effects, Outcome, State,
     assist::Assisted,
     cdr::chain,
+    chat::ChatStep,
     codec,
     command::{ConsultStep, Envelope, Intent, LegEvent, Record, TransferTo, Wish},
     invariant::{step::Step, violations},
@@ -20,12 +22,12 @@ use crate::core::{
 };
 
 const SEEDS: u64 = 12;
-const COMMANDS_PER_SEED: u64 = 12_500;
+const COMMANDS_PER_SEED: u64 = 15_000;
 /// Least acceptances of each command over all seeds.
 const ACCEPTED_MIN: u64 = 100;
 
 /// The variants of `Command`; `name` does not compile without each.
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 31] = [
     "PublishPolicy",
     "RemoveDomain",
     "Arrive",
@@ -55,6 +57,8 @@ const COMMANDS: [&str; 29] = [
     "TakeOver",
     "SwitchAi",
     "Note",
+    "OpenChat",
+    "Chat",
 ];
 
 const fn name(command: &Command) -> &'static str {
@@ -88,6 +92,8 @@ const fn name(command: &Command) -> &'static str {
         Command::TakeOver { .. } => "TakeOver",
         Command::SwitchAi { .. } => "SwitchAi",
         Command::Note(_) => "Note",
+        Command::OpenChat(_) => "OpenChat",
+        Command::Chat { .. } => "Chat",
     }
 }
 
@@ -108,6 +114,15 @@ const fn kind(command: &Command) -> &'static str {
             LegEvent::Assisted(Assisted::Disclosed) => "  Disclosed",
             LegEvent::Assisted(Assisted::Turn(_)) => "  Turn",
             LegEvent::Assisted(Assisted::Resolved(_)) => "  Resolved",
+            LegEvent::Assisted(Assisted::Opened(_)) => "  Opened",
+            LegEvent::Assisted(Assisted::Wrote(..)) => "  Wrote",
+        },
+        Command::Chat { step, .. } => match step {
+            ChatStep::Say { .. } => "  Say",
+            ChatStep::Reply { accept: true, .. } => "  Accept",
+            ChatStep::Reply { accept: false, .. } => "  Decline",
+            ChatStep::End { .. } => "  EndChat",
+            ChatStep::Phone { .. } => "  Phone",
         },
         Command::Transfer { to, .. } => match to {
             TransferTo::Queue(_) => "  ToQueue",
@@ -148,7 +163,10 @@ struct Coverage(BTreeMap<(&'static str, &'static str), (u64, u64)>);
 
 impl Coverage {
     fn count(&mut self, command: &Command, outcome: &Outcome) {
-        let accepted = matches!(outcome, Outcome::Accepted | Outcome::Published { .. } | Outcome::Offer { .. } | Outcome::Scheduled { .. });
+        let accepted = matches!(
+            outcome,
+            Outcome::Accepted | Outcome::Published { .. } | Outcome::Offer { .. } | Outcome::Scheduled { .. } | Outcome::Said { .. }
+        );
         for kind in [Some(""), Some(kind(command)).filter(|kind| !kind.is_empty())].into_iter().flatten() {
             let row = self.0.entry((name(command), kind)).or_default();
             row.0 += u64::from(accepted);

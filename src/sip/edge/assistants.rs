@@ -93,6 +93,10 @@ impl Worker {
                 }
                 Target::Contact { .. } | Target::Binding { .. } | Target::Trunk { .. } => false,
             },
+            Action::Write(write) => {
+                self.compose(order, write);
+                true
+            }
             Action::Speak => {
                 self.converses(now, call, Some(order.leg), Input::MaySpeak);
                 true

@@ -13,6 +13,7 @@ use super::assistants::Found;
 use crate::{
     core::{
         Outcome,
+        command::LegReport,
         effect::Order,
         id::{CallId, LegId, NodeId},
     },
@@ -98,6 +99,8 @@ pub(super) enum Finding {
         step: u64,
         found: Found,
     },
+    /// What an AI agent has written in a chat.
+    Wrote(Box<LegReport>),
     /// Something happened to the audio of a leg.
     Media(media::Event),
     /// Some of those were missed.

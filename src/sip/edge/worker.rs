@@ -18,6 +18,7 @@ use super::{
     arrivals::Live,
     assistants::Assistants,
     backend::Backend,
+    chats::Writing,
     freed::{self, Freed},
     fresh::Caller,
     inbox::{Established, Finding},
@@ -66,6 +67,7 @@ pub(super) struct Worker {
     pub(super) brain: Option<Arc<dyn Brain>>,
     pub(super) assistants: Assistants,
     pub(super) listeners: Listeners,
+    pub(super) writing: Writing,
     pub(super) transport: Transport,
     pub(super) me: Edge,
     pub(super) stack: Stack,
@@ -138,6 +140,7 @@ impl Worker {
             brain,
             assistants: Assistants::default(),
             listeners: Listeners::default(),
+            writing: Writing::new(),
             me,
         }
     }
@@ -292,6 +295,7 @@ impl Worker {
                 self.uttered(leg, &samples);
                 self.overheard(leg, &samples);
             }
+            Finding::Wrote(report) => self.written(*report),
             Finding::Assistant { leg, step, found } => self.found_for(now, leg, step, found),
             Finding::Media(media::Event::Latched { leg, source }) => {
                 self.stack.latched(leg, source);

@@ -65,7 +65,7 @@ impl Stack {
             Action::Answer { peer, sdp } => self.answer_caller(now, order.leg, *peer, sdp),
             Action::Reject { status, reason, retry_after_s } => self.reject(now, order.leg, *status, reason, *retry_after_s),
             // Done above, and when it was taken over; what is for an AI agent is the edge's.
-            Action::Media(_) | Action::Resume | Action::Speak => {}
+            Action::Media(_) | Action::Resume | Action::Speak | Action::Write(_) => {}
             Action::Release => self.release(now, order.leg),
             Action::HangUp { cause } => {
                 // The word that a REFER came true may be slower than what follows from it.

@@ -53,8 +53,8 @@ impl Generator {
         let event = match self.rng.below(12) {
             _ if !engaged && !self.rng.one_in(5) => Assisted::Engaged,
             0..4 => Assisted::Disclosed,
-            4..10 => self.turn(),
-            10 => Assisted::Resolved(Resolution { resolved: Resolved::Unknown, confidence: 500, reason: "done".into() }),
+            4..9 => self.turn(),
+            9 | 10 => Assisted::Resolved(Resolution { resolved: Resolved::Unknown, confidence: 500, reason: "done".into() }),
             _ => return self.numbered(leg, edge, LegEvent::HungUp { cause: HangUpCause::EdgeFault }),
         };
         self.numbered(leg, edge, LegEvent::Assisted(event))

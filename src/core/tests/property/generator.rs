@@ -28,7 +28,7 @@ const STRATEGIES: [Strategy; 6] = [
     Strategy::RingAll,
 ];
 /// Arrivals give way to other commands above this, so that a run stays quick.
-const LIVE_MAX: usize = 12;
+pub(super) const LIVE_MAX: usize = 12;
 /// Earlier requests that may come again.
 const REQUESTS_KEPT: usize = 8;
 
@@ -59,7 +59,7 @@ impl Rng {
 pub(super) struct Generator {
     pub(super) rng: Rng,
     seed: u64,
-    calls: u64,
+    pub(super) calls: u64,
     seqs: BTreeMap<LegId, u32>,
     /// Current life of each node.
     lives: [u64; 3],
@@ -110,6 +110,9 @@ impl Generator {
         // A consultation is soon over, by itself or with its call.
         if self.rng.one_in(2) && rows.calls().values().any(|call| call.consult.is_some()) {
             return self.consult(rows);
+        }
+        if self.rng.one_in(8) {
+            return self.chat(rows);
         }
         // What AI agents say comes often while they have calls.
         let with_ai = rows.calls().values().any(|call| call.legs.values().any(|leg| leg.assistant));
@@ -244,7 +247,7 @@ impl Generator {
         Command::HandOver { from, heirs: (0..2).map(|_| self.edge()).collect() }
     }
 
-    fn agent(&mut self) -> AgentId {
+    pub(super) fn agent(&mut self) -> AgentId {
         AGENTS[self.rng.below(AGENTS.len() as u64) as usize].into()
     }
 

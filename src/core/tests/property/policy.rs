@@ -16,7 +16,8 @@ pub(super) const IDLE: [&str; 3] = ["f", "g", "h"];
 
 /// Three queues that differ in every rule, agents with one, two and no slots free for voice, one with a phone to register.
 pub(super) fn policy(strategy: Strategy) -> Policy {
-    let mut policy = Policy { calls_max: 40, retention_days: 2, reopen_within_ms: 20_000, ..Policy::default() };
+    let mut policy =
+        Policy { chats_max: 6, calls_max: 40, retention_days: 2, reopen_within_ms: 20_000, ..Policy::default() };
     let mut support = queue(strategy);
     let step = |for_ms, level| Step { for_ms, require: [("support".into(), level)].into() };
     support.steps = vec![step(5_000, 6), step(5_000, 3), step(0, 1)];
@@ -46,7 +47,13 @@ pub(super) fn policy(strategy: Strategy) -> Policy {
     two.capacity.insert(Channel::Voice, 2);
     two.queues = vec!["support".into(), "ring".into()];
     policy.agents.get_mut("d").expect("made above").contact = None;
-    let two = [(Channel::Voice, 2)].into();
+    for name in ["b", "f"] {
+        let chats = policy.agents.get_mut(name).expect("made above");
+        chats.capacity.insert(Channel::Chat, 2);
+    }
+    // Whoever talks does not write.
+    policy.agents.get_mut("b").expect("made above").exclusive = vec![Channel::Voice];
+    let two = [(Channel::Voice, 2), (Channel::Chat, 2)].into();
     let assistant = Some(Arc::new(Assistant::default()));
     let robot = Agent { kind: AgentKind::Ai, contact: None, capacity: two, assistant, ..agent(&[("support", 3), ("ring", 1)]) };
     policy.agents.insert("ai".into(), robot);
