@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod app;
+pub mod bells;
 pub mod extract;
 pub mod feed;
 pub mod forward;
@@ -12,6 +13,7 @@ pub mod gate;
 pub mod limits;
 pub mod listen;
 pub mod meter;
+pub mod pace;
 pub mod page;
 pub mod problem;
 pub mod routes;

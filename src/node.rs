@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tandem_cluster::{BoxFuture, Cluster, Herald, MachineFactory, NodeId, Options, PeerSpec, Service, Timing};
 use tokio::{
@@ -148,6 +149,9 @@ pub async fn run(config: Node) -> Result<(), Error> {
         sip: readiness(&config, &edge),
         requests: Semaphore::new(config.limits.http_requests as usize),
         streams: Arc::new(Semaphore::new(api::limits::STREAMS_MAX)),
+        chat_streams: Arc::new(Semaphore::new(api::limits::CHAT_STREAMS_MAX)),
+        opened: Mutex::new(api::pace::Pace::new(api::limits::CHATS_PER_S_MAX, api::limits::CHATS_BURST)),
+        mask: crate::ai::guard::mask_for_model,
         backups: Arc::new(Semaphore::new(api::limits::BACKUPS_MAX)),
     });
     let router = api::router(app);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use parking_lot::Mutex;
 use tandem_cluster::GroupId;
 use tokio::sync::Semaphore;
 
@@ -10,6 +11,7 @@ use super::{
     access::{Operation, Principal},
     feed::Feed,
     limits,
+    pace::Pace,
     page::Staleness,
     problem::Problem,
     tokens::Book,
@@ -37,6 +39,12 @@ pub struct App {
     pub requests: Semaphore,
     /// Event streams at once.
     pub streams: Arc<Semaphore>,
+    /// Streams of chats at once.
+    pub chat_streams: Arc<Semaphore>,
+    /// Chats being opened.
+    pub opened: Mutex<Pace>,
+    /// A text as it may be kept: personal data of known kinds is masked.
+    pub mask: fn(&str) -> String,
     /// Backups at once.
     pub backups: Arc<Semaphore>,
 }

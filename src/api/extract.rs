@@ -110,21 +110,31 @@ impl FromRequestParts<Arc<App>> for Key {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let Some(value) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
-        let bytes = value.as_bytes();
-        if bytes.is_empty() || bytes.len() > KEY_BYTES_MAX {
-            return Err(Problem::bad_request(format!("Idempotency-Key: 1 to {KEY_BYTES_MAX} bytes")));
+        if !parts.headers.contains_key("idempotency-key") {
+            return Ok(Self(None));
         }
-        let bytes = bytes.to_vec();
-        // Two clients may choose the same key for different things, so the token, method and path are part of the name.
         let Caller(principal) = Caller::from_request_parts(parts, app).await?;
-        let mut digest = Sha256::new();
-        for part in [principal.token.as_bytes(), parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), &bytes] {
-            digest.update((part.len() as u64).to_be_bytes());
-            digest.update(part);
-        }
-        let digest = digest.finalize();
-        let id = digest[..16].iter().fold(0_u128, |id, byte| (id << 8) | u128::from(*byte));
-        Ok(Self(Some(RequestId(id))))
+        let method = parts.method.as_str().as_bytes();
+        request_id(&parts.headers, &[principal.token.as_bytes(), method, parts.uri.path().as_bytes()]).map(Self)
     }
+}
+
+/// The request id of an idempotency key. Two clients may choose the same key for different things, so whoever asks, method and path are
+/// part of the name.
+///
+/// # Errors
+/// 400 for a key that is empty or too long.
+pub fn request_id(headers: &HeaderMap, asks: &[&[u8]]) -> Result<Option<RequestId>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let bytes = value.as_bytes();
+    if bytes.is_empty() || bytes.len() > KEY_BYTES_MAX {
+        return Err(Problem::bad_request(format!("Idempotency-Key: 1 to {KEY_BYTES_MAX} bytes")));
+    }
+    let mut digest = Sha256::new();
+    for part in asks.iter().copied().chain([bytes]) {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let digest = digest.finalize();
+    Ok(Some(RequestId(digest[..16].iter().fold(0_u128, |id, byte| (id << 8) | u128::from(*byte)))))
 }

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc};
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use super::limits;
+use super::{bells::Bells, limits};
 use crate::core::{effect::Event, id::EffectId};
 
 /// Events of other tenants this much older than the last one seen are sent again on resume, milliseconds.
@@ -22,6 +22,7 @@ const LIVE_BUFFER: usize = 4_096;
 pub struct Feed {
     ring: Mutex<VecDeque<Arc<Event>>>,
     live: broadcast::Sender<Arc<Event>>,
+    bells: Arc<Bells>,
 }
 
 /// What a new stream begins with.
@@ -36,12 +37,20 @@ pub struct Start {
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { ring: Mutex::new(VecDeque::new()), live: broadcast::channel(LIVE_BUFFER).0 }
+        Self { ring: Mutex::new(VecDeque::new()), live: broadcast::channel(LIVE_BUFFER).0, bells: Arc::default() }
     }
 }
 
 impl Feed {
+    /// Who waits for news of one call.
+    pub const fn bells(&self) -> &Arc<Bells> {
+        &self.bells
+    }
+
     pub fn push(&self, event: Arc<Event>) {
+        if let Some(call) = event.call {
+            self.bells.ring(call);
+        }
         let mut ring = self.ring.lock();
         if ring.len() == limits::EVENTS_KEPT {
             ring.pop_front();
@@ -72,6 +81,7 @@ impl Feed {
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
                     tracing::warn!(missed, "event feed fell behind; subscribers see a gap");
                     self.ring.lock().clear();
+                    self.bells.ring_all();
                 }
                 Err(broadcast::error::RecvError::Closed) => return,
             }

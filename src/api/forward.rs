@@ -10,7 +10,7 @@ use axum::{
     body::Body,
     extract::Request,
     http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -55,6 +55,18 @@ pub fn host_of(cluster: &Cluster, group: GroupId) -> Result<NodeId, Problem> {
         .leader(group)
         .filter(|leader| *leader != me)
         .ok_or_else(|| Problem::unavailable(format!("no leader is known for partition {group}, and this node holds no replica of it")))
+}
+
+/// Sends a client to a node that holds a replica of a group: for what cannot be forwarded, such as a stream.
+///
+/// # Errors
+/// 503 when none is known, or when it has told no HTTP address.
+pub fn away(cluster: &Cluster, group: GroupId, path: &str) -> Result<Response, Problem> {
+    let node = host_of(cluster, group)?;
+    let http = cluster.nodes().borrow().get(&node).and_then(|node| node.attributes.get("http").cloned());
+    let http = http.ok_or_else(|| Problem::unavailable(format!("node {node} has told no HTTP address")))?;
+    let location = HeaderValue::from_str(&format!("http://{http}{path}")).map_err(|e| Problem::internal(e.to_string()))?;
+    Ok((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response())
 }
 
 /// Nodes other than this one that answer.

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const BODY_BYTES_MAX: usize = 32 << 20;
 /// Bytes of a body that is read before its handler is asked.
 pub const SMALL_BODY_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a larger body that are read before it is refused.
+pub const REFUSED_BODY_BYTES_MAX: usize = 2 << 20;
 /// Longest time a request may take, event streams apart.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time a command waits for its commit.
@@ -24,6 +26,13 @@ pub const FORWARDED_BYTES_MAX: usize = 16 << 20;
 pub const CONNECTIONS_MAX: usize = 1_024;
 /// Event streams at once.
 pub const STREAMS_MAX: usize = 256;
+/// Streams of chats at once.
+pub const CHAT_STREAMS_MAX: usize = 512;
+/// Chats opened by this node in a second, and at once.
+pub const CHATS_PER_S_MAX: u32 = 50;
+pub const CHATS_BURST: u32 = 100;
+/// Bytes of what a chat's customer calls itself.
+pub const CUSTOMER_BYTES_MAX: usize = 128;
 /// Piece of a backup that is sent at once, bytes, and pieces that wait for a slow client.
 pub const BACKUP_PIECE_BYTES: usize = 256 << 10;
 pub const BACKUP_PIECES_WAITING: usize = 8;

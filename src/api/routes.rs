@@ -6,6 +6,7 @@ pub mod backup;
 pub mod callbacks;
 pub mod calls;
 pub mod cdrs;
+pub mod chats;
 pub mod collect;
 pub mod control;
 pub mod drills;
@@ -69,6 +70,21 @@ pub fn all(app: Arc<App>) -> Router {
         .route("/api/v1/queues/{id}/ai", post(takeover::queue))
         .route("/api/v1/tenants/{id}/ai", post(takeover::tenant))
         .route("/api/v1/ai", get(takeover::standing).post(takeover::cluster))
+        .route("/api/v1/tenants/{id}/chats", post(chats::open))
+        .route("/api/v1/tenants/{id}/chats/{chat}", delete(chats::end))
+        .route("/api/v1/tenants/{id}/chats/{chat}/lines", post(chats::say))
+        .route("/api/v1/tenants/{id}/chats/{chat}/events", get(chats::events))
+        .route("/api/v1/tenants/{id}/chats/{chat}/phone", post(chats::phone))
+        .route("/api/v1/chats", get(chats::desk::list))
+        .route("/api/v1/chats/{id}/accept", post(chats::desk::accept))
+        .route("/api/v1/chats/{id}/decline", post(chats::desk::decline))
+        .route("/api/v1/chats/{id}/lines", post(chats::desk::say))
+        .route("/api/v1/chats/{id}/end", post(chats::desk::end))
+        .route("/api/v1/chats/{id}/phone", post(chats::desk::phone))
+        .route("/api/v1/chats/{id}/events", get(chats::desk::events))
+        .route("/chat/{id}", get(chats::page::html))
+        .route("/chat.js", get(chats::page::script))
+        .route("/chat.css", get(chats::page::style))
         .route("/api/v1/calls/{id}/recording", post(control::record))
         .route("/api/v1/calls/{id}/supervise", post(control::supervise))
         .route("/api/v1/cdrs", get(collect::list::<cdrs::Cdrs>))

@@ -1,5 +1,6 @@
 //! The HTTP side of a real three-node cluster: every node answers, every error is a problem, every role has its bounds.
 
+mod chats;
 mod outages;
 mod repeats;
 mod roles;

@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::HeaderMap,
     response::{
         IntoResponse, Response,
         sse::{Event as SseEvent, KeepAlive, Sse},
@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
 use crate::{
     api::{
-        access::{Operation, Principal},
+        access::{Operation, Principal, Role},
         app::App,
         extract::{Caller, Params},
         feed::{self, Start},
@@ -72,6 +72,14 @@ pub async fn stream(
         who.check_in(Operation::Events, tenant)?;
     }
     filter.tenant = filter.tenant.or_else(|| who.tenant.clone());
+    if who.role == Role::Agent {
+        // What happens to others is none of its business.
+        let own = who.agent.clone().ok_or_else(|| Problem::forbidden("the token speaks for no agent"))?;
+        if filter.agent.as_ref().is_some_and(|agent| *agent != own) {
+            return Err(Problem::forbidden("an agent hears of itself alone"));
+        }
+        filter.agent = Some(own);
+    }
     if let Some(elsewhere) = redirect(&app, filter.tenant.as_deref(), "events")? {
         return Ok(elsewhere);
     }
@@ -93,12 +101,7 @@ pub(super) fn redirect(app: &App, tenant: Option<&str>, path: &str) -> Result<Op
     if cluster.hosts(group) {
         return Ok(None);
     }
-    let node = forward::host_of(cluster, group)?;
-    let http = cluster.nodes().borrow().get(&node).and_then(|node| node.attributes.get("http").cloned());
-    let http = http.ok_or_else(|| Problem::unavailable(format!("node {node} has told no HTTP address")))?;
-    let location = format!("http://{http}/api/v1/{path}?tenant={}", super::collect::escape(tenant));
-    let location = HeaderValue::from_str(&location).map_err(|e| Problem::internal(e.to_string()))?;
-    Ok(Some((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()))
+    forward::away(cluster, group, &format!("/api/v1/{path}?tenant={}", super::collect::escape(tenant))).map(Some)
 }
 
 fn follow(start: Start, filter: Filter, who: Principal, permit: OwnedSemaphorePermit) -> impl Stream<Item = Result<SseEvent, Infallible>> {

@@ -280,7 +280,7 @@ pub async fn transcript(
     let found = app
         .read(group, false, |state| {
             let row = state.domains().get(&place.tenant)?.calls().get(&call)?;
-            Some(row.assist.as_ref().map(|assist| assist.transcript.rows.iter().map(view::line).collect()).unwrap_or_default())
+            Some(row.transcript().iter().map(view::line).collect())
         })
         .await?;
     let lines: Vec<view::LineView> = found.ok_or_else(|| Problem::not_found(format!("no live call {id}")))?;

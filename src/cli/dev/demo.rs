@@ -33,6 +33,7 @@ const AGENTS: [&str; 16] =
 const HEAD: &str = r#"# The demo tenant of `tandem dev --demo`.
 [tenant]
 id = "demo"
+chats_max = 100
 
 [[queue]]
 id = "support"
@@ -49,6 +50,21 @@ queue = "support"
 [[trunk]]
 id = "loopback"
 sources = ["127.0.0.0/8"]
+
+# Chats: http://127.0.0.1:7070/chat/demo
+[[agent]]
+id = "tandy"
+kind = "ai"
+queues = ["support"]
+skills = { support = 5 }
+capacity = { voice = 0, chat = 20 }
+
+[[agent]]
+id = "quinn"
+queues = ["support"]
+skills = { support = 5 }
+capacity = { voice = 0, chat = 4 }
+state = "available"
 "#;
 
 /// The demo tenant's file, its agents' phones on the port that goes with these arguments.

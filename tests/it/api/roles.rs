@@ -10,11 +10,19 @@ fn without_a_token_everything_under_api_is_closed_and_the_probes_are_open() {
     let described = cluster.ask_as("", 1, "GET", "/openapi.json", &[], "").json();
     let paths = described["paths"].as_object().expect("paths");
     for (path, verbs) in paths.iter().filter(|(path, _)| path.starts_with("/api/")) {
-        for verb in verbs.as_object().expect("verbs").keys() {
+        for (verb, described) in verbs.as_object().expect("verbs") {
             let path = path.replace("{id}", "1");
+            if described["security"] == json!([]) {
+                assert_eq!(path, "/api/v1/tenants/1/chats", "the one thing that anybody may do");
+                continue;
+            }
             // A body of the right type, so that the token is what is missing.
             let answer = cluster.ask_as("", 1, &verb.to_uppercase(), &path, &[JSON], "{}");
             assert_eq!(answer.status, 401, "{verb} {path}: {}", answer.text);
+            if described["security"] == json!([{ "chat": [] }]) {
+                // What opens a chat is its secret, and the core's to look at.
+                continue;
+            }
             assert_eq!(cluster.ask_as("tdm_wrong", 1, &verb.to_uppercase(), &path, &[JSON], "{}").status, 401, "{verb} {path}");
         }
     }
