@@ -128,10 +128,10 @@ impl Notes {
 }
 
 impl Call {
-    /// The leg of the person who has it now. An AI agent is nobody's to assist.
+    /// The leg of the person who talks with the customer now. An AI agent is nobody's to assist, and a chat is written down as it is.
     pub fn person_on(&self) -> Option<u16> {
         let CallState::Connected { leg, .. } = self.state else { return None };
-        (self.assisted_on() != Some(leg)).then_some(leg)
+        (self.chat.is_none() && self.assisted_on() != Some(leg)).then_some(leg)
     }
 
     /// What is noted of it.

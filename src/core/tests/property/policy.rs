@@ -16,8 +16,7 @@ pub(super) const IDLE: [&str; 3] = ["f", "g", "h"];
 
 /// Three queues that differ in every rule, agents with one, two and no slots free for voice, one with a phone to register.
 pub(super) fn policy(strategy: Strategy) -> Policy {
-    let mut policy =
-        Policy { chats_max: 6, calls_max: 40, retention_days: 2, reopen_within_ms: 20_000, ..Policy::default() };
+    let mut policy = Policy { chats_max: 6, calls_max: 40, retention_days: 2, reopen_within_ms: 20_000, ..Policy::default() };
     let mut support = queue(strategy);
     let step = |for_ms, level| Step { for_ms, require: [("support".into(), level)].into() };
     support.steps = vec![step(5_000, 6), step(5_000, 3), step(0, 1)];
