@@ -273,6 +273,10 @@ impl Domain {
         if self.calls.contains_key(&new) || self.closed.outcome_of(new).is_some() {
             return Outcome::Rejected(Reason::Invalid("the id of the call is taken".to_owned()));
         }
+        // Nobody vouches for the number: without this a stranger could have any called, at the tenant's cost.
+        if !self.policy.outside.allows(number) {
+            return Outcome::Rejected(Reason::NumberBarred);
+        }
         if let Err(reason) = self.may_be_dialled(number) {
             return Outcome::Rejected(reason);
         }

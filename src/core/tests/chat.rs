@@ -282,6 +282,7 @@ fn a_tenant_has_as_many_chats_as_it_says_and_a_line_is_bounded() {
 fn a_chat_goes_on_by_phone_at_its_own_age_with_all_that_was_written_and_the_records_name_each_other() {
     let mut world = world();
     world.policy.trunks.insert("out".into(), trunk_out(&[]));
+    world.policy.outside.numbers = vec!["+4930".to_owned()];
     world.publish();
     open(&mut world, 1, "hello");
     discloses(&mut world, 1);
@@ -290,6 +291,7 @@ fn a_chat_goes_on_by_phone_at_its_own_age_with_all_that_was_written_and_the_reco
     let (new, edge) = (World::call(2), EDGE);
     let phone = |call: CallId, number: &str| ChatStep::Phone { by: CUSTOMER, call, edge, number: number.to_owned() };
     assert!(matches!(step(&mut world, 1, phone(new, "anna")), Outcome::Rejected(_)), "nothing is lost by a bad number");
+    assert_eq!(step(&mut world, 1, phone(new, "+49900123456")), Outcome::Rejected(Reason::NumberBarred), "at the tenant's cost");
     assert_eq!(step(&mut world, 1, phone(new, "+4930123456")), Outcome::Scheduled { call: new });
     let chat = world.closed.last().expect("the chat is over");
     assert_eq!((chat.end_reason.as_str(), chat.chat.as_ref().and_then(|chat| chat.continued_as)), ("continued_by_phone", Some(new)));

@@ -32,6 +32,8 @@ queue = "help"
 [[trunk]]
 id = "out"
 contacts = ["sip:gw@127.0.0.1:{own1}"]
+[transfer]
+numbers = ["+4930"]
 "#;
 
 const CHATS: &str = "/api/v1/tenants/acme/chats";

@@ -121,10 +121,10 @@ impl Generator {
         }
         match self.rng.below(1_000) {
             n if n < arriving => self.arrive(),
-            0..450 => self.report(rows),
-            450..465 => self.recorded(rows),
-            465..475 => self.note(rows),
-            475..550 | 976..982 => self.control(rows),
+            0..435 => self.report(rows),
+            435..450 => self.recorded(rows),
+            450..464 => self.note(rows),
+            464..550 | 976..982 => self.control(rows),
             550..590 => self.consult(rows),
             590..640 => self.transfer(rows),
             640..740 => {
@@ -273,7 +273,8 @@ impl Generator {
             0 => TransferTo::Queue(["support", "second", "ring", "none"][self.rng.below(4) as usize].into()),
             1 => TransferTo::Agent(self.agent()),
             2 => TransferTo::Agent(IDLE[self.rng.below(3) as usize].into()),
-            _ => TransferTo::Number(["+4930123456", "+49301", "+4930*1", "+4420123456", "49"][self.rng.below(5) as usize].into()),
+            _ if self.rng.one_in(5) => TransferTo::Number(["+4420123456", "49"][self.rng.below(2) as usize].into()),
+            _ => TransferTo::Number(["+4930123456", "+49301", "+4930*1"][self.rng.below(3) as usize].into()),
         };
         let strict = matches!(to, TransferTo::Number(_)) && !self.rng.one_in(8);
         let fits = |call: &&Call| {
