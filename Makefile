@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run build test deps softphones captures verify fix bench sim mutations prove survival takeover chaos doc deny
+.PHONY: run build test deps embeddings softphones captures verify fix bench sim mutations prove survival takeover chaos doc deny
 
 ## run: build, then three real nodes with demo callers and agents on this machine
 run:
@@ -35,6 +35,10 @@ softphones:
 	@python3 -c 'import pjsua2' >/dev/null 2>&1 || { \
 	  python3 -m pip install --quiet pjsua2-python >/dev/null 2>&1; \
 	  python3 -c 'import pjsua2' >/dev/null 2>&1 || echo "missing: PJSIP for Python (pip install pjsua2-python); its scenarios will be skipped"; }
+
+## embeddings: fetches the sentence embedding model of docs/AI.md into ./embeddings/minilm (22 MB; by version and SHA-256)
+embeddings:
+	python3 models/train/fetch_embedding.py embeddings/minilm
 
 ## captures: what `survival zombie` needs; says in one line what is missing when it cannot install it
 captures:

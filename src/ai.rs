@@ -6,6 +6,8 @@
 //! answer then, and the answer says so. What it honestly reaches: `docs/AI.md`.
 
 pub mod assistant;
+#[cfg(feature = "ai")]
+mod encoder;
 pub mod endpoint;
 mod engine;
 mod features;
@@ -19,6 +21,7 @@ pub mod persona;
 mod registry;
 mod rules;
 pub mod scorecard;
+mod sentences;
 pub mod speech;
 #[cfg(test)]
 mod tests;
@@ -30,6 +33,7 @@ mod words;
 pub use engine::{Engine, Options};
 pub use manifest::{Error, Task};
 pub use registry::{Registry, Swap};
+pub use sentences::Embedding;
 pub use text::Text;
 pub use triage::{Models, backend, triage};
 pub use verdict::{Confidence, Hash, Judged, Language, Next, Reason, Sentiment, Triage, Urgency};

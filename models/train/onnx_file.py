@@ -1,4 +1,5 @@
-"""A linear head as an ONNX file: rows and weights in, one score a label out. Weights are 8 bits a label and row."""
+"""Linear heads as ONNX files, one score a label out, weights of 8 bits. `Head`: rows and weights in. `Refined`: such a head's scores and
+a vector in."""
 
 import numpy as np
 from onnx import TensorProto as T
@@ -6,6 +7,8 @@ from onnx import checker, helper, numpy_helper
 
 OPSET = 17
 IR_VERSION = 8
+
+node = helper.make_node
 
 
 class Head:
@@ -30,7 +33,6 @@ class Head:
         return (weighted @ self.table.astype(np.float32)) / norm[:, None] * self.scale + self.bias
 
     def write(self, path, name):
-        node, constant = helper.make_node, numpy_helper.from_array
         axes = np.array([0], dtype=np.int64)
         nodes = [
             node("Gather", ["idf", "rows"], ["rarity"], axis=0),
@@ -47,20 +49,48 @@ class Head:
             node("Mul", ["sum", "scale"], ["scaled"]),
             node("Add", ["scaled", "bias"], ["scores"]),
         ]
-        graph = helper.make_graph(
-            nodes,
-            name,
-            [helper.make_tensor_value_info("rows", T.INT64, ["n"]), helper.make_tensor_value_info("weights", T.FLOAT, ["n"])],
-            [helper.make_tensor_value_info("scores", T.FLOAT, [len(self.bias)])],
-            [
-                constant(self.idf, "idf"),
-                constant(self.table, "table"),
-                constant(self.scale, "scale"),
-                constant(self.bias, "bias"),
-                constant(axes, "axes"),
-            ],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="tandem")
-        checker.check_model(model)
-        with open(path, "wb") as file:
-            file.write(model.SerializeToString(deterministic=True))
+        inputs = [value("rows", T.INT64, "n"), value("weights", T.FLOAT, "n")]
+        constants = {"idf": self.idf, "table": self.table, "scale": self.scale, "bias": self.bias, "axes": axes}
+        save(path, name, nodes, inputs, constants)
+
+
+class Refined:
+    """What a head says, and what a linear classifier of vectors says, added. `share` is how much the second counts."""
+
+    def __init__(self, coefficients, intercept, share):
+        coefficients, intercept = coefficients * share, intercept * share
+        self.scale = (np.abs(coefficients).max(axis=1) / 127.0).astype(np.float32)
+        self.table = np.rint(coefficients / self.scale[:, None]).astype(np.int8).T.copy()
+        self.bias = intercept.astype(np.float32)
+
+    def scores(self, words, vectors):
+        """The arithmetic of the graph below."""
+        return words + (vectors @ self.table.astype(np.float32)) * self.scale + self.bias
+
+    def write(self, path, name):
+        axes = np.array([0], dtype=np.int64)
+        nodes = [
+            node("Unsqueeze", ["vector", "axes"], ["row"]),
+            node("Cast", ["table"], ["unpacked"], to=T.FLOAT),
+            node("MatMul", ["row", "unpacked"], ["sums"]),
+            node("Squeeze", ["sums", "axes"], ["sum"]),
+            node("Mul", ["sum", "scale"], ["scaled"]),
+            node("Add", ["scaled", "bias"], ["meaning"]),
+            node("Add", ["words", "meaning"], ["scores"]),
+        ]
+        inputs = [value("words", T.FLOAT, len(self.bias)), value("vector", T.FLOAT, self.table.shape[0])]
+        save(path, name, nodes, inputs, {"table": self.table, "scale": self.scale, "bias": self.bias, "axes": axes})
+
+
+def value(name, kind, size):
+    return helper.make_tensor_value_info(name, kind, [size])
+
+
+def save(path, name, nodes, inputs, constants):
+    labels = len(constants["bias"])
+    initialisers = [numpy_helper.from_array(array, constant) for constant, array in constants.items()]
+    graph = helper.make_graph(nodes, name, inputs, [value("scores", T.FLOAT, labels)], initialisers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="tandem")
+    checker.check_model(model)
+    with open(path, "wb") as file:
+        file.write(model.SerializeToString(deterministic=True))

@@ -13,6 +13,12 @@ pub(super) const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 pub(super) const MODEL_BYTES_MAX: u64 = 64 << 20;
 pub(super) const HEADS_MAX: usize = 32;
 pub(super) const LABELS_MAX: usize = 4_096;
+/// Largest embedding model and tokenizer, pieces of a text that are embedded, and numbers in a vector. A text's time grows with its
+/// pieces; the training script cuts at the same place.
+pub(super) const EMBEDDING_BYTES_MAX: u64 = 512 << 20;
+pub(super) const TOKENIZER_BYTES_MAX: u64 = 32 << 20;
+pub(super) const TOKENS_MAX: usize = 64;
+pub(super) const DIMENSIONS_MAX: usize = 4_096;
 /// Rows of a table, as a power of two.
 pub(super) const ROWS_LOG2_MAX: u32 = 20;
 /// Texts waiting for the threads of the models; more are answered by rules at once.

@@ -56,6 +56,9 @@ pub(super) struct Manifest {
     pub(super) rows_log2: u32,
     #[serde(rename = "head")]
     pub(super) heads: Vec<Head>,
+    /// Heads for the same intents that take the scores of the one above and a vector of an embedding model.
+    #[serde(default, rename = "refined")]
+    pub(super) refined: Vec<Head>,
     /// Of the manifest's bytes.
     #[serde(skip, default = "no_hash")]
     pub(super) hash: Hash,
@@ -76,6 +79,9 @@ pub(super) struct Head {
     /// The label that stands for none of the others, which is never routed to.
     #[serde(default)]
     outside: Option<String>,
+    /// Of the manifest of the embedding model whose vectors it takes; heads on words have none.
+    #[serde(default)]
+    pub(super) embedding: Option<String>,
     calibration: Calibration,
     /// Least confidence to act on, and to ask back instead of handing over; thousandths.
     #[serde(deserialize_with = "thousandths")]
@@ -126,10 +132,7 @@ impl Head {
 
     /// Reads its file and holds it to its hash.
     pub(super) fn read(&self, dir: &Path) -> Result<Vec<u8>, Error> {
-        let path = dir.join(&self.file);
-        let bytes = read(&path, MODEL_BYTES_MAX)?;
-        let found = Hash(Sha256::digest(&bytes).into()).to_string();
-        if found == self.sha256 { Ok(bytes) } else { Err(Error::WrongHash { path, expected: self.sha256.clone(), found }) }
+        read_checked(&dir.join(&self.file), MODEL_BYTES_MAX, &self.sha256)
     }
 }
 
@@ -152,10 +155,26 @@ impl Manifest {
         if self.features != FEATURES {
             return Err(format!("features `{}` are not this program's, which are `{FEATURES}`", self.features));
         }
-        if self.rows_log2 == 0 || self.rows_log2 > ROWS_LOG2_MAX || self.heads.is_empty() || self.heads.len() > HEADS_MAX {
+        let most = self.heads.len().max(self.refined.len());
+        if self.rows_log2 == 0 || self.rows_log2 > ROWS_LOG2_MAX || self.heads.is_empty() || most > HEADS_MAX {
             return Err(format!("rows_log2 must be 1 to {ROWS_LOG2_MAX}, and heads 1 to {HEADS_MAX}"));
         }
-        for (at, head) in self.heads.iter().enumerate() {
+        Self::check_heads(&self.heads)?;
+        Self::check_heads(&self.refined)?;
+        if let Some(head) = self.heads.iter().find(|head| head.embedding.is_some()) {
+            return Err(format!("head `{}`: only refined heads name an embedding", head.name));
+        }
+        for Head { name, task, pack, labels, embedding, .. } in &self.refined {
+            let plain = self.heads.iter().find(|head| head.task == Task::Intent && head.pack == *pack);
+            if *task != Task::Intent || embedding.is_none() || plain.is_none_or(|head| head.labels != *labels) {
+                return Err(format!("head `{name}`: a refined head names its embedding, and a head for the same intents"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_heads(heads: &[Head]) -> Result<(), String> {
+        for (at, head) in heads.iter().enumerate() {
             let Head { name, labels, file, .. } = head;
             if labels.len() < 2 || labels.len() > LABELS_MAX {
                 return Err(format!("head `{name}`: labels must be 2 to {LABELS_MAX}"));
@@ -172,7 +191,7 @@ impl Manifest {
             if head.data.is_empty() || head.licence.is_empty() {
                 return Err(format!("head `{name}`: data and licence must say what it was made of"));
             }
-            if self.heads[..at].iter().any(|other| other.task == head.task && other.pack == head.pack) {
+            if heads[..at].iter().any(|other| other.task == head.task && other.pack == head.pack) {
                 return Err(format!("head `{name}`: there is another for the same task"));
             }
         }
@@ -180,7 +199,14 @@ impl Manifest {
     }
 }
 
-fn read(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+/// Reads a file and holds it to its hash, in hex.
+pub(super) fn read_checked(path: &Path, most: u64, sha256: &str) -> Result<Vec<u8>, Error> {
+    let bytes = read(path, most)?;
+    let found = Hash(Sha256::digest(&bytes).into()).to_string();
+    if found == sha256 { Ok(bytes) } else { Err(Error::WrongHash { path: path.to_owned(), expected: sha256.to_owned(), found }) }
+}
+
+pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     File::open(path).map_err(failed)?.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;

@@ -4,10 +4,14 @@
 
 use std::{path::PathBuf, sync::OnceLock};
 
-use ort::{environment::Environment, inputs, session::Session, value::Tensor};
+use ort::{
+    environment::Environment,
+    session::{Session, SessionInputValue, builder::GraphOptimizationLevel},
+    value::Tensor,
+};
 use parking_lot::Mutex;
 
-use super::{features::Features, triage::Scores};
+use super::{features::Features, sentences::Refines, triage::Scores};
 
 /// Names the library to use; `tract` forbids looking for one.
 const LIBRARY: &str = "TANDEM_ONNXRUNTIME";
@@ -49,39 +53,83 @@ pub(super) fn name() -> &'static str {
     &backend().name
 }
 
-/// A loaded file: rows and weights in, one score a label out.
-struct Graph {
+/// What a graph is given, by the names of its inputs.
+pub(super) type Given = Vec<(&'static str, SessionInputValue<'static>)>;
+
+/// A loaded file.
+pub(super) struct Graph {
     /// ort runs a session by one thread at a time.
     session: Mutex<Session>,
 }
 
-/// Loads a model of `labels` labels from its bytes, and asks it once: a graph that its backend cannot run is refused here, and not
+impl Graph {
+    /// Opens a small graph, which is run as it was written.
+    pub(super) fn open(bytes: &[u8]) -> Result<Self, String> {
+        Self::open_by(bytes, GraphOptimizationLevel::Disable)
+    }
+
+    /// Opens a large one, where it pays to let the backend rewrite it first.
+    pub(super) fn open_optimised(bytes: &[u8]) -> Result<Self, String> {
+        Self::open_by(bytes, GraphOptimizationLevel::Level3)
+    }
+
+    fn open_by(bytes: &[u8], level: GraphOptimizationLevel) -> Result<Self, String> {
+        let env = backend().env.as_ref().map_err(Clone::clone)?;
+        let session = Session::builder(env)
+            .map_err(|error| error.to_string())?
+            .with_intra_threads(1)
+            .map_err(|error| error.to_string())?
+            .with_optimization_level(level)
+            .map_err(|error| error.to_string())?
+            .commit_from_memory(bytes)
+            .map_err(|error| error.to_string())?;
+        Ok(Self { session: Mutex::new(session) })
+    }
+
+    /// Whether it takes an input of this name.
+    pub(super) fn takes(&self, input: &str) -> bool {
+        self.session.lock().inputs().iter().any(|taken| taken.name() == input)
+    }
+
+    /// Runs it; `output` names what is wanted of it, which must be numbers.
+    pub(super) fn run(&self, given: Given, output: &str) -> Result<Vec<f32>, String> {
+        let mut session = self.session.lock();
+        let outputs = session.run(given).map_err(|error| error.to_string())?;
+        let found = outputs.get(output).ok_or_else(|| format!("the model has no output `{output}`"))?;
+        let (_, numbers) = found.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
+        Ok(numbers.to_vec())
+    }
+}
+
+/// Loads a head of `labels` labels from its bytes, and asks it once: a graph that its backend cannot run is refused here, and not
 /// at the first customer.
 pub(super) fn load(bytes: &[u8], labels: usize) -> Result<Box<dyn Scores>, String> {
-    let env = backend().env.as_ref().map_err(Clone::clone)?;
-    let session = Session::builder(env)
-        .map_err(|error| error.to_string())?
-        .with_intra_threads(1)
-        .map_err(|error| error.to_string())?
-        .commit_from_memory(bytes)
-        .map_err(|error| error.to_string())?;
-    let graph = Graph { session: Mutex::new(session) };
-    let scores = graph.scores(&Features { rows: vec![0], weights: vec![1.0] })?;
+    let graph = Graph::open(bytes)?;
+    let scores = Scores::scores(&graph, &Features { rows: vec![0], weights: vec![1.0] })?;
+    if scores.len() == labels { Ok(Box::new(graph)) } else { Err(format!("{} scores for {labels} labels", scores.len())) }
+}
+
+/// Loads a head of `labels` labels that takes another's scores and a vector.
+pub(super) fn load_refining(bytes: &[u8], labels: usize, dimensions: usize) -> Result<Box<dyn Refines>, String> {
+    let graph = Graph::open(bytes)?;
+    let scores = Refines::scores(&graph, &vec![0.0; labels], &vec![0.0; dimensions])?;
     if scores.len() == labels { Ok(Box::new(graph)) } else { Err(format!("{} scores for {labels} labels", scores.len())) }
 }
 
 impl Scores for Graph {
     fn scores(&self, features: &Features) -> Result<Vec<f32>, String> {
         let n = features.rows.len();
-        let tensors = || -> ort::Result<_> {
-            let rows = Tensor::from_array(([n], features.rows.clone()))?;
-            Ok((rows, Tensor::from_array(([n], features.weights.clone()))?))
-        };
-        let (rows, weights) = tensors().map_err(|error| error.to_string())?;
-        let mut session = self.session.lock();
-        let outputs = session.run(inputs!["rows" => rows, "weights" => weights]).map_err(|error| error.to_string())?;
-        let scores = outputs.get("scores").ok_or("the model has no output `scores`")?;
-        let (_, scores) = scores.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
-        Ok(scores.to_vec())
+        let rows = Tensor::from_array(([n], features.rows.clone())).map_err(|error| error.to_string())?;
+        self.run(vec![("rows", rows.into()), ("weights", column(&features.weights)?)], "scores")
     }
+}
+
+impl Refines for Graph {
+    fn scores(&self, scores: &[f32], vector: &[f32]) -> Result<Vec<f32>, String> {
+        self.run(vec![("words", column(scores)?), ("vector", column(vector)?)], "scores")
+    }
+}
+
+fn column(numbers: &[f32]) -> Result<SessionInputValue<'static>, String> {
+    Tensor::from_array(([numbers.len()], numbers.to_vec())).map(Into::into).map_err(|error| error.to_string())
 }

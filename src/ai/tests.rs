@@ -11,6 +11,7 @@ mod persona;
 mod reading;
 mod registry;
 mod rules;
+mod sentences;
 #[cfg(feature = "ai")]
 mod shipped;
 mod speech;

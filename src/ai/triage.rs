@@ -1,11 +1,12 @@
 //! One text to one answer: rules and models put together, and abstention. It owns no thread and no file.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use super::{
     features::{self, Features},
     manifest::{Error, Head, Manifest, Task},
     rules,
+    sentences::{Embedding, Refines},
     text::Text,
     verdict::{Confidence, Hash, Judged, Language, Next, Reason, Sentiment, Triage, Urgency},
 };
@@ -20,6 +21,13 @@ pub struct Models {
     pub(super) manifest: Manifest,
     /// One for each head of the manifest, in its order.
     pub(super) heads: Vec<Box<dyn Scores>>,
+    pub(super) meaning: Option<Meaning>,
+}
+
+/// An embedding model, and the heads of a version that take its vectors.
+pub(super) struct Meaning {
+    pub(super) embedding: Arc<Embedding>,
+    pub(super) heads: Vec<(Head, Box<dyn Refines>)>,
 }
 
 /// What a head says of a text.
@@ -37,7 +45,28 @@ impl Models {
     pub fn load(dir: &Path) -> Result<Self, Error> {
         let manifest = Manifest::read(dir)?;
         let heads = manifest.heads.iter().map(|head| open(dir, head)).collect::<Result<_, _>>()?;
-        Ok(Self { manifest, heads })
+        Ok(Self { manifest, heads, meaning: None })
+    }
+
+    /// Lets these models, read from `dir`, tell intents by the meaning of a sentence as well, and says whether they have heads for that
+    /// embedding. Without any, or after an error, they answer as before.
+    ///
+    /// # Errors
+    /// When a head that belongs to the embedding cannot be loaded.
+    pub fn embed(&mut self, dir: &Path, embedding: Arc<Embedding>) -> Result<bool, Error> {
+        let hash = embedding.hash().to_string();
+        let mine = self.manifest.refined.iter().filter(|head| head.embedding.as_ref() == Some(&hash));
+        let heads =
+            mine.map(|head| open_refined(dir, head, &embedding).map(|opened| (head.clone(), opened))).collect::<Result<Vec<_>, _>>()?;
+        self.meaning = (!heads.is_empty()).then_some(Meaning { embedding, heads });
+        Ok(self.meaning.is_some())
+    }
+
+    /// The embedding that intents of a pack are told by as well.
+    #[must_use]
+    pub fn embedding(&self, pack: &str) -> Option<&Embedding> {
+        let meaning = self.meaning.as_ref()?;
+        meaning.heads.iter().any(|(head, _)| head.pack == pack).then_some(&*meaning.embedding)
     }
 
     /// What these models are called, whatever the version.
@@ -65,14 +94,29 @@ impl Models {
 
     /// Asks the head of a task; none if there is none.
     pub(super) fn ask(&self, task: Task, pack: &str, features: &Features) -> Option<Result<Said<'_>, String>> {
+        let (head, scores) = self.scores(task, pack, features)?;
+        Some(scores.map(|scores| said(head, &scores)))
+    }
+
+    fn scores(&self, task: Task, pack: &str, features: &Features) -> Option<(&Head, Result<Vec<f32>, String>)> {
         let at = self.manifest.heads.iter().position(|head| head.task == task && (task != Task::Intent || head.pack == pack))?;
         let head = &self.manifest.heads[at];
-        Some(self.heads[at].scores(features).and_then(|scores| {
-            if scores.len() != head.labels.len() || scores.iter().any(|score| !score.is_finite()) {
-                return Err(format!("{}: {} scores for {} labels, or not numbers", head.name, scores.len(), head.labels.len()));
+        Some((head, self.heads[at].scores(features).and_then(|scores| sound(head, scores))))
+    }
+
+    /// The intent, by meaning as well where that is possible, and the embedding it was told by. An embedding that fails costs its text the
+    /// meaning, not the intent.
+    fn intent(&self, pack: &str, text: &Text, features: &Features) -> Result<Option<(Said<'_>, Option<Hash>)>, String> {
+        let Some((head, scores)) = self.scores(Task::Intent, pack, features) else { return Ok(None) };
+        let scores = scores?;
+        let refined = self.meaning.as_ref().and_then(|meaning| meaning.refine(pack, text, &scores));
+        Ok(Some(match refined {
+            Some(Ok((said, hash))) => (said, Some(hash)),
+            Some(Err(error)) => {
+                tracing::warn!(model = %self.hash(), %error, "an embedding failed, words alone tell the intent");
+                (said(head, &scores), None)
             }
-            let (label, probability) = head.judge(&scores);
-            Ok(Said { label: &head.labels[label], confidence: Confidence::of(probability), head })
+            None => (said(head, &scores), None),
         }))
     }
 
@@ -111,7 +155,8 @@ impl Models {
             };
             triage.sentiment = Judged { value, confidence: said.confidence };
         }
-        let Some(said) = self.ask(Task::Intent, pack, &features).transpose()? else { return Ok(()) };
+        let Some((said, embedding)) = self.intent(pack, text, &features)? else { return Ok(()) };
+        triage.embedding = embedding;
         triage.intent = Some(Judged { value: said.label.to_owned(), confidence: said.confidence });
         if triage.next != Next::Person {
             (triage.next, triage.reason) = if said.confidence >= said.head.route_from {
@@ -124,6 +169,42 @@ impl Models {
         }
         Ok(())
     }
+}
+
+impl Meaning {
+    /// Better scores than a head's, and whose; none where no head takes vectors for these intents.
+    fn refine(&self, pack: &str, text: &Text, scores: &[f32]) -> Option<Result<(Said<'_>, Hash), String>> {
+        let (head, refines) = self.heads.iter().find(|(head, _)| head.pack == pack)?;
+        let refined = self.embedding.model.vector(text).and_then(|vector| refines.scores(scores, &vector));
+        Some(refined.and_then(|scores| sound(head, scores)).map(|scores| (said(head, &scores), self.embedding.hash())))
+    }
+}
+
+/// Scores that are one number a label.
+fn sound(head: &Head, scores: Vec<f32>) -> Result<Vec<f32>, String> {
+    if scores.len() == head.labels.len() && scores.iter().all(|score| score.is_finite()) {
+        Ok(scores)
+    } else {
+        Err(format!("{}: {} scores for {} labels, or not numbers", head.name, scores.len(), head.labels.len()))
+    }
+}
+
+fn said<'a>(head: &'a Head, scores: &[f32]) -> Said<'a> {
+    let (label, probability) = head.judge(scores);
+    Said { label: &head.labels[label], confidence: Confidence::of(probability), head }
+}
+
+#[cfg(feature = "ai")]
+fn open_refined(dir: &Path, head: &Head, embedding: &Embedding) -> Result<Box<dyn Refines>, Error> {
+    let bytes = head.read(dir)?;
+    let wrong = |message| Error::Model { path: dir.join(&head.name), message };
+    let dimensions = embedding.model.vector(&Text::read(b"how many numbers")).map_err(wrong)?.len();
+    super::onnx::load_refining(&bytes, head.labels.len(), dimensions).map_err(wrong)
+}
+
+#[cfg(not(feature = "ai"))]
+fn open_refined(dir: &Path, head: &Head, _: &Embedding) -> Result<Box<dyn Refines>, Error> {
+    head.read(dir).and(Err(Error::NotBuilt))
 }
 
 #[cfg(feature = "ai")]
@@ -181,6 +262,7 @@ pub(super) fn without_models(text: &Text, why: Reason) -> Triage {
         next,
         reason,
         model: None,
+        embedding: None,
         fallback: true,
         truncated: text.truncated(),
     }

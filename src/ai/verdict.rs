@@ -161,6 +161,9 @@ pub struct Triage {
     pub reason: Reason,
     /// The models that were asked; none where rules alone answered.
     pub model: Option<Hash>,
+    /// The embedding model that the intent was told by as well, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Hash>,
     /// Rules alone answered.
     pub fallback: bool,
     /// The text was longer than what is judged.

@@ -71,6 +71,9 @@ pub(super) struct Args {
     /// Models of AI agents: a folder with a manifest.toml
     #[arg(long, env = "TANDEM_MODELS", value_name = "DIR")]
     models: Option<PathBuf>,
+    /// Embedding model for them: a folder with a manifest.toml (`make embeddings`)
+    #[arg(long, env = "TANDEM_EMBEDDING", value_name = "DIR")]
+    embedding: Option<PathBuf>,
     /// What AI agents answer from: a folder of articles for each name that tenants use
     #[arg(long, value_name = "DIR")]
     articles: Option<PathBuf>,

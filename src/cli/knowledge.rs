@@ -12,7 +12,7 @@ use std::{
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Failure, scorecard::load_or_tell};
+use super::{Failure, scorecard::Which};
 use crate::ai::{
     Engine, Language, Options, Registry, Text,
     assistant::{Assistant, Line, Next, Rules},
@@ -43,9 +43,8 @@ pub(super) struct Talk {
     /// File of a persona to speak as
     #[arg(long)]
     persona: Option<PathBuf>,
-    /// Folder of a manifest.toml and its model files
-    #[arg(long, env = "TANDEM_MODELS", default_value = "models")]
-    models: PathBuf,
+    #[command(flatten)]
+    models: Which,
     /// Intents to tell apart
     #[arg(long, default_value = "service")]
     pack: String,
@@ -78,7 +77,7 @@ pub(super) fn run(Command::Ask(ask): &Command) -> Result<ExitCode, Failure> {
 /// Talks until the assistant is done, hands over, or the input ends. What it decided stands behind each reply.
 pub(super) fn talk(talk: &Talk) -> Result<ExitCode, Failure> {
     let registry = Registry::default();
-    if let Some(models) = load_or_tell(&talk.models) {
+    if let Some(models) = talk.models.load_or_tell() {
         registry.try_out(Arc::new(models), 100);
         registry.promote();
     }

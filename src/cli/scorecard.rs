@@ -1,15 +1,12 @@
 //! `tandem scorecard` and `tandem triage`: what models reach on labelled texts, and what they say of one. No node is asked.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Subcommand};
 
 use super::Failure;
 use crate::ai::{
-    Models, Text, backend,
+    Embedding, Models, Text, backend,
     scorecard::{self, Set, Verdict},
     triage,
 };
@@ -47,16 +44,43 @@ pub(super) struct One {
     models: Which,
 }
 
+/// Which models to ask.
 #[derive(Debug, Args)]
-struct Which {
+pub(super) struct Which {
     /// Folder of a manifest.toml and its model files
     #[arg(long, env = "TANDEM_MODELS", default_value = "models")]
     models: PathBuf,
+    /// Folder of an embedding model, by which they tell intents better (`make embeddings`)
+    #[arg(long, env = "TANDEM_EMBEDDING")]
+    embedding: Option<PathBuf>,
 }
 
 impl Which {
+    /// Models and their embedding, or why not.
     fn load(&self) -> Result<Models, Failure> {
-        Models::load(&self.models).map_err(Failure::new)
+        let mut models = Models::load(&self.models).map_err(Failure::new)?;
+        self.embed(&mut models)?;
+        Ok(models)
+    }
+
+    /// What can be had of them; what cannot is told, and the rest answers.
+    pub(super) fn load_or_tell(&self) -> Option<Models> {
+        let tell = |error: &Failure| eprintln!("tandem: {error}; the rest answers");
+        let mut models = Models::load(&self.models).map_err(Failure::new).inspect_err(tell).ok()?;
+        // Told is all there is to do about it.
+        let _ = self.embed(&mut models).inspect_err(tell);
+        Some(models)
+    }
+
+    fn embed(&self, models: &mut Models) -> Result<(), Failure> {
+        let Some(folder) = &self.embedding else { return Ok(()) };
+        let embedding = Embedding::load(folder).map(Arc::new).map_err(Failure::new)?;
+        let hash = embedding.hash();
+        if models.embed(&self.models, embedding).map_err(Failure::new)? {
+            Ok(())
+        } else {
+            Err(Failure::new(format!("{}: these models have no head for the embedding {hash}", folder.display())))
+        }
     }
 }
 
@@ -65,6 +89,9 @@ pub(super) fn run(Command::Run(run): &Command) -> Result<ExitCode, Failure> {
     let models = run.models.load()?;
     let figures = scorecard::run(Some(&models), run.set, &run.data, &run.models.models.join("train/seeds")).map_err(Failure::new)?;
     println!("set {:?}, models {} {} sha256 {}, run by {}", run.set, models.name(), models.version(), models.hash(), backend());
+    if let Some(embedding) = models.embedding(run.set.pack()) {
+        println!("with the embedding {} sha256 {}", embedding.name(), embedding.hash());
+    }
     println!("{:<52} {:>11} {:>8}    95 % Wilson", "metric", "hits/n", "share");
     for figure in &figures {
         println!("{figure}");
@@ -82,12 +109,8 @@ pub(super) fn run(Command::Run(run): &Command) -> Result<ExitCode, Failure> {
 
 /// Judges one text. Models that cannot be loaded are told of, and rules answer.
 pub(super) fn one(one: &One) -> Result<ExitCode, Failure> {
-    let models = if one.rules { None } else { load_or_tell(&one.models.models) };
+    let models = if one.rules { None } else { one.models.load_or_tell() };
     let judged = triage(models.as_ref(), &one.pack, &Text::read(one.text.as_bytes()));
     println!("{}", serde_json::to_string_pretty(&judged).map_err(Failure::new)?);
     Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn load_or_tell(dir: &Path) -> Option<Models> {
-    Models::load(dir).inspect_err(|error| eprintln!("tandem: {error}; rules answer")).ok()
 }

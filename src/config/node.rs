@@ -319,7 +319,7 @@ impl Node {
         let paths = [&mut self.data_dir, &mut self.cluster.ca, &mut self.cluster.cert, &mut self.cluster.key];
         let optional = [&mut self.sip.tls_cert, &mut self.sip.tls_key, &mut self.sip.tls_authorities, &mut self.http.admin_token_file];
         let prompts = self.media.iter_mut().filter_map(|media| media.prompts.as_mut());
-        let ai = [&mut self.ai.models, &mut self.ai.knowledge];
+        let ai = [&mut self.ai.models, &mut self.ai.embedding, &mut self.ai.knowledge];
         let models = self.ai.language_model.iter_mut().flat_map(|model| model.access.paths());
         let endpoints = models.chain(self.ai.speech.iter_mut().flat_map(|speech| speech.access.paths()));
         for path in paths.into_iter().chain(optional.into_iter().chain(ai).flatten()).chain(prompts).chain(endpoints) {

@@ -229,7 +229,7 @@ pub struct Judged {
     pub confidence: u16,
     pub urgent: bool,
     pub sentiment: String,
-    /// SHA-256 of the manifest of the models that judged, in hex; empty where rules alone did.
+    /// SHA-256 of the manifest of the models that judged, in hex, and behind a `+` that of an embedding that helped; empty where rules alone did.
     pub model: String,
     pub fallback: bool,
 }

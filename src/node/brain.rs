@@ -8,7 +8,7 @@ use tandem_cluster::BoxFuture;
 use super::endpoints;
 use crate::{
     ai::{
-        Engine, Language, Models, Options, Registry, Sentiment, Triage, Urgency,
+        Embedding, Engine, Language, Models, Options, Registry, Sentiment, Triage, Urgency,
         assistant::{Assistant, By, Handover, Line, Next, Reply, Rules},
         endpoint::LanguageModel,
         guard::{Disclosure, Jurisdiction, discloses, mask},
@@ -49,7 +49,10 @@ impl Minds {
         let registry = Registry::default();
         if let Some(dir) = &config.models {
             match Models::load(dir) {
-                Ok(models) => {
+                Ok(mut models) => {
+                    if let Some(folder) = &config.embedding {
+                        embed(&mut models, dir, folder);
+                    }
                     tracing::info!(version = models.version(), hash = %models.hash(), "models loaded");
                     registry.try_out(Arc::new(models), 100);
                     registry.promote();
@@ -89,6 +92,20 @@ impl Minds {
             kept.insert(kind, Arc::clone(&assistant));
         }
         assistant
+    }
+}
+
+/// Lets models use an embedding; without it they answer all the same.
+fn embed(models: &mut Models, dir: &Path, folder: &Path) {
+    match Embedding::load(folder)
+        .map(Arc::new)
+        .and_then(|embedding| models.embed(dir, Arc::clone(&embedding)).map(|heads| (embedding, heads)))
+    {
+        Ok((embedding, true)) => tracing::info!(name = embedding.name(), hash = %embedding.hash(), "embedding loaded"),
+        Ok((embedding, false)) => {
+            tracing::error!(name = embedding.name(), hash = %embedding.hash(), "the models have no head for this embedding: it is not used");
+        }
+        Err(error) => tracing::error!(%error, "the embedding is not used"),
     }
 }
 
@@ -248,9 +265,15 @@ fn judged(triage: &Triage) -> Judged {
         confidence: triage.intent.as_ref().map_or(0, |intent| intent.confidence.0),
         urgent: triage.urgency.value == Urgency::High,
         sentiment: triage.sentiment.value.name().to_owned(),
-        model: triage.model.map(|hash| hash.to_string()).unwrap_or_default(),
+        model: cited(triage),
         fallback: triage.fallback,
     }
+}
+
+/// The hash of the models, and behind a `+` that of the embedding that helped them.
+fn cited(triage: &Triage) -> String {
+    let hashes = triage.model.iter().chain(&triage.embedding);
+    hashes.map(ToString::to_string).collect::<Vec<_>>().join("+")
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! The heads in `models/`, as they are shipped, on the pure-Rust backend.
 
-use std::{path::Path, sync::LazyLock};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock},
+};
 
 use crate::ai::{
-    Language, Models, Next, Reason, Sentiment, Text, Triage, Urgency,
+    Embedding, Language, Models, Next, Reason, Sentiment, Text, Triage, Urgency,
     scorecard::{self, Set},
     triage,
 };
@@ -83,17 +86,57 @@ fn the_seeds_that_were_kept_apart_are_mostly_understood() {
     }
 }
 
-/// The promise of the shipped heads, where the published data is there.
-#[test]
-fn what_the_documents_promise_is_reached_on_published_data() {
-    let shared = std::env::var_os("TANDEM_SHARED").map_or_else(|| "../shared".into(), std::path::PathBuf::from).join("data");
+/// Published data, where it is there.
+fn published() -> Option<PathBuf> {
+    let shared = std::env::var_os("TANDEM_SHARED").map_or_else(|| "../shared".into(), PathBuf::from).join("data");
     if !shared.join("clinc150").exists() {
         println!("skipped: no clinc150 and banking77 in {} (TANDEM_SHARED names the folder)", shared.display());
-        return;
+        return None;
     }
+    Some(shared)
+}
+
+/// The shipped models with the embedding that their refined heads belong to, where it was fetched.
+fn embedded() -> Option<Models> {
+    let Some(folder) = std::env::var_os("TANDEM_EMBEDDING") else {
+        println!("skipped: TANDEM_EMBEDDING names no folder (make embeddings)");
+        return None;
+    };
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let mut models = Models::load(&dir).expect("the shipped models load");
+    let embedding = Embedding::load(Path::new(&folder)).expect("the embedding loads");
+    assert!(models.embed(&dir, Arc::new(embedding)).expect("its heads load"), "the shipped heads belong to it");
+    Some(models)
+}
+
+fn keeps_its_promises(models: &Models, shared: &Path) {
     for set in [Set::Clinc150, Set::Banking77] {
-        for figure in scorecard::run(Some(&SHIPPED), set, &shared, Path::new("unused")).unwrap() {
+        for figure in scorecard::run(Some(models), set, shared, Path::new("unused")).unwrap() {
             assert_ne!(figure.verdict(), Some(scorecard::Verdict::Fail), "{set:?}: {figure}");
         }
+    }
+}
+
+#[test]
+fn what_the_documents_promise_is_reached_on_published_data() {
+    if let Some(shared) = published() {
+        keeps_its_promises(&SHIPPED, &shared);
+    }
+}
+
+#[test]
+fn with_an_embedding_what_the_documents_promise_of_it_is_reached_too() {
+    if let (Some(models), Some(shared)) = (embedded(), published()) {
+        keeps_its_promises(&models, &shared);
+    }
+}
+
+#[test]
+fn an_embedding_takes_whatever_is_said() {
+    let Some(models) = embedded() else { return };
+    let judged = |text: &str| triage(Some(&models), "banking77", &Text::read(text.as_bytes()));
+    for text in ["where is my new card?", "请帮我查一下余额", "🙂", &"word ".repeat(500), &"x".repeat(3_000)] {
+        let triage = judged(text);
+        assert!(triage.embedding.is_some() && !triage.fallback, "{text}");
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn manifest(version: &str) -> String {
 
 pub(super) fn models(version: &str, head: impl Fn(&Features) -> Result<Vec<f32>, String> + Send + Sync + 'static) -> Models {
     let manifest = Manifest::parse(manifest(version).as_bytes()).unwrap();
-    Models { manifest, heads: vec![Box::new(Scripted(head))] }
+    Models { manifest, heads: vec![Box::new(Scripted(head))], meaning: None }
 }
 
 /// Models that always give these scores to `-`, `move` and `pay`.

@@ -175,7 +175,12 @@ impl Folder {
                 threads: 1,
                 prompts: args.prompts.as_deref().map(absolute),
             }),
-            ai: Ai { models: args.models.as_deref().map(absolute), knowledge: args.articles.as_deref().map(absolute), ..Ai::default() },
+            ai: Ai {
+                models: args.models.as_deref().map(absolute),
+                embedding: args.embedding.as_deref().map(absolute),
+                knowledge: args.articles.as_deref().map(absolute),
+                ..Ai::default()
+            },
             rtpengine: (!args.is_witness(node) && !args.rtpengine.is_empty()).then(|| Rtpengine { ng: args.rtpengine.clone() }),
             http: Http { listen: local(args.http(node)), admin_token_file: Some(self.token_file()) },
             log: Log { format: LogFormat::Pretty, ..Log::default() },

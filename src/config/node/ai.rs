@@ -11,6 +11,9 @@ pub struct Ai {
     /// Folder of a `manifest.toml` and its models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<PathBuf>,
+    /// Folder of an embedding model, by which those models tell intents better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<PathBuf>,
     /// Folder with a folder of articles for each name that tenants may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knowledge: Option<PathBuf>,

@@ -136,7 +136,7 @@ async fn with_no_model_no_endpoint_and_no_network_every_contact_is_routed_and_de
     let model = node::LanguageModel { access: access(), model: "m".into(), tools: Vec::new() };
     let speech = node::Speech { access: access(), say: "s".into(), hear: "h".into(), voice: "v".into(), rate: 24_000 };
     let nowhere = Some(Path::new("/nowhere/at/all").to_owned());
-    let ai = Ai { models: nowhere.clone(), knowledge: nowhere, language_model: Some(model), speech: Some(speech) };
+    let ai = Ai { models: nowhere.clone(), knowledge: nowhere, language_model: Some(model), speech: Some(speech), ..Ai::default() };
     let minds = Minds::start(&ai).expect("it starts without any of them");
     for lines in [["my thing is odd", "it is just odd", "odd, I say"], ["我的东西很奇怪", "就是奇怪", "真的奇怪"]] {
         let mut world = shared_queue();
