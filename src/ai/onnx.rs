@@ -21,6 +21,8 @@ const PLACES: [&str; 3] =
 
 struct Backend {
     name: String,
+    /// Fast enough for an embedding within the deadline of a decision (docs/AI.md has the figures).
+    embeds: bool,
     env: Result<Environment, String>,
 }
 
@@ -38,19 +40,24 @@ fn backend() -> &'static Backend {
             match ort::init_from(&path) {
                 Ok(builder) => {
                     let env = builder.with_name("tandem").with_telemetry(false).build().map_err(|error| error.to_string());
-                    return Backend { name: format!("ONNX Runtime from {}", path.display()), env };
+                    return Backend { name: format!("ONNX Runtime from {}", path.display()), embeds: true, env };
                 }
                 Err(error) => tracing::warn!(%error, "ONNX Runtime was not loaded; tract runs the models"),
             }
         }
         ort::set_api(ort_tract::api());
-        Backend { name: "tract".to_owned(), env: ort::init().build().map_err(|error| error.to_string()) }
+        Backend { name: "tract".to_owned(), embeds: false, env: ort::init().build().map_err(|error| error.to_string()) }
     })
 }
 
 /// What runs the models, in words.
 pub(super) fn name() -> &'static str {
     &backend().name
+}
+
+/// Whether it embeds a sentence within the deadline of a decision.
+pub(super) fn embeds() -> bool {
+    backend().embeds
 }
 
 /// What a graph is given, by the names of its inputs.

@@ -152,8 +152,9 @@ impl Queue {
         if matches!(channel, Channel::Chat) { &self.chats } else { &self.rows }
     }
 
-    pub(super) const fn rows_of_mut(&mut self, channel: Channel) -> &mut Waiting {
-        if matches!(channel, Channel::Chat) { &mut self.chats } else { &mut self.rows }
+    /// The routing steps, and those that wait by a channel.
+    pub(super) const fn steps_and_rows(&mut self, channel: Channel) -> (&Vec<Step>, &mut Waiting) {
+        (&self.steps, if matches!(channel, Channel::Chat) { &mut self.chats } else { &mut self.rows })
     }
 
     /// When the oldest waiting call entered.

@@ -91,15 +91,14 @@ impl Matters {
 impl Call {
     /// What it is about, as far as that was understood.
     pub(super) fn topic(&self) -> Topic {
-        let lines = self.assist.iter().flat_map(|assist| assist.transcript.rows.iter().rev());
-        let intent = lines.filter_map(|line| line.judged.as_ref()?.intent.as_ref()).next();
+        let intent = self.transcript().iter().rev().find_map(|line| line.judged.as_ref()?.intent.as_ref());
         intent
             .map_or_else(|| Topic::Queue(self.queue.clone()), |of| Topic::Intent(of[..of.floor_char_boundary(TOPIC_BYTES_MAX)].to_owned()))
     }
 
-    /// Whether its customer says who it is.
+    /// Whether its customer says who it is. A chat whose customer does not is named after itself.
     pub(super) fn is_known(&self) -> bool {
-        !NOBODY.contains(&self.from.user.trim().to_lowercase().as_str())
+        (self.chat.is_none() || self.from.user != self.id.to_string()) && !NOBODY.contains(&self.from.user.trim().to_lowercase().as_str())
     }
 }
 

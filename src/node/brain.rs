@@ -10,6 +10,7 @@ use crate::{
     ai::{
         Embedding, Engine, Language, Models, Options, Registry, Sentiment, Triage, Urgency,
         assistant::{Assistant, By, Handover, Line, Next, Reply, Rules},
+        backend, embeds_in_time,
         endpoint::LanguageModel,
         guard::{Disclosure, Jurisdiction, discloses, mask},
         knowledge::Knowledge,
@@ -97,6 +98,9 @@ impl Minds {
 
 /// Lets models use an embedding; without it they answer all the same.
 fn embed(models: &mut Models, dir: &Path, folder: &Path) {
+    if !embeds_in_time() {
+        return tracing::error!(runs = backend(), "too slow for an embedding: it is not used; ONNX Runtime is fast enough");
+    }
     match Embedding::load(folder)
         .map(Arc::new)
         .and_then(|embedding| models.embed(dir, Arc::clone(&embedding)).map(|heads| (embedding, heads)))

@@ -200,7 +200,13 @@ pub(super) async fn proven_dead(node: Arc<Node>, peer: NodeId, incarnation: Inca
     // Groups that others lead need not wait for the peers' opinions.
     publish_loss(&node, peer, incarnation);
     let (_, logs) = poll(&node, peer, incarnation).await;
-    lost(&node, peer, incarnation, &logs, Duration::ZERO);
+    elect_heirs(&node, peer, incarnation, &logs, Duration::ZERO);
+}
+
+/// Publishes the loss and elects successors for every group the lost node led.
+fn lost(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation, logs: &BTreeMap<NodeId, Logs>, courtesy: Duration) {
+    publish_loss(node, peer, incarnation);
+    elect_heirs(node, peer, incarnation, logs, courtesy);
 }
 
 fn publish_loss(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation) {
@@ -212,9 +218,8 @@ fn publish_loss(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation) {
     node.publish_table();
 }
 
-/// Publishes the loss and elects successors for every group the lost node led. This node stands itself only after `courtesy`.
-fn lost(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation, logs: &BTreeMap<NodeId, Logs>, courtesy: Duration) {
-    publish_loss(node, peer, incarnation);
+/// Elects successors for every group the lost node led, by the length of their logs. This node stands itself only after `courtesy`.
+fn elect_heirs(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation, logs: &BTreeMap<NodeId, Logs>, courtesy: Duration) {
     if node.transport.connected(peer).is_some_and(|life| life > incarnation) {
         return;
     }

@@ -62,8 +62,9 @@ impl Domain {
                 policy.is_some_and(|policy| policy.kind == AgentKind::Human || !row.ai_off)
             };
             call.waits_for = call.waits_for.take().filter(waited_for);
-            let require = require(&row.steps, only_people(row.mixed, row.ai_off, call), call).into_owned();
-            row.rows_of_mut(call.channel()).enter(call.place(), &require, call.waits_for.as_ref());
+            let only_people = only_people(row.mixed, row.ai_off, call);
+            let (steps, rows) = row.steps_and_rows(call.channel());
+            rows.enter(call.place(), &require(steps, only_people, call), call.waits_for.as_ref());
         }
     }
 
@@ -115,9 +116,9 @@ impl Domain {
         assert!(call.state == CallState::Queued, "only a waiting call is indexed");
         let row = self.queues.get_mut(&call.queue).expect("calls are in known queues");
         call.step = call.step.min(row.steps.len() as u16 - 1);
-        let require = require(&row.steps, only_people(row.mixed, row.ai_off, call), call);
-        let require = require.into_owned();
-        row.rows_of_mut(call.channel()).enter(call.place(), &require, call.waits_for.as_ref());
+        let only_people = only_people(row.mixed, row.ai_off, call);
+        let (steps, rows) = row.steps_and_rows(call.channel());
+        rows.enter(call.place(), &require(steps, only_people, call), call.waits_for.as_ref());
         ctx.unmatched.insert(call.place(), trigger);
     }
 
@@ -127,9 +128,9 @@ impl Domain {
         let row = self.queues.get_mut(&call.queue).expect("calls are in known queues");
         match call.state {
             CallState::Queued => {
-                let require = require(&row.steps, only_people(row.mixed, row.ai_off, call), call);
-                let require = require.into_owned();
-                row.rows_of_mut(call.channel()).leave(call.place(), &require, call.waits_for.as_ref());
+                let only_people = only_people(row.mixed, row.ai_off, call);
+                let (steps, rows) = row.steps_and_rows(call.channel());
+                rows.leave(call.place(), &require(steps, only_people, call), call.waits_for.as_ref());
             }
             CallState::Deferred | CallState::Forwarding | CallState::Forwarded => {}
             CallState::Offering | CallState::Connected { .. } | CallState::Dialling { .. } => {

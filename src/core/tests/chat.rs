@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::world::{EDGE, World, agent, trunk_out};
 use crate::core::{
     Outcome, Reason,
-    assist::{Assisted, Cause, Line, Speaker, Turn},
+    assist::{Assisted, Cause, Judged, Line, Speaker, Turn},
     call::{Call, CallState},
     cdr::{AttemptResult, CallOutcome},
     chat::{ChatStep, NewChat, Writer},
@@ -41,12 +41,16 @@ fn world() -> World {
 }
 
 fn open(world: &mut World, n: u64, text: &str) -> Outcome {
+    open_as(world, n, "", text)
+}
+
+fn open_as(world: &mut World, n: u64, customer: &str, text: &str) -> Outcome {
     world.apply(Command::OpenChat(Box::new(NewChat {
         domain: World::domain(),
         call: World::call(n),
         edge: EDGE,
         to: "support".into(),
-        customer: String::new(),
+        customer: customer.to_owned(),
         secret: SECRET,
         text: Some(text.to_owned()),
     })))
@@ -302,4 +306,28 @@ fn a_chat_goes_on_by_phone_at_its_own_age_with_all_that_was_written_and_the_reco
     world.apply(Command::HangUp { domain: World::domain(), call: new, by: Actor::System });
     let record = world.closed.last().expect("it is over");
     assert_eq!(record.callback.as_ref().and_then(|callback| callback.continues), Some(World::call(1)));
+}
+
+/// Chat `n` of a customer, answered by the AI agent, who understood this of it; the contact that it reopens.
+fn asks(world: &mut World, n: u64, customer: &str, intent: &str) -> Option<CallId> {
+    open_as(world, n, customer, "hello");
+    discloses(world, n);
+    let judged = Some(Judged { intent: Some(intent.to_owned()), ..Judged::default() });
+    let turn = Turn { line: Line { judged, ..line("so it is") }, wants: None, helped: Some(true) };
+    let leg = leg(world, n);
+    world.report(leg, LegEvent::Assisted(Assisted::Wrote(Box::new(turn), None)));
+    step(world, n, ChatStep::End { by: CUSTOMER });
+    world.closed.pop().expect("a record").reopens
+}
+
+#[test]
+fn who_writes_again_about_the_same_comes_back_to_it_and_who_does_not_say_who_it_is_to_nothing() {
+    let mut world = world();
+    world.policy.reopen_within_ms = 3_600_000;
+    world.publish();
+    assert_eq!(asks(&mut world, 1, "anna", "loan"), None);
+    assert_eq!(asks(&mut world, 2, "anna", "card"), None, "about something else in the same queue");
+    assert_eq!(asks(&mut world, 3, "anna", "loan"), Some(World::call(1)));
+    assert_eq!(asks(&mut world, 4, "", "loan"), None);
+    assert!(asks(&mut world, 5, &World::call(4).to_string(), "loan").is_none(), "an id is nobody's name");
 }

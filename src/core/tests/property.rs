@@ -4,6 +4,7 @@
 mod aid;
 mod assist;
 mod chat;
+mod control;
 mod generator;
 mod policy;
 
