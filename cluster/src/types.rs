@@ -37,7 +37,7 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { heartbeat_ms: 300, election_min_ms: 1500, election_max_ms: 3000, loss_after_ms: 260, lease_ms: 300 }
+        Self { heartbeat_ms: 300, election_min_ms: 1500, election_max_ms: 3000, loss_after_ms: 250, lease_ms: 270 }
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn on(transport: Transport, behaviour: fn(&Lab)) {
         return println!("skipped: sipp is not installed (Debian: apt-get install sip-tester)");
     }
     timers::begin_early();
-    // A machine too busy to answer a ping within 300 ms costs a node its lease or its life, as it must: calls are refused
+    // A machine too busy to answer a ping within its lease costs a node its lease or its life, as it must: calls are refused
     // or handed over then. What failed meanwhile says nothing about the behaviour, and only that is tried again.
     for last in [false, false, true] {
         let lab = Lab::new(transport);
