@@ -76,7 +76,9 @@ pub const PEER_EVENTS: usize = 256;
 /// How often certificate files are looked at for a change.
 pub const CERT_POLL: Duration = Duration::from_secs(3);
 
-/// Proposals of one group waiting behind the one in flight; more are refused as overload.
+/// Entries of one group that its leader has proposed and not applied. Few: what waits is packed together, and shares a sync.
+pub const ENTRIES_UNDER_WAY_MAX: usize = 4;
+/// Proposals of one group waiting behind those; more are refused as overload.
 pub const PROPOSALS_WAITING_MAX: usize = 16_384;
 /// Commands and bytes packed into one log entry.
 pub const PROPOSAL_BATCH_MAX_COMMANDS: usize = 1_024;

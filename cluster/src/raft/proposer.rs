@@ -1,4 +1,4 @@
-//! Packs every command that waits behind the previous proposal into one log entry, and stamps it.
+//! Packs commands that wait together into one log entry, stamps it, and keeps a few entries under way at once.
 
 use std::{
     sync::{
@@ -9,7 +9,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use openraft::error::{ClientWriteError, RaftError};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use openraft::{error::ClientWriteError, impls::ProgressResponder};
 use tokio::{
     sync::{
         mpsc::{self, error::TrySendError},
@@ -21,7 +22,7 @@ use tokio::{
 use super::{machine::Applied, network::Raft, type_config::Batch};
 use crate::{
     Committed, GroupId, ProposeError, Token, clock,
-    limits::{PROPOSAL_BATCH_MAX_BYTES, PROPOSAL_BATCH_MAX_COMMANDS, PROPOSALS_WAITING_MAX},
+    limits::{ENTRIES_UNDER_WAY_MAX, PROPOSAL_BATCH_MAX_BYTES, PROPOSAL_BATCH_MAX_COMMANDS, PROPOSALS_WAITING_MAX},
 };
 
 /// Pause of a leader that has no quorum's word yet.
@@ -106,6 +107,12 @@ enum Failure {
     Unknown(String),
 }
 
+/// The index an entry was applied at, and the replies to its commands.
+type Written = Result<(u64, Vec<Bytes>), Failure>;
+
+/// An entry under way. Resolves to the proposals of one that was refused before it was written, and may be taken a moment later.
+type UnderWay = BoxFuture<'static, Option<Vec<Proposal>>>;
+
 struct Worker {
     group: GroupId,
     raft: Raft,
@@ -115,58 +122,80 @@ struct Worker {
 }
 
 impl Worker {
+    /// Whoever comes while an entry is being committed need not wait for it; whoever comes while as many are as may be
+    /// shares the next one.
     async fn run(mut self, mut inbox: mpsc::Receiver<Proposal>) {
-        while let Some(first) = inbox.recv().await {
-            let batch = take_waiting(first, &mut inbox);
-            if batch.is_empty() {
-                continue;
-            }
-            let result = self.commit(&batch).await;
-            metrics::counter!("raft_commands_total", "group" => self.group.to_string()).increment(batch.len() as u64);
-            for (n, proposal) in batch.into_iter().enumerate() {
-                let answer = match &result {
-                    Ok((index, replies)) => Ok(Committed { index: *index, reply: replies[n].clone() }),
-                    Err(Failure::NotWritten(why)) => Err(ProposeError::Definite(why.clone())),
-                    Err(Failure::Unknown(why)) => Err(ProposeError::Indefinite(why.clone())),
-                };
-                // The caller may have given up at its deadline.
-                let _ = proposal.tell.send(answer);
+        let mut under_way = FuturesUnordered::<UnderWay>::new();
+        let mut open = true;
+        while open || !under_way.is_empty() {
+            let batch = tokio::select! {
+                biased;
+                Some(refused) = under_way.next() => refused,
+                first = inbox.recv(), if open && under_way.len() < ENTRIES_UNDER_WAY_MAX => {
+                    open = first.is_some();
+                    first.map(|first| take_waiting(first, &mut inbox))
+                }
+            };
+            if let Some(batch) = batch.filter(|batch| !batch.is_empty()) {
+                let entry = self.propose(batch).await;
+                under_way.push(entry);
             }
         }
     }
 
-    /// Writes one entry and waits until it is applied, or until no caller waits any longer.
-    async fn commit(&mut self, batch: &[Proposal]) -> Result<(u64, Vec<Bytes>), Failure> {
+    /// Gives Raft one entry. Entries come into the log in the order of these calls, which is the order of their stamps.
+    async fn propose(&mut self, batch: Vec<Proposal>) -> UnderWay {
+        let (group, raft) = (self.group, self.raft.clone());
         let deadline = batch.iter().map(|proposal| proposal.deadline).max().unwrap_or_else(Instant::now);
-        loop {
-            // The token is there once everything before this leadership is applied and the machine knows its role.
-            let token = *self.leading.borrow_and_update();
-            let Some(token) = token else {
-                if !self.raft.is_leader() || Instant::now() >= deadline {
-                    return Err(Failure::NotWritten("not the leader".to_owned()));
-                }
-                sleep(LEASE_PAUSE).await;
-                continue;
-            };
-            let wall_ms = clock::wall_ms(token.node);
-            let commands = batch.iter().map(|proposal| proposal.command.clone()).collect();
-            let entry = Batch { time_ns: self.clock.stamp(token, &self.applied), wall_ms, commands };
-            match timeout_at(deadline, self.raft.client_write(entry)).await {
-                Ok(Ok(written)) => {
+        // The token is there once everything before this leadership is applied and the machine knows its role.
+        let token = *self.leading.borrow_and_update();
+        let Some(token) = token else { return later(group, raft, batch, deadline, "not the leader".to_owned()).boxed() };
+        let wall_ms = clock::wall_ms(token.node);
+        let commands = batch.iter().map(|proposal| proposal.command.clone()).collect();
+        let entry = Batch { time_ns: self.clock.stamp(token, &self.applied), wall_ms, commands };
+        let (responder, written) = ProgressResponder::complete_only();
+        let given = self.raft.client_write_ff(entry, Some(responder)).await;
+        async move {
+            let result = match timeout_at(deadline, written).await {
+                Ok(Ok(Ok(written))) => {
                     let replies = written.response().clone();
-                    return Ok((replies.index, replies.replies));
+                    Ok((replies.index, replies.replies))
                 }
                 // Refused before it was written: not the leader, on the way out, or without a fresh word of the quorum.
-                Ok(Err(error @ RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
-                    if Instant::now() >= deadline || !self.raft.is_leader() {
-                        return Err(Failure::NotWritten(error.to_string()));
-                    }
-                    sleep(LEASE_PAUSE).await;
+                Ok(Ok(Err(error @ ClientWriteError::ForwardToLeader(_)))) => {
+                    return later(group, raft, batch, deadline, error.to_string()).await;
                 }
-                Ok(Err(error)) => return Err(Failure::Unknown(error.to_string())),
-                Err(_) => return Err(Failure::Unknown("no quorum confirmed it in time".to_owned())),
-            }
+                Ok(Ok(Err(error))) => Err(Failure::Unknown(error.to_string())),
+                Ok(Err(_)) => Err(Failure::Unknown(given.err().map_or_else(|| "Raft stopped".to_owned(), |fatal| fatal.to_string()))),
+                Err(_) => Err(Failure::Unknown("no quorum confirmed it in time".to_owned())),
+            };
+            settle(group, batch, &result);
+            None
         }
+        .boxed()
+    }
+}
+
+/// Has a batch that was not written proposed again after a pause, unless this replica is no leader or nobody waits any longer.
+async fn later(group: GroupId, raft: Raft, batch: Vec<Proposal>, deadline: Instant, why: String) -> Option<Vec<Proposal>> {
+    if !raft.is_leader() || Instant::now() >= deadline {
+        settle(group, batch, &Err(Failure::NotWritten(why)));
+        return None;
+    }
+    sleep(LEASE_PAUSE).await;
+    Some(batch)
+}
+
+fn settle(group: GroupId, batch: Vec<Proposal>, written: &Written) {
+    metrics::counter!("raft_commands_total", "group" => group.to_string()).increment(batch.len() as u64);
+    for (n, proposal) in batch.into_iter().enumerate() {
+        let answer = match written {
+            Ok((index, replies)) => Ok(Committed { index: *index, reply: replies[n].clone() }),
+            Err(Failure::NotWritten(why)) => Err(ProposeError::Definite(why.clone())),
+            Err(Failure::Unknown(why)) => Err(ProposeError::Indefinite(why.clone())),
+        };
+        // The caller may have given up at its deadline.
+        let _ = proposal.tell.send(answer);
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicU8, AtomicU64, Ordering},
+        mpsc,
     },
     time::Duration,
 };
@@ -45,7 +46,8 @@ impl Machine for Register {
         if self.group == 1 {
             std::thread::sleep(Duration::from_millis(self.drag.load(Ordering::Relaxed)));
         }
-        let mut seen = self.seen.lock().expect("no test panics while it holds the lock");
+        // A test may hold it for a while: the tasks of this thread go on elsewhere meanwhile.
+        let mut seen = tokio::task::block_in_place(|| self.seen.lock()).expect("no test panics while it holds the lock");
         let rows = seen.entry(self.group).or_default();
         entry
             .commands
@@ -238,4 +240,19 @@ pub async fn write(cluster: &Cluster, group: u32, value: &str) -> Result<u64, Pr
 
 pub fn rows(seen: &Seen, group: u32) -> Vec<Vec<u8>> {
     seen.lock().expect("not poisoned").get(&group).cloned().unwrap_or_default()
+}
+
+/// Keeps a node's machines from applying anything until what this returns is dropped.
+pub fn held_back(seen: &Seen) -> mpsc::Sender<()> {
+    let (release, released) = mpsc::channel();
+    let (tell, told) = mpsc::channel();
+    let seen = Arc::clone(seen);
+    std::thread::spawn(move || {
+        let _held = seen.lock().expect("not poisoned");
+        tell.send(()).expect("the caller waits");
+        // Ends when the other end is gone.
+        released.recv().ok();
+    });
+    told.recv().expect("the thread has the lock");
+    release
 }

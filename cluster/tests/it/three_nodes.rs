@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use tandem_cluster::{Herald, NodeState, ProposeError, pki};
 
-use super::register::{Fleet, GROUPS, SECOND, eventually, rows, write};
+use super::register::{Fleet, GROUPS, SECOND, eventually, held_back, rows, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_node_commits_and_every_replica_applies_the_same_in_order() {
@@ -34,6 +34,28 @@ async fn any_node_commits_and_every_replica_applies_the_same_in_order() {
         })
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_does_not_wait_for_the_entry_before_it() {
+    let fleet = Fleet::new(3);
+    let nodes = fleet.three().await;
+    let leader = nodes[0].0.leader(1).expect("group 1 is led");
+    let (cluster, seen) = &nodes[leader as usize - 1];
+    let before = write(cluster, 1, "before").await.expect("committed");
+    let last_log = || cluster.groups().into_iter().find(|group| group.group == 1).map(|group| group.last_log);
+    let release = held_back(seen);
+    let mut writes = Vec::new();
+    for n in 1..=3 {
+        let cluster = cluster.clone();
+        writes.push(tokio::spawn(async move { write(&cluster, 1, &format!("v{n}")).await }));
+        eventually("an entry of its own", || last_log() >= Some(before + n)).await;
+    }
+    drop(release);
+    for (n, write) in writes.into_iter().enumerate() {
+        assert_eq!(write.await.expect("no panic").expect("committed"), before + 1 + n as u64);
+    }
+    assert_eq!(rows(seen, 1), [b"before", &b"v1"[..], b"v2", b"v3"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
