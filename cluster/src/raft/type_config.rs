@@ -33,7 +33,7 @@ pub(crate) type LogId = alias::LogIdOf<TypeConfig>;
 /// A replica's vote: the durable promise of an election.
 pub(crate) type Vote = alias::VoteOf<TypeConfig>;
 
-/// The payload of one log entry: all commands that waited behind the previous proposal, stamped by the leader.
+/// The payload of one log entry: commands that waited together, stamped by the leader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Batch {
     /// Log time in nanoseconds, monotonic within the group.
