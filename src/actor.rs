@@ -39,7 +39,10 @@ use parking_lot::Mutex;
 use ractor::{Actor, ActorRef};
 use serde_bytes::ByteBuf;
 use tandem_cluster::{BoxFuture, Cluster, GroupId, Machine, MachineFactory, Service, backup::SideFile};
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::{
+    sync::{Semaphore, broadcast, mpsc, watch},
+    task::JoinSet,
+};
 
 use crate::core::{
     Outcome, State,
@@ -155,6 +158,15 @@ struct Inner {
     directory: watch::Receiver<Arc<Directory>>,
     arrivals: Semaphore,
     commands: Semaphore,
+    /// The node's housekeeping.
+    _tasks: JoinSet<()>,
+}
+
+/// The actors go with the last handle.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.root.kill();
+    }
 }
 
 /// A page of archived calls.
@@ -173,7 +185,7 @@ pub struct Handle {
 
 impl Handle {
     /// Brings the actors to life over a running cluster, on the runtime this is called on; on a witness there are none. `edge` performs the orders
-    /// for legs of this node. To be called once for what was prepared.
+    /// for legs of this node. To be called once for what was prepared. They live as long as a handle of them is held.
     pub async fn start(cluster: Cluster, prepared: &Prepared, edge: Arc<dyn Edge>) -> Self {
         let opened = prepared.opened.lock().take().expect("what was prepared is started once");
         let replicas = Arc::clone(&prepared.replicas);
@@ -188,17 +200,18 @@ impl Handle {
         });
         prepared.desk.open(&shared);
         let (root, _) = Actor::spawn(None, root::RootActor, Arc::clone(&shared)).await.expect("an actor without a name always starts");
+        let mut tasks = JoinSet::new();
         // A witness keeps log and state; what its groups order waits for the node it hands them to.
         if !shared.cluster.is_witness() {
-            tokio::spawn(root::follow_groups(opened, root.clone()));
+            tasks.spawn(root::follow_groups(opened, root.clone()));
         }
-        tokio::spawn(root::follow_roles(Arc::clone(&shared)));
-        tokio::spawn(root::follow_nodes(Arc::clone(&shared)));
-        tokio::spawn(fetch::run(Arc::clone(&shared)));
-        tokio::spawn(audit::run(Arc::clone(&shared)));
-        tokio::spawn(retention::run(Arc::clone(&shared)));
+        tasks.spawn(root::follow_roles(Arc::clone(&shared)));
+        tasks.spawn(root::follow_nodes(Arc::clone(&shared)));
+        tasks.spawn(fetch::run(Arc::clone(&shared)));
+        tasks.spawn(audit::run(Arc::clone(&shared)));
+        tasks.spawn(retention::run(Arc::clone(&shared)));
         let (publish, directory) = watch::channel(Arc::default());
-        tokio::spawn(directory::follow(replicas, publish));
+        tasks.spawn(directory::follow(replicas, publish));
         let inner = Inner {
             delivery: Delivery::new(Arc::clone(&shared)),
             shared,
@@ -206,6 +219,7 @@ impl Handle {
             directory,
             arrivals: Semaphore::new(limits::ARRIVALS_MAX),
             commands: Semaphore::new(limits::COMMANDS_MAX),
+            _tasks: tasks,
         };
         Self { inner: Arc::new(inner) }
     }

@@ -115,7 +115,7 @@ impl Cluster {
         &self.node.options.disk_faults
     }
 
-    /// Ends a simulated life as a loss of power does: it says and hears nothing from here on. What is left of it winds down.
+    /// Ends a simulated life as a loss of power does: it says and hears nothing from here on. What is left of it winds down, and goes once nobody holds it.
     #[cfg(feature = "sim")]
     #[doc(hidden)]
     pub fn cut_power(&self) {
@@ -183,7 +183,7 @@ impl Cluster {
     /// Of each replica here its group, its term and whom it takes for the leader; cheap enough to be asked all the time.
     #[cfg(feature = "sim")]
     pub fn leaders(&self) -> Vec<(GroupId, u64, Option<NodeId>)> {
-        self.node.all_groups().iter().map(crate::raft::group::Group::led_by).collect()
+        self.node.leaders()
     }
 
     pub fn nodes(&self) -> watch::Receiver<Arc<NodeTable>> {
@@ -203,6 +203,11 @@ impl Cluster {
     /// True while this node may act for what it owns: a majority answered a ping sent less than a lease ago.
     pub fn lease_valid(&self) -> bool {
         self.node.lease_valid()
+    }
+
+    /// True once this node takes no further part, or is about to close; its process never does again.
+    pub fn is_stopping(&self) -> bool {
+        self.node.stopping()
     }
 
     /// How long ago this process last heard that very life of a node, or ended it, if it was its own. `None` if neither is so.

@@ -29,6 +29,7 @@ use openraft::BasicNode;
 use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{broadcast, watch},
+    task::JoinSet,
     time::{Instant, sleep},
 };
 
@@ -92,6 +93,8 @@ pub(crate) struct Node {
     answering: AtomicUsize,
     pub(crate) standing: watch::Sender<Standing>,
     service: Arc<dyn Service>,
+    /// What looks after things as long as the node takes part.
+    keepers: Mutex<JoinSet<()>>,
     /// Keeps every other process off the data directory.
     _lock: fs::File,
 }
@@ -164,11 +167,12 @@ impl Node {
             answering: AtomicUsize::new(0),
             standing: watch::Sender::new(Standing::Waiting),
             service,
+            keepers: Mutex::default(),
             options,
             _lock: lock,
         });
         // Set once: this is the only place.
-        let _ = handler.node.set(Arc::clone(&node));
+        let _ = handler.node.set(Arc::downgrade(&node));
         if !founded {
             node.found().await?;
         }
@@ -252,6 +256,7 @@ impl Node {
         self.stop_groups().await;
         self.transport.close(CLOSED_PLAIN).await;
         self.standing.send_replace(standing);
+        self.dismiss_keepers();
     }
 
     async fn stop_groups(&self) {
@@ -263,6 +268,17 @@ impl Node {
         }
     }
 
+    /// Runs a task that looks after something for as long as the node takes part.
+    pub(crate) fn keep(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.keepers.lock().spawn(task);
+    }
+
+    /// The last thing a node does, since one of them may have brought about the end.
+    fn dismiss_keepers(&self) {
+        self.keepers.lock().abort_all();
+    }
+
+    /// True once the node takes no further part; it never does again.
     pub(crate) fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
@@ -276,6 +292,11 @@ impl Node {
 
     pub(crate) fn group(&self, id: GroupId) -> Option<Group> {
         self.groups.read().get(&id).cloned()
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn leaders(&self) -> Vec<(GroupId, u64, Option<NodeId>)> {
+        self.groups.read().values().map(Group::led_by).collect()
     }
 
     pub(crate) fn all_groups(&self) -> Vec<Group> {
@@ -297,7 +318,7 @@ impl Node {
 
     /// Whose word counts for leases: the newest electorate among ours and those heard of lately.
     pub(crate) fn electorate(&self) -> Electorate {
-        let mut newest = self.group(META).map(|group| group.electorate()).unwrap_or_default();
+        let mut newest = self.groups.read().get(&META).map(Group::electorate).unwrap_or_default();
         if newest.sets.is_empty() && !self.options.bootstrap.is_empty() {
             newest.sets = vec![self.options.bootstrap.iter().map(|peer| peer.id).collect()];
         }
@@ -338,6 +359,7 @@ impl Node {
         self.stopping.store(true, Ordering::Release);
         self.transport.close(CLOSED_DRAINED).await;
         self.stop_groups().await;
+        self.dismiss_keepers();
     }
 
     /// Answers what peers have asked already, and goes on refusing until they know the successors: a connection that closes on

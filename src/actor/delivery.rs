@@ -76,13 +76,13 @@ impl Delivery {
         }
     }
 
-    /// Until it is committed: a rejection is an answer, and says that the leg is gone or had said so before.
+    /// Until it is committed, or this node ends: a rejection is an answer, and says that the leg is gone or had said so before.
     async fn deliver(&self, report: LegReport) {
         let (domain, leg) = (report.domain.clone(), report.leg);
         let (answered, edge) = (matches!(report.event, LegEvent::Answered { .. }), report.edge);
         let parcel = Parcel::new(&domain, &Envelope { request: None, command: Command::Leg(Box::new(report)) }, true);
         let mut pause = RETRY_PAUSE;
-        loop {
+        while !self.shared.cluster.is_stopping() {
             let turn = turn(edge, self.shared.me(), self.shared.cluster.lease_valid());
             if turn == Turn::Void {
                 return;

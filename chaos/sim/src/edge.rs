@@ -6,10 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -76,27 +73,26 @@ pub(super) struct SimEdge {
     laws: Laws,
     judge: Judge,
     books: Arc<Books>,
-    handle: OnceLock<Handle>,
-    dead: AtomicBool,
+    /// While the process lives.
+    handle: Mutex<Option<Handle>>,
     inner: Mutex<Inner>,
 }
 
 impl SimEdge {
     pub(super) fn new(node: u64, town: Arc<Town>, laws: Laws, judge: Judge, books: Arc<Books>) -> Arc<Self> {
-        Arc::new(Self { node, town, laws, judge, books, handle: OnceLock::new(), dead: AtomicBool::new(false), inner: Mutex::default() })
+        Arc::new(Self { node, town, laws, judge, books, handle: Mutex::default(), inner: Mutex::default() })
     }
 
     pub(super) fn open(&self, handle: Handle) {
-        // Set once, by whoever started the process.
-        let _ = self.handle.set(handle);
+        *self.handle.lock() = Some(handle);
     }
 
     pub(super) fn die(&self) {
-        self.dead.store(true, Ordering::Release);
+        self.handle.lock().take();
     }
 
-    fn handle(&self) -> Option<&Handle> {
-        self.handle.get().filter(|_| !self.dead.load(Ordering::Acquire))
+    fn handle(&self) -> Option<Handle> {
+        self.handle.lock().clone()
     }
 
     /// The present life, whose legs are those kept.
@@ -187,7 +183,7 @@ impl SimEdge {
 
     /// A caller dials; returns when its arrival has an outcome.
     pub(super) async fn call(self: Arc<Self>, call: CallId) {
-        let (Some(me), Some(handle)) = (self.life(), self.handle().cloned()) else { return };
+        let (Some(me), Some(handle)) = (self.life(), self.handle()) else { return };
         let leg = LegId::caller(call);
         self.town.dials(call, self.carrier());
         self.inner.lock().legs.insert(leg, Leg { held: Some(Vec::new()) });

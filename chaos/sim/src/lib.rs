@@ -309,7 +309,7 @@ impl World {
         }
         watch.abort();
         let (trace, events) = self.laws.trace();
-        Run {
+        let run = Run {
             seed,
             calls: options.calls,
             accepted: self.books.accepted.lock().len() as u64,
@@ -321,7 +321,9 @@ impl World {
             events,
             trace,
             violations: self.judge.violations(),
-        }
+        };
+        self.stage.clear().await;
+        run
     }
 
     /// Callers dial over the given time, each at a node that runs.

@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -14,6 +15,7 @@ use tandem_cluster::{
     Cluster, NodeId, Options, PeerSpec, Service, StartError, Timing,
     sim::{self, Platter},
 };
+use tokio::time::sleep;
 
 use super::{
     edge::{Books, Door, SimEdge},
@@ -28,12 +30,22 @@ pub(super) const GROUPS: u32 = 1;
 /// Small, so that snapshots are taken, logs purged and laggards fed snapshots within a run.
 const SNAPSHOT_EVERY: u64 = 150;
 const ARCHIVE_SEGMENT_BYTES: u64 = 32 << 10;
+/// How long what is left of a process takes to wind down.
+const WIND_DOWN: Duration = Duration::from_secs(1);
 
 /// A process that runs.
 pub(super) struct Running {
     pub(super) handle: Handle,
     pub(super) edge: Arc<SimEdge>,
     platter: Platter,
+}
+
+impl Running {
+    /// Whatever it still does is unheard, and it does not do it for long.
+    fn dies(&self) {
+        self.edge.die();
+        self.handle.cluster().cut_power();
+    }
 }
 
 struct Slot {
@@ -152,8 +164,7 @@ impl Stage {
         let Some(slot) = slots.get_mut(&node) else { return Ok(None) };
         let Some(running) = slot.running.take() else { return Ok(None) };
         let incarnation = running.handle.edge().incarnation;
-        running.edge.die();
-        running.handle.cluster().cut_power();
+        running.dies();
         slot.life += 1;
         slot.dir = self.root.join(format!("node{node}-{}", slot.life));
         let lost = running.platter.cut_power(&slot.dir, kept)?;
@@ -162,6 +173,14 @@ impl Stage {
         }
         self.laws.note(format_args!("crash n{node} lost {lost} told {told}"));
         Ok(Some(lost))
+    }
+
+    /// Lets every process go: one that was still there at the end of a run would never leave the memory.
+    pub(super) async fn clear(&self) {
+        let left: Vec<_> = self.slots.lock().values_mut().filter_map(|slot| slot.running.take()).collect();
+        left.iter().for_each(|running| running.dies());
+        drop(left);
+        sleep(WIND_DOWN).await;
     }
 
     /// Stops a node in peace: it gives its leaderships away and says so.

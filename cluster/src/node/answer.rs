@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     net::SocketAddr,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -26,17 +26,18 @@ use crate::{
     types::BoxFuture,
 };
 
-/// Lets the transport start before the node it answers for exists.
+/// Lets the transport start before the node it answers for exists. The node holds the transport, so this must not hold the node.
 pub(super) struct LateHandler {
-    pub(super) node: OnceLock<Arc<Node>>,
+    pub(super) node: OnceLock<Weak<Node>>,
     /// True in the first life of a disk, which can know nothing of the others'.
     pub(super) fresh: bool,
 }
 
 impl Handler for LateHandler {
     fn handle(&self, from: NodeId, kind: u8, group: u32, body: Bytes) -> BoxFuture<Result<Bytes, String>> {
-        match self.node.get().cloned() {
-            Some(node) => Box::pin(async move { node.answer(from, kind, group, body).await }),
+        match self.node.get().map(Weak::upgrade) {
+            Some(Some(node)) => Box::pin(async move { node.answer(from, kind, group, body).await }),
+            Some(None) => Box::pin(async { Err("the node is gone".to_owned()) }),
             None if kind == KNOWN && self.fresh => Box::pin(async { encode(&Known::default()) }),
             None => Box::pin(async { Err("the node is starting".to_owned()) }),
         }

@@ -14,7 +14,7 @@ use crate::{limits::UNPIN_ROUND, raft::group::Compaction};
 
 /// Starts the task, which ends with the node.
 pub(super) fn watch(node: &Arc<Node>) {
-    tokio::spawn(run(Arc::clone(node)));
+    node.keep(run(Arc::clone(node)));
 }
 
 async fn run(node: Arc<Node>) {

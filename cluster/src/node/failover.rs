@@ -55,9 +55,9 @@ struct Opinion {
 
 /// Starts the pings, the table and the reaction to lost peers.
 pub(super) fn watch(node: &Arc<Node>) {
-    tokio::spawn(ping(Arc::clone(node)));
-    tokio::spawn(follow_meta(Arc::clone(node)));
-    tokio::spawn(react(Arc::clone(node)));
+    node.keep(ping(Arc::clone(node)));
+    node.keep(follow_meta(Arc::clone(node)));
+    node.keep(react(Arc::clone(node)));
 }
 
 async fn ping(node: Arc<Node>) {
@@ -139,7 +139,7 @@ async fn confirm(node: Arc<Node>, peer: NodeId, incarnation: Incarnation) {
     let pauses = std::iter::repeat_n(CONFIRM_PAUSE, CONFIRM_SOON).chain(std::iter::repeat(SUCCESSION_PAUSE));
     for pause in pauses {
         let back = node.transport.connected(peer).is_some();
-        if back || node.liveness.is_lost(peer, incarnation) || give_up_if_lost(&node, peer, incarnation).await {
+        if back || node.stopping() || node.liveness.is_lost(peer, incarnation) || give_up_if_lost(&node, peer, incarnation).await {
             return;
         }
         sleep(pause).await;
@@ -187,7 +187,7 @@ async fn poll(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation) -> (BTre
 async fn fence(node: Arc<Node>, peer: NodeId, incarnation: Incarnation) {
     let command = MetaCommand::Fence { node: peer, incarnation };
     for _ in 0..SUCCESSION_TRIES {
-        if node.propose_meta(&command, PROPOSE_WITHIN).await.is_ok() {
+        if node.stopping() || node.propose_meta(&command, PROPOSE_WITHIN).await.is_ok() {
             return;
         }
         sleep(SUCCESSION_PAUSE).await;
@@ -236,10 +236,11 @@ fn elect_heirs(node: &Arc<Node>, peer: NodeId, incarnation: Incarnation, logs: &
             continue;
         }
         let courtesy = if heirs[0] == node.options.node { courtesy } else { Duration::ZERO };
+        let node = Arc::clone(node);
         tokio::spawn(async move {
             sleep(courtesy).await;
             for attempt in 0..SUCCESSION_TRIES {
-                if group.leader().is_some_and(|leader| leader != peer) {
+                if node.stopping() || group.leader().is_some_and(|leader| leader != peer) {
                     return;
                 }
                 group.succeed(heirs[attempt % heirs.len()]).await;

@@ -65,7 +65,7 @@ impl Slow {
 
 /// Starts to watch disk and groups, until the node stops.
 pub(super) fn watch(node: &Arc<Node>) {
-    tokio::spawn(run(Arc::clone(node)));
+    node.keep(run(Arc::clone(node)));
 }
 
 async fn run(node: Arc<Node>) {

@@ -18,7 +18,7 @@ use crate::{
 
 /// Starts the steward of a node.
 pub(crate) fn watch(node: &Arc<Node>) {
-    tokio::spawn(run(Arc::clone(node)));
+    node.keep(run(Arc::clone(node)));
 }
 
 async fn run(node: Arc<Node>) {
