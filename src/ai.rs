@@ -32,7 +32,7 @@ mod words;
 
 pub use engine::{Engine, Options};
 pub use manifest::{Error, Task};
-pub use registry::{Registry, Swap};
+pub use registry::{Answers, Registry, Shelf};
 pub use sentences::Embedding;
 pub use text::Text;
 pub use triage::{Models, backend, embeds_in_time, triage};

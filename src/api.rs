@@ -13,6 +13,7 @@ pub mod gate;
 pub mod limits;
 pub mod listen;
 pub mod meter;
+pub mod models;
 pub mod pace;
 pub mod page;
 pub mod problem;

@@ -11,6 +11,7 @@ mod dev;
 mod drill;
 mod failure;
 mod knowledge;
+mod model;
 mod output;
 mod pki;
 mod rescue;
@@ -191,6 +192,13 @@ enum Command {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Choose which version of the triage models judges contacts: stage, canary, promote, rollback
+    Model {
+        #[command(subcommand)]
+        command: model::Command,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Follow events as they happen
     Events(commands::Events),
     /// Measure triage models on labelled texts
@@ -249,6 +257,7 @@ pub fn run() -> ExitCode {
         Command::Recover(args) => rescue::recover(&args),
         Command::Pki(command) => pki::run(&command),
         Command::Token { command, remote } => commands::token(&remote, &command),
+        Command::Model { command, remote } => model::run(&remote, &command),
         Command::Events(events) => commands::events(&events),
     };
     finish(result.map(|()| ExitCode::SUCCESS))

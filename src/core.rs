@@ -22,6 +22,7 @@ pub mod image;
 pub mod invariant;
 pub mod limits;
 pub mod matrix;
+pub mod models;
 pub mod outcome;
 mod parting;
 pub mod party;

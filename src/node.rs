@@ -2,6 +2,7 @@
 
 mod brain;
 mod endpoints;
+mod models;
 mod standing;
 
 use std::{
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     actor,
+    ai::Registry,
     api::{self, App, feed::Feed, forward, tokens::Book},
     config::node::Node,
     media::{self, MediaPlane},
@@ -132,10 +134,13 @@ pub async fn run(config: Node) -> Result<(), Error> {
     let edge = edge::Handle::bind(sip(&config)).await.map_err(|error| Error::Sip(error.to_string()))?;
     let cluster = Cluster::start(options(&config), machines, Arc::clone(&prepared) as Arc<dyn Service>).await?;
     let live = actor::Handle::start(cluster.clone(), &prepared, Arc::new(edge.clone())).await;
+    let held = Arc::default();
     if !config.witness {
         let planes = media::Planes { own: media(&config, &cluster)?, engine: rtpengine(&config, &cluster)? };
-        let brain = brain::Minds::start(&config.ai).map_err(Error::Ai)?;
+        let (registry, store) = (Arc::new(Registry::default()), models::Store::open(&config.ai));
+        let brain = brain::Minds::start(&config.ai, Arc::clone(&registry)).map_err(Error::Ai)?;
         edge.serve(Arc::new(live.clone()), planes, Some(Arc::new(brain)));
+        tokio::spawn(models::follow(cluster.clone(), store, registry, Arc::clone(&held)));
     }
     let feed = Arc::new(Feed::default());
     tokio::spawn(Arc::clone(&feed).run(live.events()));
@@ -152,6 +157,7 @@ pub async fn run(config: Node) -> Result<(), Error> {
         chat_streams: Arc::new(Semaphore::new(api::limits::CHAT_STREAMS_MAX)),
         opened: Mutex::new(api::pace::Pace::new(api::limits::CHATS_PER_S_MAX, api::limits::CHATS_BURST)),
         mask: crate::ai::guard::mask_for_model,
+        models: (!config.witness).then_some(held),
         backups: Arc::new(Semaphore::new(api::limits::BACKUPS_MAX)),
     });
     let router = api::router(app);

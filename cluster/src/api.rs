@@ -258,6 +258,15 @@ impl Cluster {
         self.node.meta().directory.get(key).cloned()
     }
 
+    /// A row of the shared table as it was committed last when this began.
+    ///
+    /// # Errors
+    /// As for [`Cluster::read_barrier`].
+    pub async fn shared_now(&self, key: &str, deadline: Duration) -> Result<Option<Vec<u8>>, ProposeError> {
+        self.read_barrier(META, deadline).await?;
+        Ok(self.shared(key))
+    }
+
     /// The rows of the shared table whose key begins with `prefix`, in order, as last seen here.
     pub fn shared_under(&self, prefix: &str) -> BTreeMap<String, Vec<u8>> {
         let meta = self.node.meta();
@@ -271,6 +280,14 @@ impl Cluster {
     /// As for [`Cluster::propose`].
     pub async fn share(&self, key: &str, value: Option<Vec<u8>>, deadline: Duration) -> Result<(), ProposeError> {
         self.meta(MetaCommand::Put { key: key.to_owned(), value }, deadline).await.map(|_| ())
+    }
+
+    /// Sets a row of the shared table that is as `expect` says (`None`: not there), and leaves another alone.
+    ///
+    /// # Errors
+    /// As for [`Cluster::propose`]; refused when the row is another.
+    pub async fn replace(&self, key: &str, expect: Option<Vec<u8>>, value: Vec<u8>, deadline: Duration) -> Result<(), ProposeError> {
+        self.meta(MetaCommand::Replace { key: key.to_owned(), expect, value }, deadline).await.map(|_| ())
     }
 
     /// Commits a meta command; one that was refused is certainly not done.

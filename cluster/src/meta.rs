@@ -118,6 +118,12 @@ pub(crate) enum MetaCommand {
         request: u128,
         command: Box<Self>,
     },
+    /// Sets a row of the product's table if it is as expected (`None`: not there); refused otherwise.
+    Replace {
+        key: String,
+        expect: Option<Vec<u8>>,
+        value: Vec<u8>,
+    },
 }
 
 /// The answer to a node that registers before somebody let it join: it may try again.
@@ -156,19 +162,28 @@ impl MetaState {
             }
             MetaCommand::Refound { node } => self.refound(node),
             MetaCommand::Raise { level } => self.raise(level)?,
-            MetaCommand::Put { key, value: Some(value) } => {
-                if self.directory.len() >= DIRECTORY_ROWS_MAX && !self.directory.contains_key(&key) {
-                    return Err(format!("the shared table is full ({DIRECTORY_ROWS_MAX} rows)"));
-                }
-                self.directory.insert(key, value);
-            }
+            MetaCommand::Put { key, value: Some(value) } => self.put(key, value)?,
             MetaCommand::Put { key, value: None } => {
                 self.directory.remove(&key);
             }
             MetaCommand::Skip { group, index } => self.skip(group, index)?,
             MetaCommand::Once { request, command } => return self.once(request, *command),
+            MetaCommand::Replace { key, expect, value } => {
+                if self.directory.get(&key) != expect.as_ref() {
+                    return Err("somebody else changed it in between: look at it, and try again".to_owned());
+                }
+                self.put(key, value)?;
+            }
         }
         Ok(0)
+    }
+
+    fn put(&mut self, key: String, value: Vec<u8>) -> Result<(), String> {
+        if self.directory.len() >= DIRECTORY_ROWS_MAX && !self.directory.contains_key(&key) {
+            return Err(format!("the shared table is full ({DIRECTORY_ROWS_MAX} rows)"));
+        }
+        self.directory.insert(key, value);
+        Ok(())
     }
 
     fn once(&mut self, request: u128, command: MetaCommand) -> Answer {

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{
     limits::{DEADLINE, THREADS_MAX, WAITING_MAX},
-    registry::Registry,
+    registry::{Answers, Registry},
     text::Text,
     triage::{triage, without_models},
     verdict::{Reason, Triage},
@@ -37,7 +37,7 @@ impl Default for Options {
 }
 
 struct Job {
-    contact: Vec<u8>,
+    answers: Answers,
     pack: String,
     text: Arc<Text>,
     answer: oneshot::Sender<Triage>,
@@ -60,8 +60,8 @@ impl Engine {
         let (jobs, queue) = mpsc::sync_channel(options.waiting.clamp(1, WAITING_MAX));
         let queue = Arc::new(Mutex::new(queue));
         for number in 0..options.threads.clamp(1, THREADS_MAX) {
-            let (queue, registry) = (Arc::clone(&queue), Arc::clone(&registry));
-            thread::Builder::new().name(format!("triage-{number}")).spawn(move || work(&queue, &registry))?;
+            let queue = Arc::clone(&queue);
+            thread::Builder::new().name(format!("triage-{number}")).spawn(move || work(&queue))?;
         }
         Ok(Self { jobs, deadline: options.deadline, registry })
     }
@@ -75,11 +75,12 @@ impl Engine {
     /// Judges what was said in a contact. It always answers, at the latest after the deadline.
     pub async fn judge(&self, contact: &[u8], pack: &str, said: &[u8]) -> Triage {
         let text = Arc::new(Text::read(said));
-        if self.registry.pick(contact).is_none() {
+        let answers = self.registry.pick(contact);
+        if answers.models.is_none() {
             return without_models(&text, Reason::NoModel);
         }
         let (answer, answered) = oneshot::channel();
-        let job = Job { contact: contact.to_vec(), pack: pack.to_owned(), text: Arc::clone(&text), answer };
+        let job = Job { answers, pack: pack.to_owned(), text: Arc::clone(&text), answer };
         match self.jobs.try_send(job) {
             Ok(()) => {}
             Err(mpsc::TrySendError::Full(_)) => return without_models(&text, Reason::Busy),
@@ -93,7 +94,7 @@ impl Engine {
     }
 }
 
-fn work(queue: &Mutex<mpsc::Receiver<Job>>, registry: &Registry) {
+fn work(queue: &Mutex<mpsc::Receiver<Job>>) {
     loop {
         // Held while waiting: the threads take turns, and one that works does not hold it.
         let Ok(job) = queue.lock().recv() else { return };
@@ -101,10 +102,10 @@ fn work(queue: &Mutex<mpsc::Receiver<Job>>, registry: &Registry) {
         if job.answer.is_closed() {
             continue;
         }
-        let models = registry.pick(&job.contact);
-        let judged = catch_unwind(AssertUnwindSafe(|| triage(models.as_deref(), &job.pack, &job.text)));
+        let judged = catch_unwind(AssertUnwindSafe(|| triage(job.answers.models.as_deref(), &job.pack, &job.text)));
         // A panic inside a backend costs its text the model, not the others their thread.
-        let triage = judged.unwrap_or_else(|_| without_models(&job.text, Reason::ModelFailed));
+        let mut triage = judged.unwrap_or_else(|_| without_models(&job.text, Reason::ModelFailed));
+        triage.fallback |= job.answers.stand_in;
         // The caller may have gone meanwhile, which is its right.
         let _ = job.answer.send(triage);
     }

@@ -1,7 +1,7 @@
-//! Loaded versions and which of them answers: a canary takes a percent of contacts, and is promoted or rolled back at once.
+//! Loaded versions and which of them answers whom: a canary takes a percent of contacts.
 //!
-//! It owns the switch. Whoever asked keeps the version it was given until its answer is there, so that nothing is swapped under
-//! a text, and no text waits for a swap.
+//! It owns the switch; which version is to answer is the cluster's choice (`core::models`). Whoever asked keeps the version it was given until
+//! its answer is there, so that nothing is swapped under a text, and no text waits for a swap.
 
 use std::sync::Arc;
 
@@ -9,23 +9,21 @@ use parking_lot::RwLock;
 
 use super::{features::fnv, triage::Models};
 
-/// Versions at work. Cheap to clone: what a reader takes is one state, never half of two.
+/// What answers in the place of a version.
 #[derive(Clone, Default)]
-struct Shelf {
-    stable: Option<Arc<Models>>,
-    canary: Option<(Arc<Models>, u8)>,
-    /// What was stable before, for rolling back.
-    before: Option<Arc<Models>>,
+pub struct Answers {
+    /// Without any, rules do.
+    pub models: Option<Arc<Models>>,
+    /// They stand in for a version that is chosen and not here; what they say cites them, and is marked.
+    pub stand_in: bool,
 }
 
-/// A change that was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Swap {
-    /// Version, and its percent of contacts.
-    Canary(String, u8),
-    Stable(String),
-    /// Rules alone answer.
-    Nothing,
+/// Versions at work. Cheap to clone: what a reader takes is one state, never half of two.
+#[derive(Clone, Default)]
+pub struct Shelf {
+    pub current: Answers,
+    /// With its percent of contacts.
+    pub canary: Option<(Answers, u8)>,
 }
 
 /// Which models answer whom.
@@ -35,41 +33,26 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The models that answer a contact: the same for all that is said in it, as long as no switch is made.
+    /// One version for everybody.
     #[must_use]
-    pub fn pick(&self, contact: &[u8]) -> Option<Arc<Models>> {
+    pub fn of(models: Models) -> Self {
+        let current = Answers { models: Some(Arc::new(models)), stand_in: false };
+        Self { shelf: RwLock::new(Shelf { current, canary: None }) }
+    }
+
+    /// What answers a contact: the same for all that is said in it, and on every node, as long as no other choice is made.
+    #[must_use]
+    pub fn pick(&self, contact: &[u8]) -> Answers {
         let shelf = self.shelf.read();
         match &shelf.canary {
             // A remainder of 100 fits any integer.
-            Some((models, percent)) if ((fnv(contact.iter().copied()) >> 7) % 100) < u64::from(*percent) => Some(Arc::clone(models)),
-            _ => shelf.stable.clone(),
+            Some((answers, percent)) if ((fnv(contact.iter().copied()) >> 7) % 100) < u64::from(*percent) => answers.clone(),
+            _ => shelf.current.clone(),
         }
     }
 
-    /// Lets a version answer `percent` of contacts, up to 100, beside the stable one. Another canary is put away.
-    pub fn try_out(&self, models: Arc<Models>, percent: u8) -> Swap {
-        let percent = percent.min(100);
-        let version = models.version().to_owned();
-        self.shelf.write().canary = Some((models, percent));
-        Swap::Canary(version, percent)
-    }
-
-    /// Makes the canary the stable version; none if there is no canary.
-    pub fn promote(&self) -> Option<Swap> {
-        let mut shelf = self.shelf.write();
-        let (models, _) = shelf.canary.take()?;
-        let version = models.version().to_owned();
-        shelf.before = shelf.stable.replace(models);
-        Some(Swap::Stable(version))
-    }
-
-    /// Puts the canary away or, without one, goes back to the version before. A second time without a promotion between changes
-    /// nothing but to go on without models, which always works.
-    pub fn roll_back(&self) -> Swap {
-        let mut shelf = self.shelf.write();
-        if shelf.canary.take().is_none() {
-            shelf.stable = shelf.before.take();
-        }
-        shelf.stable.as_ref().map_or(Swap::Nothing, |models| Swap::Stable(models.version().to_owned()))
+    /// Puts other versions to work.
+    pub fn put(&self, shelf: Shelf) {
+        *self.shelf.write() = shelf;
     }
 }

@@ -7,6 +7,6 @@ mod measure;
 mod sets;
 mod wilson;
 
-pub use measure::{Bound, Figure, Verdict, run};
+pub use measure::{Bound, Figure, run};
 pub use sets::{Set, SetError};
 pub use wilson::interval;

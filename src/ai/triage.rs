@@ -48,6 +48,14 @@ impl Models {
         Ok(Self { manifest, heads, meaning: None })
     }
 
+    /// Version and hash of a directory's models, as its `manifest.toml` says. Whether its files are what that names is found out by loading them.
+    ///
+    /// # Errors
+    /// When the manifest cannot be read or is none.
+    pub fn peek(dir: &Path) -> Result<(String, Hash), Error> {
+        Manifest::read(dir).map(|manifest| (manifest.version, manifest.hash))
+    }
+
     /// Lets these models, read from `dir`, tell intents by the meaning of a sentence as well, and says whether they have heads for that
     /// embedding. Without any, or after an error, they answer as before.
     ///

@@ -164,7 +164,7 @@ pub struct Triage {
     /// The embedding model that the intent was told by as well, if one was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedding: Option<Hash>,
-    /// Rules alone answered.
+    /// What should have answered did not: rules did, or with `model` another version than was chosen.
     pub fallback: bool,
     /// The text was longer than what is judged.
     pub truncated: bool,

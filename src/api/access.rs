@@ -80,10 +80,12 @@ pub enum Operation {
     Erase,
     /// Voiding an entry of a log that no node can apply.
     Skip,
+    /// Which version of the models judges contacts.
+    Models,
 }
 
 impl Operation {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::ReadCluster,
         Self::ReadQueues,
         Self::ReadAgents,
@@ -112,6 +114,7 @@ impl Operation {
         Self::Drill,
         Self::Erase,
         Self::Skip,
+        Self::Models,
     ];
 
     /// True for what concerns the cluster and not one tenant: a token bound to a tenant never reaches it.
@@ -125,6 +128,7 @@ impl Operation {
                 | Self::Backup
                 | Self::Drill
                 | Self::Skip
+                | Self::Models
                 | Self::TakeOverAll
         )
     }
@@ -221,7 +225,7 @@ mod tests {
     use super::*;
 
     /// The table once more, written as a person would check it: a, s, g, u = admin, supervisor, agent, auditor.
-    const EXPECTED: [(Operation, &str); 28] = [
+    const EXPECTED: [(Operation, &str); 29] = [
         (Operation::ReadCluster, "asu"),
         (Operation::ReadQueues, "asu"),
         (Operation::ReadAgents, "asu"),
@@ -250,6 +254,7 @@ mod tests {
         (Operation::Drill, "a"),
         (Operation::Erase, "a"),
         (Operation::Skip, "a"),
+        (Operation::Models, "a"),
     ];
 
     #[test]

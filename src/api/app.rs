@@ -11,6 +11,7 @@ use super::{
     access::{Operation, Principal},
     feed::Feed,
     limits,
+    models::Held,
     pace::Pace,
     page::Staleness,
     problem::Problem,
@@ -45,6 +46,8 @@ pub struct App {
     pub opened: Mutex<Pace>,
     /// A text as it may be kept: personal data of known kinds is masked.
     pub mask: fn(&str) -> String,
+    /// What this node's models are; a witness has none.
+    pub models: Option<Arc<Mutex<Held>>>,
     /// Backups at once.
     pub backups: Arc<Semaphore>,
 }

@@ -12,6 +12,7 @@ pub mod control;
 pub mod drills;
 pub mod events;
 pub mod health;
+pub mod models;
 pub mod nodes;
 pub mod partitions;
 pub mod queues;
@@ -89,6 +90,11 @@ pub fn all(app: Arc<App>) -> Router {
         .route("/api/v1/calls/{id}/supervise", post(control::supervise))
         .route("/api/v1/cdrs", get(collect::list::<cdrs::Cdrs>))
         .route("/api/v1/events", get(events::stream))
+        .route("/api/v1/models", get(models::list).post(models::stage))
+        .route("/api/v1/models/rollback", post(models::roll_back))
+        .route("/api/v1/models/{id}", get(models::one).delete(models::remove))
+        .route("/api/v1/models/{id}/canary", post(models::canary))
+        .route("/api/v1/models/{id}/promote", post(models::promote))
         .route("/api/v1/drills", post(drills::run))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/api/v1/tokens/{id}", delete(tokens::revoke))

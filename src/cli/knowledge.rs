@@ -76,11 +76,7 @@ pub(super) fn run(Command::Ask(ask): &Command) -> Result<ExitCode, Failure> {
 
 /// Talks until the assistant is done, hands over, or the input ends. What it decided stands behind each reply.
 pub(super) fn talk(talk: &Talk) -> Result<ExitCode, Failure> {
-    let registry = Registry::default();
-    if let Some(models) = talk.models.load_or_tell() {
-        registry.try_out(Arc::new(models), 100);
-        registry.promote();
-    }
+    let registry = talk.models.load_or_tell().map_or_else(Registry::default, Registry::of);
     let engine = Engine::start(Arc::new(registry), &Options::default()).map_err(Failure::new)?;
     let persona = talk.persona.as_deref().map_or_else(|| Ok(Persona::default()), Persona::read).map_err(Failure::new)?;
     let mut assistant = Assistant::new(engine, persona, Rules { pack: talk.pack.clone(), ..Rules::default() });

@@ -231,6 +231,7 @@ pub struct Judged {
     pub sentiment: String,
     /// SHA-256 of the manifest of the models that judged, in hex, and behind a `+` that of an embedding that helped; empty where rules alone did.
     pub model: String,
+    /// Rules alone judged, or with `model` another version than the cluster had chosen.
     pub fallback: bool,
 }
 

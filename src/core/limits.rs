@@ -110,3 +110,13 @@ pub const CONFIRMED_AFTER_MS: u64 = 32_000;
 /// fault: the offer is made again after `SPARED_REST_MS`.
 pub const SPARED_MS: u64 = 3_000;
 pub const SPARED_REST_MS: u64 = 250;
+/// Versions of models a cluster knows, those it may go back through, and the latest changes whose makers it names.
+pub const MODELS_STAGED_MAX: usize = 16;
+pub const MODELS_BEFORE_MAX: usize = 8;
+pub const MODEL_CHANGES_MAX: usize = 64;
+/// Scorecards of one version, figures of one, and bytes of a text in them or of a reason.
+pub const SCORECARDS_MAX: usize = 4;
+pub const FIGURES_MAX: usize = 32;
+pub const MODEL_TEXT_BYTES_MAX: usize = 200;
+/// Largest share of contacts that a version on trial judges.
+pub const CANARY_PERCENT_MAX: u8 = 50;

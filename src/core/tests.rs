@@ -10,6 +10,7 @@ mod chat;
 mod consult;
 mod control;
 mod forward;
+mod models;
 mod property;
 mod queues;
 mod recovery;

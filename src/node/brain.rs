@@ -8,9 +8,8 @@ use tandem_cluster::BoxFuture;
 use super::endpoints;
 use crate::{
     ai::{
-        Embedding, Engine, Language, Models, Options, Registry, Sentiment, Triage, Urgency,
+        Engine, Language, Options, Registry, Sentiment, Triage, Urgency,
         assistant::{Assistant, By, Handover, Line, Next, Reply, Rules},
-        backend, embeds_in_time,
         endpoint::LanguageModel,
         guard::{Disclosure, Jurisdiction, discloses, mask},
         knowledge::Knowledge,
@@ -42,26 +41,13 @@ pub(super) struct Minds {
 }
 
 impl Minds {
-    /// Loads what the configuration names. What cannot be loaded is left out and told: calls are answered all the same.
+    /// Loads what the configuration names, models apart: those of the registry judge. What cannot be loaded is left out and told: calls are
+    /// answered all the same.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(super) fn start(config: &Ai) -> std::io::Result<Self> {
-        let registry = Registry::default();
-        if let Some(dir) = &config.models {
-            match Models::load(dir) {
-                Ok(mut models) => {
-                    if let Some(folder) = &config.embedding {
-                        embed(&mut models, dir, folder);
-                    }
-                    tracing::info!(version = models.version(), hash = %models.hash(), "models loaded");
-                    registry.try_out(Arc::new(models), 100);
-                    registry.promote();
-                }
-                Err(error) => tracing::error!(%error, "models are not used; rules decide"),
-            }
-        }
-        let engine = Engine::start(Arc::new(registry), &Options::default())?;
+    pub(super) fn start(config: &Ai, registry: Arc<Registry>) -> std::io::Result<Self> {
+        let engine = Engine::start(registry, &Options::default())?;
         let knowledge = config.knowledge.as_deref().map(articles).unwrap_or_default();
         let told = |what| move |error: &String| tracing::error!(%error, "{what} is not used");
         let model = config.language_model.as_ref().map(endpoints::language_model);
@@ -93,23 +79,6 @@ impl Minds {
             kept.insert(kind, Arc::clone(&assistant));
         }
         assistant
-    }
-}
-
-/// Lets models use an embedding; without it they answer all the same.
-fn embed(models: &mut Models, dir: &Path, folder: &Path) {
-    if !embeds_in_time() {
-        return tracing::error!(runs = backend(), "too slow for an embedding: it is not used; ONNX Runtime is fast enough");
-    }
-    match Embedding::load(folder)
-        .map(Arc::new)
-        .and_then(|embedding| models.embed(dir, Arc::clone(&embedding)).map(|heads| (embedding, heads)))
-    {
-        Ok((embedding, true)) => tracing::info!(name = embedding.name(), hash = %embedding.hash(), "embedding loaded"),
-        Ok((embedding, false)) => {
-            tracing::error!(name = embedding.name(), hash = %embedding.hash(), "the models have no head for this embedding: it is not used");
-        }
-        Err(error) => tracing::error!(%error, "the embedding is not used"),
     }
 }
 

@@ -44,6 +44,7 @@ pub const HANDLE_SECONDS: &str = "tandem_handle_seconds";
 pub const AGENTS: &str = "tandem_agents";
 pub const AGENT_OCCUPANCY_RATIO: &str = "tandem_agent_occupancy_ratio";
 pub const CALLS_LIVE: &str = "tandem_calls_live";
+pub const AI_MODELS_MISSING: &str = "tandem_ai_models_missing";
 pub const EVENTS_TOTAL: &str = "tandem_events_total";
 pub const EVENTS_MISSED_TOTAL: &str = "tandem_events_missed_total";
 pub const ACTORS: &str = "tandem_actors";
@@ -158,6 +159,7 @@ pub const NODE: &[Row] = &[
     (NODES, Gauge, None, "Nodes by state as seen from here"),
     (LEASE_VALID, Gauge, None, "1 while this node may act for its legs"),
     (DRAINING, Gauge, None, "1 while this node drains"),
+    (AI_MODELS_MISSING, Gauge, None, "Versions of models that are chosen and this node lacks; alert when above 0"),
     (HTTP_REQUESTS_TOTAL, Counter, None, "HTTP requests by route, method and status class"),
     (HTTP_REQUEST_SECONDS, Histogram, Some(Unit::Seconds), "HTTP request to response head, by route"),
     (HTTP_REFUSED_TOTAL, Counter, None, "HTTP requests refused by the concurrency bound"),

@@ -1,6 +1,7 @@
 //! The HTTP side of a real three-node cluster: every node answers, every error is a problem, every role has its bounds.
 
 mod chats;
+mod models;
 mod outages;
 mod repeats;
 mod roles;

@@ -158,3 +158,19 @@ fn only_the_latest_keys_are_remembered() {
     }
     assert!(meta.requests.answer(0).is_none() && meta.requests.answer(1).is_some());
 }
+
+#[test]
+fn a_row_that_somebody_changed_in_between_is_not_replaced() {
+    let mut meta = three();
+    let replace = |expect: Option<&[u8]>, value: &[u8]| MetaCommand::Replace {
+        key: "row".into(),
+        expect: expect.map(<[u8]>::to_vec),
+        value: value.to_vec(),
+    };
+    meta.apply(replace(None, b"a")).expect("there was none");
+    assert!(meta.apply(replace(None, b"b")).is_err(), "there is one");
+    assert!(meta.apply(replace(Some(b"x"), b"b")).is_err(), "it is another");
+    assert_eq!(meta.directory["row"], b"a", "a refusal changes nothing");
+    meta.apply(replace(Some(b"a"), b"b")).expect("it was as expected");
+    assert_eq!(meta.directory["row"], b"b");
+}

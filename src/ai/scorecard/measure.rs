@@ -6,28 +6,20 @@ use super::{
     sets::{Row, Set, SetError},
     wilson::interval,
 };
-use crate::ai::{
-    text::Text,
-    triage::{Models, triage},
-    verdict::{Next, Triage, Urgency},
+use crate::{
+    ai::{
+        text::Text,
+        triage::{Models, triage},
+        verdict::{Next, Triage, Urgency},
+    },
+    core::models::{Scored, Verdict},
 };
 
-/// What a share must keep.
+/// What a share must keep, and a [`Verdict`] says whether it does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bound {
     AtMost(f64),
     AtLeast(f64),
-}
-
-/// Whether it does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// The whole interval keeps the bound.
-    Pass,
-    /// The share keeps it, and n is too small to say so with 95 %.
-    Insufficient,
-    /// The share itself misses it.
-    Fail,
 }
 
 /// One share of a set.
@@ -44,6 +36,12 @@ impl Figure {
     fn of(metric: impl Into<String>, hits: usize, n: usize, bound: Option<Bound>) -> Self {
         // A set is bounded far below 2^64.
         Self { metric: metric.into(), hits: hits as u64, n: n as u64, bound }
+    }
+
+    /// As a release keeps it.
+    #[must_use]
+    pub fn scored(&self) -> Scored {
+        Scored { metric: self.metric.clone(), hits: self.hits, n: self.n, verdict: self.verdict() }
     }
 
     /// The verdict on a bounded share; none on one that is told only.
@@ -78,12 +76,7 @@ impl fmt::Display for Figure {
             percent(low),
             percent(high)
         )?;
-        let verdict = match self.verdict() {
-            None => return Ok(()),
-            Some(Verdict::Pass) => "pass",
-            Some(Verdict::Insufficient) => "insufficient",
-            Some(Verdict::Fail) => "fail",
-        };
+        let Some(verdict) = self.verdict().map(Verdict::name) else { return Ok(()) };
         match self.bound {
             Some(Bound::AtMost(most)) => write!(f, "  ≤ {:.1} %: {verdict}", percent(most)),
             Some(Bound::AtLeast(least)) => write!(f, "  ≥ {:.1} %: {verdict}", percent(least)),

@@ -133,9 +133,7 @@ async fn what_cannot_wait_and_has_no_answer_goes_to_a_person_at_once() {
 
 #[tokio::test]
 async fn a_known_intent_without_an_answer_goes_to_its_people() {
-    let registry = Registry::default();
-    registry.try_out(Arc::new(always("1", [0.0, 9.0, 0.0])), 100);
-    registry.promote().unwrap();
+    let registry = Registry::of(always("1", [0.0, 9.0, 0.0]));
     let patient = Options { deadline: std::time::Duration::from_secs(60), ..Options::default() };
     let engine = Engine::start(Arc::new(registry), &patient).unwrap();
     let rules = |person_intents| Rules { pack: "p".to_owned(), person_intents, ..Rules::default() };

@@ -11,14 +11,10 @@ use std::{
 use parking_lot::Mutex;
 
 use super::support::{always, models};
-use crate::ai::{Engine, Models, Next, Options, Reason, Registry, Text, Urgency, features};
+use crate::ai::{Answers, Engine, Models, Next, Options, Reason, Registry, Shelf, Text, Urgency, features};
 
 fn engine(models: Option<Models>, options: &Options) -> Engine {
-    let registry = Registry::default();
-    if let Some(models) = models {
-        registry.try_out(Arc::new(models), 100);
-        registry.promote().unwrap();
-    }
+    let registry = models.map_or_else(Registry::default, Registry::of);
     Engine::start(Arc::new(registry), options).unwrap()
 }
 
@@ -56,7 +52,17 @@ async fn models_answer_from_their_own_thread() {
     let engine = engine(Some(always("1", [0.0, 9.0, 0.0])), &Options { deadline: Duration::from_secs(60), ..Options::default() });
     let triage = engine.judge(b"call-1", "p", "搬家".as_bytes()).await;
     assert_eq!((triage.next, triage.reason, triage.fallback), (Next::Route("move".into()), Reason::Sure, false));
-    assert_eq!(triage.model, engine.registry().pick(b"call-1").map(|models| models.hash()));
+    assert_eq!(triage.model, engine.registry().pick(b"call-1").models.map(|models| models.hash()));
+}
+
+#[tokio::test]
+async fn a_version_that_stands_in_for_another_is_cited_and_marked() {
+    let engine = engine(Some(always("1", [0.0, 9.0, 0.0])), &Options { deadline: Duration::from_secs(60), ..Options::default() });
+    let stand_in = Answers { stand_in: true, ..engine.registry().pick(b"call-1") };
+    let hash = stand_in.models.as_ref().map(|models| models.hash());
+    engine.registry().put(Shelf { current: stand_in, canary: None });
+    let triage = engine.judge(b"call-1", "p", "搬家".as_bytes()).await;
+    assert_eq!((triage.next, triage.model, triage.fallback), (Next::Route("move".into()), hash, true));
 }
 
 #[tokio::test]

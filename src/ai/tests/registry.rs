@@ -3,10 +3,18 @@
 use std::sync::Arc;
 
 use super::support::always;
-use crate::ai::{Registry, Swap};
+use crate::ai::{Answers, Registry, Shelf};
+
+fn answers(version: &str) -> Answers {
+    Answers { models: Some(Arc::new(always(version, [0.0; 3]))), stand_in: false }
+}
+
+fn trial(percent: u8) -> Shelf {
+    Shelf { current: answers("1"), canary: Some((answers("2"), percent)) }
+}
 
 fn version(registry: &Registry, contact: u32) -> Option<String> {
-    registry.pick(&contact.to_be_bytes()).map(|models| models.version().to_owned())
+    registry.pick(&contact.to_be_bytes()).models.map(|models| models.version().to_owned())
 }
 
 fn share_of(registry: &Registry, wanted: &str) -> usize {
@@ -14,44 +22,33 @@ fn share_of(registry: &Registry, wanted: &str) -> usize {
 }
 
 #[test]
-fn a_canary_answers_its_percent_of_contacts_and_each_contact_keeps_its_version() {
+fn a_canary_answers_its_percent_of_contacts() {
     let registry = Registry::default();
-    registry.try_out(Arc::new(always("1", [0.0; 3])), 100);
-    assert_eq!(registry.promote(), Some(Swap::Stable("1".into())));
-    assert_eq!(registry.try_out(Arc::new(always("2", [0.0; 3])), 10), Swap::Canary("2".into(), 10));
-    let share = share_of(&registry, "2");
-    assert!((800..1_200).contains(&share), "{share} of 10,000");
-    assert!((0..1_000).all(|contact| version(&registry, contact) == version(&registry, contact)));
-    registry.try_out(Arc::new(always("2", [0.0; 3])), 0);
-    assert_eq!(share_of(&registry, "2"), 0);
-    registry.try_out(Arc::new(always("2", [0.0; 3])), 250);
-    assert_eq!(share_of(&registry, "2"), 10_000, "more than all is all");
+    assert_eq!(version(&registry, 1), None, "rules");
+    for (percent, least, most) in [(0, 0, 0), (10, 800, 1_200), (50, 4_600, 5_400)] {
+        registry.put(trial(percent));
+        let share = share_of(&registry, "2");
+        assert!((least..=most).contains(&share), "{percent} %: {share} of 10,000");
+        assert_eq!(share_of(&registry, "1"), 10_000 - share);
+    }
 }
 
 #[test]
-fn rolling_back_puts_the_canary_away_then_goes_to_the_version_before_then_to_rules() {
-    let registry = Registry::default();
-    for number in ["1", "2", "3"] {
-        registry.try_out(Arc::new(always(number, [0.0; 3])), 50);
-        if number != "3" {
-            registry.promote().unwrap();
-        }
-    }
-    assert_eq!(registry.roll_back(), Swap::Stable("2".into()));
-    assert_eq!(share_of(&registry, "2"), 10_000);
-    assert_eq!(registry.roll_back(), Swap::Stable("1".into()));
-    assert_eq!(registry.roll_back(), Swap::Nothing);
-    assert_eq!(version(&registry, 1), None);
-    assert_eq!(registry.promote(), None, "there is nothing to promote");
+fn a_contact_meets_the_same_version_on_every_node_and_a_larger_canary_takes_none_back() {
+    let (one, other) = (Registry::default(), Registry::default());
+    one.put(trial(10));
+    other.put(trial(10));
+    assert!((0..1_000).all(|contact| version(&one, contact) == version(&other, contact)));
+    other.put(trial(30));
+    let on_trial = |registry: &Registry, contact| version(registry, contact).as_deref() == Some("2");
+    assert!((0..1_000).all(|contact| !on_trial(&one, contact) || on_trial(&other, contact)));
 }
 
 #[test]
 fn whoever_asked_keeps_its_version_through_a_swap() {
-    let registry = Registry::default();
-    registry.try_out(Arc::new(always("1", [0.0; 3])), 100);
-    let taken = registry.pick(b"call").unwrap();
-    registry.promote();
-    registry.roll_back();
+    let registry = Registry::of(always("1", [0.0; 3]));
+    let taken = registry.pick(b"call").models.unwrap();
+    registry.put(Shelf::default());
     assert_eq!(taken.version(), "1");
 }
 

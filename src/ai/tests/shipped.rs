@@ -5,10 +5,13 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use crate::ai::{
-    Embedding, Language, Models, Next, Reason, Sentiment, Text, Triage, Urgency,
-    scorecard::{self, Set},
-    triage,
+use crate::{
+    ai::{
+        Embedding, Language, Models, Next, Reason, Sentiment, Text, Triage, Urgency,
+        scorecard::{self, Set},
+        triage,
+    },
+    core::models::Verdict,
 };
 
 static SHIPPED: LazyLock<Models> =
@@ -112,7 +115,7 @@ fn embedded() -> Option<Models> {
 fn keeps_its_promises(models: &Models, shared: &Path) {
     for set in [Set::Clinc150, Set::Banking77] {
         for figure in scorecard::run(Some(models), set, shared, Path::new("unused")).unwrap() {
-            assert_ne!(figure.verdict(), Some(scorecard::Verdict::Fail), "{set:?}: {figure}");
+            assert_ne!(figure.verdict(), Some(Verdict::Fail), "{set:?}: {figure}");
         }
     }
 }

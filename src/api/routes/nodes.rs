@@ -15,6 +15,7 @@ use crate::api::{
     app::App,
     extract::{Caller, Json, Key, Params},
     forward, limits,
+    models::Held,
     page::{self, Page, Query},
     problem::Problem,
 };
@@ -38,6 +39,9 @@ pub struct Node {
     pub wall_ms: Option<i64>,
     /// Live actors, messages handled and restarts by kind; null when the node did not answer.
     pub actors: serde_json::Value,
+    /// The models that judge there; null of a witness, and when it did not answer.
+    #[serde(default)]
+    pub models: Option<Held>,
 }
 
 /// `GET /api/v1/nodes`
@@ -48,8 +52,7 @@ pub async fn list(
 ) -> Result<axum::Json<Page<Node>>, Problem> {
     who.check(Operation::ReadCluster)?;
     let after = query.cursor()?.and_then(|cursor| cursor.key.parse::<u64>().ok()).unwrap_or(0);
-    let known: Vec<NodeStatus> = app.live.cluster().nodes().borrow().values().filter(|node| node.id > after).cloned().collect();
-    let mut page = page::cut(known, query.limit()?, |node| node.id.to_string());
+    let mut page = page::cut(known(&app, after), query.limit()?, |node| node.id.to_string());
     let rows = futures::future::join_all(page.items.drain(..).map(|status| row(&app, &who, status))).await;
     Ok(axum::Json(Page { items: rows, next: page.next, stale: None }))
 }
@@ -61,16 +64,21 @@ pub async fn one(State(app): State<Arc<App>>, Caller(who): Caller, Path(id): Pat
     Ok(axum::Json(row(&app, &who, status).await))
 }
 
-async fn row(app: &App, who: &Principal, status: NodeStatus) -> Node {
+/// The nodes behind one, in order.
+pub(super) fn known(app: &App, after: u64) -> Vec<NodeStatus> {
+    app.live.cluster().nodes().borrow().values().filter(|node| node.id > after).cloned().collect()
+}
+
+pub(super) async fn row(app: &App, who: &Principal, status: NodeStatus) -> Node {
     let cluster = app.live.cluster();
-    let (actors, wall_ms) = if status.id == cluster.node() {
-        (health::summary(app), Some(cluster.wall_ms()))
+    let (actors, wall_ms, models) = if status.id == cluster.node() {
+        (health::summary(app), Some(cluster.wall_ms()), app.models.as_ref().map(|held| held.lock().clone()))
     } else if matches!(status.state, NodeState::Up | NodeState::Draining) {
         let uri = format!("/api/v1/nodes/{}", status.id);
         let asked = forward::get::<Node>(cluster, status.id, who, &uri, limits::PEER_DEADLINE).await;
-        asked.map(|node| (node.actors, node.wall_ms)).unwrap_or_default()
+        asked.map(|node| (node.actors, node.wall_ms, node.models)).unwrap_or_default()
     } else {
-        (serde_json::Value::Null, None)
+        Default::default()
     };
     let groups = cluster.groups();
     Node {
@@ -85,6 +93,7 @@ async fn row(app: &App, who: &Principal, status: NodeStatus) -> Node {
         attributes: status.attributes,
         wall_ms,
         actors,
+        models,
     }
 }
 

@@ -57,7 +57,7 @@ pub struct LineView {
     /// In thousandths.
     pub confidence: Option<u16>,
     pub sentiment: Option<String>,
-    /// What judged: a model's hash, or `fallback` where rules alone did.
+    /// What judged: a model's hash, `fallback` where rules alone did, `fallback:HASH` where another version did than was chosen.
     pub model: Option<String>,
     pub sources: Vec<String>,
 }
@@ -102,7 +102,11 @@ pub fn line(row: &Line) -> LineView {
         intent: judged.and_then(|judged| judged.intent.clone()),
         confidence: judged.map(|judged| judged.confidence),
         sentiment: judged.map(|judged| judged.sentiment.clone()),
-        model: judged.map(|judged| if judged.fallback { "fallback".to_owned() } else { judged.model.clone() }),
+        model: judged.map(|judged| match (judged.fallback, judged.model.as_str()) {
+            (_, "") => "fallback".to_owned(),
+            (true, hash) => format!("fallback:{hash}"),
+            (false, hash) => hash.to_owned(),
+        }),
         sources: row.sources.clone(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    ai::speech::Scripted,
+    ai::{Models, speech::Scripted},
     config::node,
     core::{
         assist::{Assisted, Turn},
@@ -12,7 +12,15 @@ use crate::{
         tests::World,
         time::WallTime,
     },
+    node::models::Store,
 };
+
+/// As a node starts it.
+fn start(config: &Ai) -> Minds {
+    let registry = Arc::new(Registry::default());
+    registry.put(Store::open(config).settle(&Default::default()).0);
+    Minds::start(config, registry).expect("threads")
+}
 
 async fn say(minds: &Minds, history: &mut Vec<assist::Line>, text: &str) -> Answer {
     let assistant = Arc::new(policy::Assistant { language: "en".into(), knowledge: "bank".into(), ..policy::Assistant::default() });
@@ -30,7 +38,7 @@ fn minds(article: Option<&str>) -> Minds {
         fs::create_dir(dir.path().join("bank")).expect("a folder");
         fs::write(dir.path().join("bank/cards.md"), article).expect("an article");
     }
-    Minds::start(&Ai { models: None, knowledge: Some(dir.path().to_owned()), ..Ai::default() }).expect("threads")
+    start(&Ai { models: None, knowledge: Some(dir.path().to_owned()), ..Ai::default() })
 }
 
 #[tokio::test]
@@ -137,7 +145,7 @@ async fn with_no_model_no_endpoint_and_no_network_every_contact_is_routed_and_de
     let speech = node::Speech { access: access(), say: "s".into(), hear: "h".into(), voice: "v".into(), rate: 24_000 };
     let nowhere = Some(Path::new("/nowhere/at/all").to_owned());
     let ai = Ai { models: nowhere.clone(), knowledge: nowhere, language_model: Some(model), speech: Some(speech), ..Ai::default() };
-    let minds = Minds::start(&ai).expect("it starts without any of them");
+    let minds = start(&ai);
     for lines in [["my thing is odd", "it is just odd", "odd, I say"], ["我的东西很奇怪", "就是奇怪", "真的奇怪"]] {
         let mut world = shared_queue();
         let judged = until_a_person_rings(&minds, &mut world, &lines).await;
@@ -168,7 +176,7 @@ async fn a_model_file_with_the_wrong_hash_is_left_out_and_rules_answer() {
     *bytes.last_mut().expect("bytes") ^= 1;
     fs::write(&onnx, bytes).expect("written");
     assert!(Models::load(dir.path()).is_err());
-    let minds = Minds::start(&Ai { models: Some(dir.path().to_owned()), ..Ai::default() }).expect("it starts all the same");
+    let minds = start(&Ai { models: Some(dir.path().to_owned()), ..Ai::default() });
     let judged = say(&minds, &mut Vec::new(), "I lost my card").await.judged.expect("rules judge");
     assert!(judged.fallback && judged.model.is_empty(), "one wrong file leaves all of them out: {judged:?}");
 }
