@@ -171,8 +171,8 @@ proptest! {
                 }
                 Err(_) => prop_assert_eq!(&models, &before),
             }
-            let named = models.current.iter().chain(models.canary.iter().map(|canary| &canary.version)).chain(models.before.iter().flatten());
-            prop_assert!(named.cloned().all(|version| models.staged.contains_key(&version)));
+            let mut named = models.current.iter().chain(models.canary.iter().map(|canary| &canary.version)).chain(models.before.iter().flatten());
+            prop_assert!(named.all(|version| models.staged.contains_key(version)));
             prop_assert!(models.canary.as_ref().is_none_or(|canary| models.current.as_ref() != Some(&canary.version)));
             prop_assert!(models.staged.len() <= MODELS_STAGED_MAX && models.before.len() <= MODELS_BEFORE_MAX);
             prop_assert!(models.history.len() <= MODEL_CHANGES_MAX);
