@@ -25,7 +25,7 @@ use crate::core::{
 /// The folder of all archives, below the data directory.
 pub(super) const ARCHIVES: &str = "archive";
 /// First byte of a snapshot; a change of form takes another.
-const SNAPSHOT_VERSION: u8 = 7;
+const SNAPSHOT_VERSION: u8 = 8;
 
 /// What every replica on this node tells the rest of it.
 #[derive(Debug, Clone)]

@@ -3,12 +3,13 @@
 //! It owns the checks of the whole and how a mistake is told: one error with file, line and key, and no policy. The keys
 //! are in `file`; what the policy does is `core::policy`. Passwords become HA1 values here and are kept nowhere.
 
+mod assistants;
 mod file;
 mod opening;
 mod parties;
 mod queues;
 
-use std::{collections::BTreeMap, ops::Range, path::Path};
+use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
 use toml::Spanned;
 
@@ -155,7 +156,8 @@ fn build(source: &Source<'_>, rows: File) -> Result<Tenant, Error> {
         policy.pass_headers.push(header.into_inner());
     }
     policy.hours = opening::read(source, &rows.hours)?;
-    policy.agents = parties::agents(source, &realm, &rows.queue, &rows.agent)?;
+    let topics = Arc::new(assistants::topics(source, &rows.topic)?);
+    policy.agents = parties::agents(source, &realm, &rows.queue, &topics, &rows.agent)?;
     policy.queues = queues::read(source, &rows.queue, &policy)?;
     policy.routes = routes(source, &rows.route, &policy)?;
     policy.trunks = parties::trunks(source, &realm, &rows.trunk)?;

@@ -110,6 +110,10 @@ pub const CONFIRMED_AFTER_MS: u64 = 32_000;
 /// fault: the offer is made again after `SPARED_REST_MS`.
 pub const SPARED_MS: u64 = 3_000;
 pub const SPARED_REST_MS: u64 = 250;
+/// Matters a tenant leaves to people, phrases of all of them, and characters of one: they travel with every offer to an AI agent.
+pub const TOPICS_MAX: usize = 32;
+pub const TOPIC_PHRASES_MAX: usize = 200;
+pub const TOPIC_PHRASE_CHARS_MAX: usize = 60;
 /// Versions of models a cluster knows, those it may go back through, and the latest changes whose makers it names.
 pub const MODELS_STAGED_MAX: usize = 16;
 pub const MODELS_BEFORE_MAX: usize = 8;

@@ -14,7 +14,7 @@ use super::{
     id::{AgentId, QueueId, SkillId, TrunkId},
 };
 
-pub use assistant::{Assistant, Sharing, Unanswered, Words};
+pub use assistant::{Assistant, Sharing, Topic, Unanswered, Words};
 
 /// All an operator says about a domain.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

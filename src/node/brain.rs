@@ -11,7 +11,7 @@ use crate::{
         Engine, Language, Options, Registry, Sentiment, Triage, Urgency,
         assistant::{Assistant, By, Handover, Line, Next, Reply, Rules},
         endpoint::LanguageModel,
-        guard::{Disclosure, Jurisdiction, discloses, mask},
+        guard::{Disclosure, Jurisdiction, Topics, discloses, mask},
         knowledge::Knowledge,
         persona::Persona,
         speech::SpeechEngine,
@@ -19,7 +19,7 @@ use crate::{
     config::node::Ai,
     core::{
         assist::{self, Cause, Judged, Resolution, Resolved, Speaker},
-        policy::{self, Words},
+        policy::{self, Topic, Words},
     },
     sip::brain::{Answer, Brain, Said, Suggestion},
 };
@@ -29,8 +29,8 @@ const ASSISTANTS_KEPT: usize = 256;
 /// How an assistant's line says that it was no answer, among its sources.
 const NO_ANSWER: [&str; 2] = ["fallback", "clarify"];
 
-/// What makes an assistant another one: pack, articles, language.
-type Kind = (String, String, String);
+/// What makes an assistant another one: pack, articles, language, matters left to people.
+type Kind = (String, String, String, Arc<Vec<Topic>>);
 
 pub(super) struct Minds {
     engine: Engine,
@@ -58,14 +58,15 @@ impl Minds {
     }
 
     fn assistant(&self, of: &policy::Assistant) -> Arc<Assistant> {
-        let kind = (of.pack.clone(), of.knowledge.clone(), of.language.clone());
+        let kind = (of.pack.clone(), of.knowledge.clone(), of.language.clone(), Arc::clone(&of.topics));
         let mut kept = self.kept.lock();
         if let Some(assistant) = kept.get(&kind) {
             return Arc::clone(assistant);
         }
         let mut persona = Persona::default();
         persona.language = language(&of.language);
-        let assistant = Assistant::new(self.engine.clone(), persona, Rules { pack: of.pack.clone(), ..Rules::default() });
+        let rules = Rules { pack: of.pack.clone(), topics: topics(&of.topics), ..Rules::default() };
+        let assistant = Assistant::new(self.engine.clone(), persona, rules);
         let assistant = match self.knowledge.get(&of.knowledge) {
             Some(knowledge) => assistant.with_knowledge(Arc::clone(knowledge)),
             None => assistant,
@@ -75,11 +76,24 @@ impl Minds {
             None => assistant,
         };
         let assistant = Arc::new(assistant);
-        if kept.len() < ASSISTANTS_KEPT {
-            kept.insert(kind, Arc::clone(&assistant));
+        // Those of policies that were published since would stay for ever otherwise.
+        if kept.len() >= ASSISTANTS_KEPT {
+            kept.clear();
         }
+        kept.insert(kind, Arc::clone(&assistant));
         assistant
     }
+}
+
+/// A tenant's matters that are left to people.
+fn topics(of: &[Topic]) -> Topics {
+    let mut topics = Topics::default();
+    for Topic { name, phrases } in of {
+        if let Err(phrase) = topics.add(name, phrases.iter().map(String::as_str)) {
+            tracing::error!(name, phrase, "a topic with this phrase is not heeded");
+        }
+    }
+    topics
 }
 
 /// The articles of every folder below one.
@@ -196,6 +210,10 @@ fn answer(said: &Said, reply: Reply) -> Answer {
         _ if angry => Some(Cause::Anger),
         _ => None,
     };
+    let topic = match &reply.next {
+        Next::Person { reason: Handover::Topic(topic) } => Some(format!("topic:{}", topic.0)),
+        _ => None,
+    };
     let answered = said.history.iter().any(|line| line.sources.iter().any(|source| source == "knowledge" || source == "model"));
     let done = (reply.next == Next::Done).then(|| Resolution {
         resolved: if answered { Resolved::Yes } else { Resolved::Unknown },
@@ -207,7 +225,7 @@ fn answer(said: &Said, reply: Reply) -> Answer {
         say: Words { text: reply.say, prompt: None },
         heard: mask(&said.text),
         judged: Some(judged(&reply.triage)),
-        sources: std::iter::once(tag.to_owned()).chain(reply.sources).collect(),
+        sources: std::iter::once(tag.to_owned()).chain(topic).chain(reply.sources).collect(),
         wants,
         helped,
         done,

@@ -1,9 +1,13 @@
 //! The keys of a tenant file, as they are written. Places are kept where a check may have to name one.
 
+mod ai;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use toml::Spanned;
+
+pub(super) use ai::{AssistRow, AssistantRow, SharingRow, TopicRow, UnansweredName, WordsRow};
 
 use crate::core::policy::{AdoptUnanswered, AgentKind, Channel, Media, OnClose, Strategy};
 
@@ -27,6 +31,8 @@ pub(super) struct File {
     pub(super) hours: Vec<HoursRow>,
     #[serde(default)]
     pub(super) transfer: TransferRow,
+    #[serde(default)]
+    pub(super) topic: Vec<TopicRow>,
 }
 
 /// Numbers outside that calls may be sent on to.
@@ -148,25 +154,6 @@ pub(super) struct QueueRow {
     pub(super) assist: Option<Spanned<AssistRow>>,
 }
 
-/// What the people of a queue are given while they have a contact.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AssistRow {
-    /// What customers say is written down for the agent who has them.
-    #[serde(default)]
-    pub(super) transcript: bool,
-    /// What agents say as well.
-    #[serde(default)]
-    pub(super) agents: bool,
-    /// Answers from articles are suggested.
-    #[serde(default)]
-    pub(super) suggest: bool,
-    /// ISO 639-1 code; English by default.
-    pub(super) language: Option<Text>,
-    /// A folder of articles, as the nodes call it.
-    pub(super) knowledge: Option<Text>,
-}
-
 /// How customers of a queue are called back.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -283,52 +270,6 @@ pub(super) struct AgentRow {
     pub(super) state: Option<StateName>,
     pub(super) break_reason: Option<Text>,
     pub(super) assistant: Option<Spanned<AssistantRow>>,
-}
-
-/// What an AI agent is to customers.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AssistantRow {
-    /// An ISO 639-1 code.
-    pub(super) language: Option<Text>,
-    /// What is said first, that no person speaks; left out, a text in that language.
-    pub(super) disclosure: Option<WordsRow>,
-    pub(super) greeting: Option<WordsRow>,
-    /// What a key means, as if the customer had said it.
-    #[serde(default)]
-    pub(super) keys: BTreeMap<String, String>,
-    #[serde(default)]
-    pub(super) pack: String,
-    #[serde(default)]
-    pub(super) knowledge: String,
-}
-
-/// A text, or a text and the prompt that says it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum WordsRow {
-    Text(String),
-    Recorded { text: String, prompt: String },
-}
-
-/// How AI agents and people share a queue.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SharingRow {
-    pub(super) first: Option<bool>,
-    /// Where people take contacts over; left out, this queue.
-    pub(super) people: Option<Text>,
-    pub(super) priority: Option<u8>,
-    pub(super) within_s: Option<Seconds>,
-    pub(super) unanswered: Option<UnansweredName>,
-    pub(super) failures_max: Option<u8>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum UnansweredName {
-    Head,
-    Rollback,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]

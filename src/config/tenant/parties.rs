@@ -12,27 +12,35 @@ use toml::Spanned;
 
 use super::{
     Error, Source,
-    file::{AgentRow, ChannelName, KindName, QueueRow, StateName, Text, TransferRow, TrunkRow, WordsRow},
+    assistants::assistant,
+    file::{AgentRow, ChannelName, KindName, QueueRow, StateName, Text, TransferRow, TrunkRow},
     queues::positive,
 };
 use crate::core::{
     id::{AgentId, QueueId, TrunkId},
     limits::NUMBER_DIGITS_MAX,
-    policy::{Agent, AgentKind, Assistant, Channel, Ha1, InitialState, Outside, Trunk, Words},
+    policy::{Agent, AgentKind, Channel, Ha1, InitialState, Outside, Topic, Trunk},
 };
 
-/// Languages that AI agents have words for, by ISO 639-1 code.
-const LANGUAGES: [&str; 3] = ["en", "es", "zh"];
 /// Best level of a skill.
 const SKILL_LEVEL_MAX: u8 = 100;
 
-pub(super) fn agents(source: &Source<'_>, realm: &str, queues: &[QueueRow], rows: &[AgentRow]) -> Result<BTreeMap<AgentId, Agent>, Error> {
+/// Reads every agent; `topics` are what their tenant leaves to people.
+pub(super) fn agents(
+    source: &Source<'_>,
+    realm: &str,
+    queues: &[QueueRow],
+    topics: &Arc<Vec<Topic>>,
+    rows: &[AgentRow],
+) -> Result<BTreeMap<AgentId, Agent>, Error> {
     let known: BTreeSet<&str> = queues.iter().map(|queue| queue.id.get_ref().as_str()).collect();
     let (mut agents, mut seen) = (BTreeMap::new(), BTreeMap::new());
     for row in rows {
         let id = source.name("agent.id", &row.id)?;
         source.fresh("agent.id", &mut seen, &row.id)?;
-        agents.insert(AgentId::new(id), agent(source, realm, &known, row)?);
+        let mut agent = agent(source, realm, &known, row)?;
+        agent.assistant = assistant(source, row, topics)?.map(Arc::new);
+        agents.insert(AgentId::new(id), agent);
     }
     Ok(agents)
 }
@@ -67,59 +75,8 @@ fn agent(source: &Source<'_>, realm: &str, known: &BTreeSet<&str>, row: &AgentRo
         capacity,
         exclusive: row.exclusive.iter().copied().map(ChannelName::into).collect(),
         initial: initial(source, row, kind)?,
-        assistant: assistant(source, row, kind)?.map(Arc::new),
+        assistant: None,
     })
-}
-
-/// What an AI agent is to customers; all of it may be left out.
-fn assistant(source: &Source<'_>, row: &AgentRow, kind: KindName) -> Result<Option<Assistant>, Error> {
-    let written = match (&row.assistant, kind) {
-        (Some(written), KindName::Human) => return Err(source.at(written.span(), "agent.assistant", "only with kind = \"ai\"")),
-        (None, KindName::Human) => return Ok(None),
-        (written, KindName::Ai) => written.as_ref(),
-    };
-    let language = language(source, "agent.assistant.language", written.and_then(|row| row.get_ref().language.as_ref()))?;
-    let Some(written) = written else {
-        return Ok(Some(Assistant { language, ..Assistant::default() }));
-    };
-    let (place, row) = (written.span(), written.get_ref());
-    let words = |key: &str, words: &WordsRow| match words {
-        WordsRow::Text(text) => Ok(Words { text: text.clone(), prompt: None }),
-        WordsRow::Recorded { text, prompt } => {
-            source.name(key, &Spanned::new(place.clone(), prompt.clone()))?;
-            Ok(Words { text: text.clone(), prompt: Some(prompt.clone()) })
-        }
-    };
-    let disclosure = row.disclosure.as_ref().map(|row| words("agent.assistant.disclosure", row)).transpose()?;
-    if disclosure.as_ref().is_some_and(Words::is_empty) {
-        return Err(source.at(place, "agent.assistant.disclosure", "a customer must be told that no person speaks"));
-    }
-    let mut keys = BTreeMap::new();
-    for (key, meaning) in &row.keys {
-        let mut chars = key.chars();
-        match (chars.next(), chars.next()) {
-            (Some(key @ ('0'..='9' | '*' | '#')), None) => drop(keys.insert(key, meaning.clone())),
-            _ => return Err(source.at(place, "agent.assistant.keys", format_args!("{key:?} is no key of a phone"))),
-        }
-    }
-    Ok(Some(Assistant {
-        language,
-        disclosure: disclosure.unwrap_or_default(),
-        greeting: row.greeting.as_ref().map(|row| words("agent.assistant.greeting", row)).transpose()?.unwrap_or_default(),
-        keys,
-        pack: row.pack.clone(),
-        knowledge: row.knowledge.clone(),
-    }))
-}
-
-/// A language that AI speaks; English unless another one is given.
-pub(super) fn language(source: &Source<'_>, key: &str, code: Option<&Text>) -> Result<String, Error> {
-    match code {
-        Some(code) if !LANGUAGES.contains(&code.get_ref().as_str()) => {
-            Err(source.at(code.span(), key, format_args!("{:?} is none of en, es, zh", code.get_ref())))
-        }
-        code => Ok(code.map_or("en", |code| code.get_ref()).to_owned()),
-    }
 }
 
 /// A person's phone must register first; an AI agent is there.

@@ -9,11 +9,11 @@ use toml::Spanned;
 
 use super::{
     Error, Source,
+    assistants::language,
     file::{
         AnswerName, AssistRow, CallbackRow, FallbackRow, MissesRow, QueueRow, RecordName, SharingRow, StepRow, StrategyName, Text,
         UnansweredName,
     },
-    parties::language,
 };
 use crate::core::{
     aid::Aid,

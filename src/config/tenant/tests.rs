@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::policy::{
-    AdoptUnanswered, AgentKind, Callbacks, Channel, Fallback, InitialState, Media, OnClose, Outside, Strategy, Unanswered,
+    AdoptUnanswered, AgentKind, Callbacks, Channel, Fallback, InitialState, Media, OnClose, Outside, Strategy, Topic, Unanswered,
 };
 
 /// The tenant of the README, and all that `tandem apply` needs.
@@ -324,6 +324,28 @@ fn people_are_assisted_only_where_their_tenant_says_so_and_in_what_it_says() {
     ] {
         let error = told_of(AI, good, bad);
         assert!(error.contains(told) && error.contains(".toml:"), "{error}");
+    }
+}
+
+#[test]
+fn a_tenant_leaves_matters_of_its_own_to_people_by_phrases_of_any_language() {
+    let with = |topics: &str| parse_toml("t.toml", &format!("{AI}{topics}"));
+    let funds = "[[topic]]\nname = \"funds\"\nen = [\"which fund\"]\nzh = [\"推荐基金\"]\n";
+    let agents = with(funds).expect("good").policy.agents;
+    let topics: Vec<_> = agents.values().filter_map(|agent| agent.assistant.as_ref()).map(|assistant| &assistant.topics[..]).collect();
+    let phrases = vec!["which fund".to_owned(), "推荐基金".to_owned()];
+    assert_eq!(topics, [[Topic { name: "funds".into(), phrases }]], "people have no use for it");
+    for (topics, told) in [
+        ("[[topic]]\nname = \"x\"\n".to_owned(), "topic: needs phrases"),
+        (format!("{funds}{funds}"), "topic.name: \"funds\" is taken already"),
+        (funds.replace("推荐基金", "……"), "topic.zh: \"……\" has no word in it"),
+        (funds.replace("which fund", &"a".repeat(61)), "topic.en: a phrase is longer than 60"),
+        (funds.replace("zh =", "fr ="), "unknown field `fr`"),
+        (format!("[[topic]]\nname = \"x\"\nes = [{}]\n", "\"a\", ".repeat(201)), "more than 200 phrases"),
+        ((0..33).map(|n| funds.replace("funds", &format!("t{n}"))).collect(), "more than 32 topics"),
+    ] {
+        let error = with(&topics).expect_err("refused").to_string();
+        assert!(error.contains(told) && error.starts_with("t.toml:"), "{error}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! How an AI agent presents itself, and when a person takes its contacts over.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,16 @@ pub struct Assistant {
     pub pack: String,
     /// Which articles it answers from, as a folder of them is called; empty for none.
     pub knowledge: String,
+    /// Matters its tenant leaves to people, beside those that always are.
+    pub topics: Arc<Vec<Topic>>,
+}
+
+/// A matter that no machine answers: whoever raises it gets a person, and no AI agent speaks of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Topic {
+    pub name: String,
+    /// What gives it away, in any language.
+    pub phrases: Vec<String>,
 }
 
 /// Something to say: a recorded prompt where there is one, else the text by a voice.

@@ -23,7 +23,11 @@ fn start(config: &Ai) -> Minds {
 }
 
 async fn say(minds: &Minds, history: &mut Vec<assist::Line>, text: &str) -> Answer {
-    let assistant = Arc::new(policy::Assistant { language: "en".into(), knowledge: "bank".into(), ..policy::Assistant::default() });
+    let assistant = policy::Assistant { language: "en".into(), knowledge: "bank".into(), ..policy::Assistant::default() };
+    say_to(minds, Arc::new(assistant), history, text).await
+}
+
+async fn say_to(minds: &Minds, assistant: Arc<policy::Assistant>, history: &mut Vec<assist::Line>, text: &str) -> Answer {
     let said = Said { domain: "demo".into(), call: CallId(7), agent: "ai".into(), assistant, history: history.clone(), text: text.into() };
     let answer = minds.answer(said).await;
     let line = |who, text: &str, judged, sources| assist::Line { at: WallTime(0), who, text: text.to_owned(), judged, sources };
@@ -101,6 +105,22 @@ async fn a_person_is_given_to_whoever_asks_in_any_language() {
         let answer = say(&minds(None), &mut Vec::new(), text).await;
         assert_eq!(answer.wants, Some(Cause::Asked), "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_matter_that_a_tenant_leaves_to_people_goes_to_one_and_the_line_says_which_and_other_tenants_keep_theirs() {
+    let minds = minds(Some("# Funds\n\nWhich fund is best? The largest fund is best.\n"));
+    let topics = vec![Topic { name: "funds".into(), phrases: vec!["which fund".into(), "推荐基金".into()] }];
+    let strict = Arc::new(policy::Assistant { knowledge: "bank".into(), topics: Arc::new(topics), ..policy::Assistant::default() });
+    for text in ["Tell me, which fund is best?", "请给我推荐基金"] {
+        let answer = say_to(&minds, Arc::clone(&strict), &mut Vec::new(), text).await;
+        assert_eq!(answer.wants, Some(Cause::ForbiddenTopic), "{text}");
+        assert!(answer.sources.contains(&"topic:funds".to_owned()), "{:?}", answer.sources);
+    }
+    let free = say(&minds, &mut Vec::new(), "Tell me, which fund is best?").await;
+    assert_eq!((free.wants, free.helped), (None, Some(true)), "answered from the article");
+    let always = say_to(&minds, strict, &mut Vec::new(), "I want to talk about my chest pain, what medicine should I take").await;
+    assert_eq!(always.wants, Some(Cause::ForbiddenTopic), "built-in matters hold beside them");
 }
 
 /// A customer's line and what it comes to, through the core, until a person is rung; what was judged of each line.

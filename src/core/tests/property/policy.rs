@@ -6,7 +6,7 @@ use crate::core::{
     aid::Aid,
     policy::{
         Agent, AgentKind, Assistant, Callbacks, Channel, Fallback, Hours, OnClose, Outside, Policy, Recording, Route, Sharing, Step,
-        Strategy, Treatment, Unanswered,
+        Strategy, Topic, Treatment, Unanswered,
     },
     tests::world::{agent, queue, trunk_out},
 };
@@ -53,7 +53,8 @@ pub(super) fn policy(strategy: Strategy) -> Policy {
     // Whoever talks does not write.
     policy.agents.get_mut("b").expect("made above").exclusive = vec![Channel::Voice];
     let two = [(Channel::Voice, 2), (Channel::Chat, 2)].into();
-    let assistant = Some(Arc::new(Assistant::default()));
+    let topics = Arc::new(vec![Topic { name: "funds".into(), phrases: vec!["which fund".into()] }]);
+    let assistant = Some(Arc::new(Assistant { topics, ..Assistant::default() }));
     let robot = Agent { kind: AgentKind::Ai, contact: None, capacity: two, assistant, ..agent(&[("support", 3), ("ring", 1)]) };
     policy.agents.insert("ai".into(), robot);
     let route = |queue: &str, priority, emergency| Route { queue: queue.into(), priority, emergency };
