@@ -242,3 +242,26 @@ fn nothing_unfinished_lands() {
     }
     report("finish it or take it out", &found);
 }
+
+#[test]
+fn no_test_hides_where_none_is_looked_for() {
+    let mut found = Vec::new();
+    for top in ["src", "cluster/src", "bench/src", "chaos/src", "chaos/sim/src"] {
+        let mut paths = Vec::new();
+        walk(&root().join(top), &mut paths);
+        for path in paths {
+            let text = fs::read_to_string(&path).expect("UTF-8");
+            if path.ends_with("src/main.rs") && text.contains("#[test]") {
+                found.push(format!("{}: programs are built with `test = false`", path.display()));
+            }
+            // Fences open and close in turn.
+            let fences = text
+                .lines()
+                .map(str::trim_start)
+                .filter_map(|line| Some(line.strip_prefix("///").or_else(|| line.strip_prefix("//!"))?.trim_start()));
+            let opened = fences.filter(|line| line.starts_with("```")).step_by(2);
+            found.extend(opened.filter(|line| *line != "```text").map(|line| format!("{}: {line}: examples are not run", path.display())));
+        }
+    }
+    report("tests are functions of a library or of `tests/`", &found);
+}
