@@ -36,7 +36,7 @@ softphones:
 	  python3 -m pip install --quiet pjsua2-python >/dev/null 2>&1; \
 	  python3 -c 'import pjsua2' >/dev/null 2>&1 || echo "missing: PJSIP for Python (pip install pjsua2-python); its scenarios will be skipped"; }
 
-## embeddings: fetches the sentence embedding model of docs/AI.md into ./embeddings/minilm (22 MB; by version and SHA-256)
+## embeddings: fetches the sentence embedding model of docs/AI.md into ./embeddings/minilm (56 MB; by version and SHA-256)
 embeddings:
 	python3 models/train/fetch_embedding.py embeddings/minilm
 

@@ -35,5 +35,5 @@ pub use manifest::{Error, Task};
 pub use registry::{Answers, Registry, Shelf};
 pub use sentences::Embedding;
 pub use text::Text;
-pub use triage::{Models, backend, embeds_in_time, triage};
+pub use triage::{Models, backend, triage};
 pub use verdict::{Confidence, Hash, Judged, Language, Next, Reason, Sentiment, Triage, Urgency};

@@ -10,8 +10,7 @@ from tokenizers import Tokenizer
 
 from features import normalise
 
-TOKENS_MAX = 64
-BATCH = 32
+TOKENS_MAX = 32
 
 
 class Embedding:
@@ -25,22 +24,12 @@ class Embedding:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
-        self.inputs = [given.name for given in self.session.get_inputs()]
 
     def of(self, texts):
-        """One row a text. Texts of as many pieces go together, so that none is padded."""
-        pieces = [self.tokenizer.encode(normalise(text)).ids for text in texts]
-        order = sorted(range(len(texts)), key=lambda at: len(pieces[at]))
-        rows = None
-        while order:
-            size = len(pieces[order[0]])
-            batch = [at for at in order[:BATCH] if len(pieces[at]) == size]
-            order = order[len(batch) :]
-            ids = np.array([pieces[at] for at in batch], np.int64)
-            given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-            states = self.session.run(None, {name: given[name] for name in self.inputs})[0]
-            mean = states.mean(axis=1)
-            if rows is None:
-                rows = np.zeros((len(texts), mean.shape[1]), np.float32)
-            rows[batch] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-        return rows
+        """One row a text."""
+        return np.array([self.vector(text) for text in texts])
+
+    def vector(self, text):
+        ids = np.array([self.tokenizer.encode(normalise(text)).ids], np.int64)
+        mean = self.session.run(["last_hidden_state"], {"input_ids": ids})[0][0].mean(axis=0)
+        return mean / np.linalg.norm(mean)

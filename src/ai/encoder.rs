@@ -1,13 +1,14 @@
 //! An embedding model through ort: a text to pieces, pieces to states, their mean to one vector.
 //!
-//! `models/train/embedding.py` does the same, so that heads learn from the vectors that they will be given.
+//! Its graph takes `input_ids`, one row of pieces, and gives `last_hidden_state`, a state a piece; `models/train/encoder_graph.py` writes such
+//! ones. `models/train/embedding.py` does the same as this file, so that heads learn from the vectors that they will be given.
 
 use ort::value::Tensor;
 use tokenizers::{Tokenizer, TruncationParams};
 
 use super::{
     limits::{DIMENSIONS_MAX, TOKENS_MAX},
-    onnx::{Given, Graph},
+    onnx::Graph,
     sentences::Embeds,
     text::Text,
 };
@@ -15,15 +16,7 @@ use super::{
 struct Encoder {
     tokenizer: Tokenizer,
     graph: Graph,
-    /// Which of the inputs below it takes.
-    masked: bool,
-    typed: bool,
 }
-
-/// Inputs of a model, one number a piece; not every one takes the second and third.
-const IDS: &str = "input_ids";
-const MASK: &str = "attention_mask";
-const TYPES: &str = "token_type_ids";
 
 /// Loads a model and its tokenizer, and asks it once: what its backend cannot run is refused here, and not at the first customer.
 pub(super) fn load(model: &[u8], tokenizer: &[u8]) -> Result<Box<dyn Embeds>, String> {
@@ -31,8 +24,7 @@ pub(super) fn load(model: &[u8], tokenizer: &[u8]) -> Result<Box<dyn Embeds>, St
     tokenizer.with_padding(None);
     let truncation = TruncationParams { max_length: TOKENS_MAX, ..TruncationParams::default() };
     tokenizer.with_truncation(Some(truncation)).map_err(|error| format!("tokenizer.json: {error}"))?;
-    let graph = Graph::open_optimised(model)?;
-    let encoder = Encoder { tokenizer, masked: graph.takes(MASK), typed: graph.takes(TYPES), graph };
+    let encoder = Encoder { tokenizer, graph: Graph::open_optimised(model)? };
     encoder.vector(&Text::read(b"my card was lost")).map(|_| Box::new(encoder) as Box<dyn Embeds>)
 }
 
@@ -44,15 +36,8 @@ impl Embeds for Encoder {
         if n == 0 || n > TOKENS_MAX {
             return Err(format!("{n} pieces, which must be 1 to {TOKENS_MAX}"));
         }
-        let column = |numbers: Vec<i64>| Tensor::from_array(([1, n], numbers)).map_err(|error| error.to_string());
-        let mut given: Given = vec![(IDS, column(ids)?.into())];
-        if self.masked {
-            given.push((MASK, column(vec![1; n])?.into()));
-        }
-        if self.typed {
-            given.push((TYPES, column(vec![0; n])?.into()));
-        }
-        let states = self.graph.run(given, "last_hidden_state")?;
+        let row = Tensor::from_array(([1, n], ids)).map_err(|error| error.to_string())?;
+        let states = self.graph.run(vec![("input_ids", row.into())], "last_hidden_state")?;
         mean(&states, n)
     }
 }

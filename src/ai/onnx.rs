@@ -21,8 +21,6 @@ const PLACES: [&str; 3] =
 
 struct Backend {
     name: String,
-    /// Fast enough for an embedding within the deadline of a decision (docs/AI.md has the figures).
-    embeds: bool,
     env: Result<Environment, String>,
 }
 
@@ -40,13 +38,13 @@ fn backend() -> &'static Backend {
             match ort::init_from(&path) {
                 Ok(builder) => {
                     let env = builder.with_name("tandem").with_telemetry(false).build().map_err(|error| error.to_string());
-                    return Backend { name: format!("ONNX Runtime from {}", path.display()), embeds: true, env };
+                    return Backend { name: format!("ONNX Runtime from {}", path.display()), env };
                 }
                 Err(error) => tracing::warn!(%error, "ONNX Runtime was not loaded; tract runs the models"),
             }
         }
         ort::set_api(ort_tract::api());
-        Backend { name: "tract".to_owned(), embeds: false, env: ort::init().build().map_err(|error| error.to_string()) }
+        Backend { name: "tract".to_owned(), env: ort::init().build().map_err(|error| error.to_string()) }
     })
 }
 
@@ -55,13 +53,8 @@ pub(super) fn name() -> &'static str {
     &backend().name
 }
 
-/// Whether it embeds a sentence within the deadline of a decision.
-pub(super) fn embeds() -> bool {
-    backend().embeds
-}
-
 /// What a graph is given, by the names of its inputs.
-pub(super) type Given = Vec<(&'static str, SessionInputValue<'static>)>;
+type Given = Vec<(&'static str, SessionInputValue<'static>)>;
 
 /// A loaded file.
 pub(super) struct Graph {
@@ -91,11 +84,6 @@ impl Graph {
             .commit_from_memory(bytes)
             .map_err(|error| error.to_string())?;
         Ok(Self { session: Mutex::new(session) })
-    }
-
-    /// Whether it takes an input of this name.
-    pub(super) fn takes(&self, input: &str) -> bool {
-        self.session.lock().inputs().iter().any(|taken| taken.name() == input)
     }
 
     /// Runs it; `output` names what is wanted of it, which must be numbers.

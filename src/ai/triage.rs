@@ -235,16 +235,6 @@ pub fn backend() -> &'static str {
     "none"
 }
 
-/// Whether what runs models in this process embeds a sentence within the deadline of a decision: tract does not, and a text that is late is
-/// judged by rules alone, which is worse than without an embedding.
-#[must_use]
-pub fn embeds_in_time() -> bool {
-    #[cfg(feature = "ai")]
-    return super::onnx::embeds();
-    #[cfg(not(feature = "ai"))]
-    false
-}
-
 /// Judges a text by rules, and by models if there are any. `pack` names the intents that are told apart.
 #[must_use]
 pub fn triage(models: Option<&Models>, pack: &str, text: &Text) -> Triage {

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tandem_cluster::Cluster;
 
 use crate::{
-    ai::{Answers, Embedding, Models, Registry, Shelf, backend, embeds_in_time},
+    ai::{Answers, Embedding, Models, Registry, Shelf},
     api::models::{self, Held, Judge, Missing},
     config::node::Ai,
     core::models::Models as Choice,
@@ -153,10 +153,6 @@ impl Store {
 }
 
 fn embedding(folder: &Path) -> Option<Arc<Embedding>> {
-    if !embeds_in_time() {
-        tracing::error!(runs = backend(), "too slow for an embedding: it is not used; ONNX Runtime is fast enough");
-        return None;
-    }
     let loaded = Embedding::load(folder).inspect_err(|error| tracing::error!(%error, "the embedding is not used")).ok()?;
     tracing::info!(name = loaded.name(), hash = %loaded.hash(), "embedding loaded");
     Some(Arc::new(loaded))
