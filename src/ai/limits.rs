@@ -17,7 +17,9 @@ pub(super) const LABELS_MAX: usize = 4_096;
 /// pieces; the training script cuts at the same place.
 pub(super) const EMBEDDING_BYTES_MAX: u64 = 512 << 20;
 pub(super) const TOKENIZER_BYTES_MAX: u64 = 32 << 20;
+#[cfg(feature = "ai")]
 pub(super) const TOKENS_MAX: usize = 32;
+#[cfg(feature = "ai")]
 pub(super) const DIMENSIONS_MAX: usize = 4_096;
 /// Rows of a table, as a power of two.
 pub(super) const ROWS_LOG2_MAX: u32 = 20;

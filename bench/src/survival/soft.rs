@@ -18,6 +18,7 @@ use crate::error::Error;
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
+const PORT_TRIES: usize = 100;
 /// The tone that baresip plays: longer than any scenario.
 const TONE_S: u32 = 120;
 const SAMPLES_PER_S: u32 = 8_000;
@@ -88,7 +89,7 @@ pub(super) struct Soft {
 impl Soft {
     pub(super) fn start(kind: Kind) -> Result<Self, Error> {
         let dir = tempfile::tempdir()?;
-        let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         match kind {
             Kind::Baresip => Self::baresip(dir, port),
             Kind::Pjsip => Self::pjsip(dir, port),
@@ -215,6 +216,18 @@ impl Drop for Soft {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// A port that nobody has, for UDP or for TCP: a softphone binds both.
+fn free_port() -> Result<u16, Error> {
+    for _ in 0..PORT_TRIES {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        let port = socket.local_addr()?.port();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(Error::Setup("no port is free for both UDP and TCP".to_owned()))
 }
 
 fn command(stream: &mut TcpStream, name: &str, parameters: &str) -> Result<(), Error> {
