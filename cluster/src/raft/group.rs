@@ -120,7 +120,9 @@ impl Group {
     pub(crate) fn led_by(&self) -> (GroupId, u64, Option<NodeId>) {
         let metrics = self.raft.server_metrics();
         let seen = metrics.borrow_watched();
-        (self.id, seen.vote.leader_id().term, seen.current_leader)
+        let id = seen.vote.leader_id();
+        // The vote is the one on disk, the leader the one in memory: until the disk has caught up they are of two terms.
+        (self.id, id.term, seen.current_leader.filter(|leader| *leader == id.node_id))
     }
 
     /// Commits a command here, if this replica leads.
